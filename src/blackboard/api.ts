@@ -1,0 +1,184 @@
+/** What a caller can ask of the blackboard, and what it answers. Shared by MCP, HTTP, the command line and tests. */
+import type { Result } from '../kernel/errors.ts';
+import type { AgentId, BoardName } from '../kernel/ids.ts';
+import type { Json } from '../kernel/json.ts';
+
+export const LEVELS = ['eventual', 'session', 'strong'] as const;
+export type Level = (typeof LEVELS)[number];
+
+/** Who asks: becomes `author` of what is written. */
+export interface Writer {
+  readonly agent: AgentId;
+}
+
+interface Call {
+  readonly board: BoardName;
+  /** Default `eventual`; `session` where a session token is given. */
+  readonly level?: Level;
+  /** Opaque token of an earlier answer; the call sees at least what that answer saw. */
+  readonly session?: string;
+}
+
+export interface ReadCall extends Call {
+  readonly op: 'read';
+  readonly key: string;
+}
+export interface WriteCall extends Call {
+  readonly op: 'write';
+  readonly key: string;
+  readonly value: Json;
+  readonly ttlSeconds?: number;
+}
+export interface DeleteCall extends Call {
+  readonly op: 'delete';
+  readonly key: string;
+}
+export interface ListCall extends Call {
+  readonly op: 'list';
+  readonly prefix?: string;
+  /** 1 to `limits.listPage`, default 100. */
+  readonly limit?: number;
+  readonly cursor?: string;
+}
+export interface AppendCall extends Call {
+  readonly op: 'append';
+  readonly key: string;
+  /** 1 to `limits.appendItems` items. */
+  readonly items: readonly Json[];
+}
+export interface WaitCall extends Call {
+  readonly op: 'wait';
+  /** Exactly one of `key` and `prefix`. */
+  readonly key?: string;
+  readonly prefix?: string;
+  /** Changes with a higher revision are awaited; default: anything from now on. */
+  readonly afterRevision?: number;
+  /** Position in this node's order of arrival, from an earlier answer: then no change is missed or repeated. */
+  readonly cursor?: string;
+  /** 0 to `limits.waitMs`. */
+  readonly timeoutMs: number;
+}
+export interface DocumentReadCall extends Call {
+  readonly op: 'documentRead';
+  readonly document: string;
+}
+export interface DocumentEditCall extends Call {
+  readonly op: 'documentEdit';
+  readonly document: string;
+  readonly edits: readonly DocumentEdit[];
+}
+
+/** By exact text, so that edits merge with what others type meanwhile. `find` must occur exactly once. */
+export type DocumentEdit =
+  | { readonly kind: 'replace'; readonly find: string; readonly text: string }
+  | { readonly kind: 'insert_after'; readonly find: string; readonly text: string }
+  | { readonly kind: 'append'; readonly text: string };
+
+export type BoardCall =
+  | ReadCall
+  | WriteCall
+  | DeleteCall
+  | ListCall
+  | AppendCall
+  | WaitCall
+  | DocumentReadCall
+  | DocumentEditCall;
+
+/** One entry as readers see it. For a log key `value` is the list of its items, oldest first. */
+export interface Entry {
+  readonly key: string;
+  readonly value: Json;
+  /** `agent@machine-node-id`'s agent part. */
+  readonly author: string;
+  /** Node that wrote it. */
+  readonly node: string;
+  /** ISO 8601 in UTC, from the writer's clock. */
+  readonly writtenAt: string;
+  /** Grows with every write to the key: the hybrid logical clock packed into a safe integer. */
+  readonly revision: number;
+  readonly expiresAt?: string;
+}
+
+export type ReadAnswer =
+  | ({ readonly found: true; readonly session: string } & Entry)
+  | { readonly found: false; readonly session: string; readonly revision: number };
+export interface WriteAnswer {
+  readonly revision: number;
+  readonly session: string;
+}
+export interface DeleteAnswer extends WriteAnswer {
+  readonly deleted: boolean;
+}
+export interface ListAnswer {
+  readonly entries: readonly Entry[];
+  readonly cursor?: string;
+  readonly session: string;
+}
+export interface Change {
+  readonly key: string;
+  readonly revision: number;
+  readonly deleted: boolean;
+  readonly entry?: Entry;
+}
+export interface WaitAnswer {
+  readonly changes: readonly Change[];
+  readonly cursor: string;
+  readonly session: string;
+}
+export interface DocumentAnswer {
+  readonly text: string;
+  /** Grows with every change that this node has seen of the document; not comparable between nodes. */
+  readonly revision: number;
+  readonly session: string;
+}
+
+export interface BoardAnswers {
+  read: ReadAnswer;
+  write: WriteAnswer;
+  delete: DeleteAnswer;
+  list: ListAnswer;
+  append: WriteAnswer;
+  wait: WaitAnswer;
+  documentRead: DocumentAnswer;
+  documentEdit: DocumentAnswer;
+}
+
+/** The blackboard as its users hold it. */
+export interface Blackboard {
+  call<C extends BoardCall>(
+    call: C,
+    writer: Writer,
+    signal?: AbortSignal,
+  ): Promise<Result<BoardAnswers[C['op']]>>;
+  /** Boards with their mode and size, sorted by name. */
+  boards(): readonly BoardInfo[];
+  /** Calls back for every visible change from now on, in this node's order; the returned function ends it. */
+  watch(board: BoardName, listener: (changes: readonly Change[]) => void): () => void;
+}
+
+export interface BoardInfo {
+  readonly name: BoardName;
+  readonly mode: 'crdt' | 'quorum';
+  readonly keys: number;
+  readonly bytes: number;
+}
+
+/** Yjs documents of a board, for the y-websocket endpoint. `document: undefined` is the entries document. */
+export interface YjsAccess {
+  stateVector(board: BoardName, document: string | undefined): Uint8Array;
+  /** A Yjs update (v1) with what the holder of `stateVector` lacks. */
+  encodeState(
+    board: BoardName,
+    document: string | undefined,
+    stateVector: Uint8Array | undefined,
+  ): Uint8Array;
+  /** Gated: refused where it is malformed, too large, or writes into a lane not the writer's own. */
+  applyUpdate(
+    board: BoardName,
+    document: string | undefined,
+    update: Uint8Array,
+    writer: Writer,
+  ): Promise<Result<void>>;
+  /** Calls back with every Yjs update that this node takes in, whoever made it. */
+  observe(board: BoardName, document: string | undefined, listener: (update: Uint8Array) => void): () => void;
+}

@@ -1,0 +1,40 @@
+import type { NodeId } from '../kernel/ids.ts';
+
+export type MemberState = 'alive' | 'suspect' | 'dead';
+
+export interface PeerInfo {
+  readonly nodeId: NodeId;
+  readonly name: string;
+  readonly roles: readonly string[];
+  readonly zone: string;
+  readonly state: MemberState;
+  readonly addresses: readonly string[];
+  /** Round trip of the last heartbeat; absent for oneself and for members without a link. */
+  readonly rttMs?: number;
+  readonly self: boolean;
+}
+
+/** The mesh as its users see it; sorted by name, then id; the node itself included. */
+export interface MeshView {
+  peers(): readonly PeerInfo[];
+  status(): MeshStatus;
+}
+
+export interface MeshStatus {
+  readonly nodeId: NodeId;
+  readonly name: string;
+  readonly swarm: string;
+  readonly roles: readonly string[];
+  readonly version: string;
+  readonly startedAt: string;
+  readonly meshAddresses: readonly string[];
+  readonly links: number;
+  /** What a person should know: each says what is wrong and how to mend it. */
+  readonly problems: readonly Problem[];
+}
+
+export interface Problem {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+}

@@ -1,0 +1,43 @@
+import type { NodeId } from '../kernel/ids.ts';
+import type { Instant } from '../kernel/time.ts';
+
+/**
+ * State that merges: what boards and records have in common, and all that the anti-entropy machine knows of them.
+ *
+ * Merging is commutative, associative and idempotent, so frames may be lost, doubled and reordered. Everything is
+ * bytes here: the lattice alone knows what they mean, checks them, and never throws for what a peer sent.
+ *
+ * Repair is pulled, one bounded frame at a time: the lagging side sends its digest, gets at most one `delta`, merges
+ * it and asks again with its new digest. The serving side keeps no state between frames.
+ */
+export interface Lattice {
+  /** 16 bytes over the whole content (not over clocks alone: equal clocks can hide divergence). Equal roots: nothing to do. */
+  root(): Uint8Array;
+  /** What this replica holds, in at most `limits.frameBytes / 2` bytes. */
+  digest(): Uint8Array;
+  /**
+   * What the holder of `theirs` lacks, about `maxBytes` of it; `undefined` where it lacks nothing that is here.
+   * `more` says that another round will find more.
+   */
+  delta(theirs: Uint8Array, peer: NodeId, maxBytes: number): Delta | undefined | 'malformed';
+  /** Takes in a delta of either kind (pushed or pulled). */
+  merge(delta: Uint8Array, from: NodeId, now: Instant): Merged;
+  /**
+   * Local changes since the last call, as frames to push to every neighbour at once; empty where there are none.
+   * Each is at most `limits.frameBytes`.
+   */
+  takePushes(): readonly Uint8Array[];
+}
+
+export interface Delta {
+  readonly bytes: Uint8Array;
+  readonly more: boolean;
+}
+
+export type Merged =
+  /** In, or known before (`changed: false`). */
+  | { readonly kind: 'merged'; readonly changed: boolean }
+  /** Something that precedes it is missing: ask the sender with a digest. */
+  | { readonly kind: 'behind' }
+  /** It breaks the rules: not taken in, and the sender is to blame. */
+  | { readonly kind: 'refused'; readonly reason: string };
