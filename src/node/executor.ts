@@ -1,0 +1,329 @@
+import type { Answer, DiskFailed, DiskRecovered, Mark, Persist, Stream } from '../kernel/effects.ts';
+import { errorBody, fail } from '../kernel/errors.ts';
+import type { Machine } from '../kernel/machine.ts';
+import type { Clock, Disk, DiskError } from '../kernel/ports.ts';
+import { isDue } from '../kernel/time.ts';
+
+/** The host itself was held up: its timer fired this late. */
+export interface Lagged {
+  readonly kind: 'lagged';
+  readonly ms: number;
+}
+
+interface Streamed {
+  readonly kind: string;
+  readonly stream?: Stream;
+}
+
+interface Waiting<Effect> {
+  /** The persist, by its count, whose durability the effect waits for. */
+  readonly ticket: number;
+  readonly effect: Effect;
+}
+
+export interface ExecutorOptions<Event, Effect> {
+  readonly machine: Machine<Event, Effect> & { checkpoint(): Iterable<Uint8Array> };
+  readonly clock: Clock;
+  readonly disk: Disk;
+  /** Runs the callback soon, after what is running now: calls made until then share one flush and one sync. */
+  readonly defer: (callback: () => void) => void;
+  /** Carries out every effect but `persist`, which the executor does itself. */
+  readonly perform: (effect: Effect) => void;
+  /** The machine threw: an invariant is broken and nothing it would do next can be trusted. */
+  readonly onBroken: (error: unknown) => void;
+  /** Sees every event and its effects, in order: the simulator's trace. */
+  readonly observe?: (event: Event | 'expire', effects: readonly Effect[]) => void;
+}
+
+/** A timer this late says that the process was paused or starved. */
+const LAG_MS = 200;
+const DISK_PROBE_MS = 1_000;
+/** A checkpoint is due when the log outgrows this share of the last one, with a floor for small states. */
+const CHECKPOINT_SHARE = 0.75;
+const CHECKPOINT_FLOOR_BYTES = 128 * 1024;
+
+/**
+ * Runs a machine on the ports: one queue of events, one timer, effects in the order of their streams.
+ *
+ * `persist` effects are appended at once and made durable by one shared sync after the current tick; what follows
+ * a durable persist in the same stream waits for that sync. Callbacks rather than promises throughout, so that
+ * the simulator drives this very code in virtual time.
+ */
+export class Executor<Event extends object, Effect extends Streamed | Persist | Answer | Mark> {
+  readonly #options: ExecutorOptions<Event | DiskFailed | DiskRecovered | Lagged, Effect>;
+  readonly #queue: (Event | DiskFailed | DiskRecovered | Lagged)[] = [];
+  readonly #streams = new Map<Stream, { lastTicket: number; waiting: Waiting<Effect>[] }>();
+  #running = false;
+  #stopped = false;
+  #settleAsked = false;
+  #cancelTimer: (() => void) | undefined;
+  #timerAtMs: number | undefined;
+  #ticket = 0;
+  #durableTicket = 0;
+  #unsynced = false;
+  #diskBroken = false;
+  #probeAsked = false;
+  #checkpointing = false;
+
+  constructor(options: ExecutorOptions<Event | DiskFailed | DiskRecovered | Lagged, Effect>) {
+    this.#options = options;
+  }
+
+  /** Hands the machine a fact. Runs at once, or after what is running now. */
+  deliver(event: Event | DiskFailed | DiskRecovered | Lagged): void {
+    if (this.#stopped) return;
+    this.#queue.push(event);
+    if (this.#running) return;
+    this.#drain();
+    this.#askToSettle();
+  }
+
+  /** Executes effects that a method of the machine other than `handle` gave. */
+  execute(effects: readonly Effect[]): void {
+    if (this.#stopped) return;
+    this.#carryOut(effects);
+    this.#askToSettle();
+  }
+
+  /** No event, timer or effect passes from here on. What was appended is still synced by closing the disk. */
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+  }
+
+  #drain(): void {
+    this.#running = true;
+    try {
+      for (let event = this.#queue.shift(); event !== undefined; event = this.#queue.shift()) {
+        const effects = this.#options.machine.handle(event, this.#options.clock.now());
+        this.#options.observe?.(event, effects);
+        this.#carryOut(effects);
+        if (this.#stopped) return;
+      }
+    } catch (error) {
+      this.#break(error);
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  #askToSettle(): void {
+    if (this.#settleAsked || this.#stopped) return;
+    this.#settleAsked = true;
+    this.#options.defer(() => {
+      this.#settleAsked = false;
+      this.#settle();
+    });
+  }
+
+  /** The queue is empty: honour due deadlines, ask for the shared sync, set the timer. */
+  #settle(): void {
+    if (this.#stopped) return;
+    const { machine, clock } = this.#options;
+    const now = clock.now();
+    if (isDue(machine.deadline(), now)) {
+      this.#expire();
+      if (this.#stopped) return;
+    }
+    if (this.#unsynced && !this.#diskBroken) this.#sync();
+    this.#arm();
+    this.#considerCheckpoint();
+  }
+
+  #expire(): void {
+    this.#running = true;
+    try {
+      const effects = this.#options.machine.expire(this.#options.clock.now());
+      this.#options.observe?.('expire', effects);
+      this.#carryOut(effects);
+    } catch (error) {
+      this.#break(error);
+    } finally {
+      this.#running = false;
+    }
+    if (this.#queue.length > 0 && !this.#stopped) this.#drain();
+  }
+
+  #arm(): void {
+    const deadline = this.#options.machine.deadline();
+    if (this.#timerAtMs !== undefined && deadline?.atMs === this.#timerAtMs) return;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    this.#timerAtMs = undefined;
+    if (deadline === undefined) return;
+    const now = this.#options.clock.now();
+    if (isDue(deadline, now)) {
+      this.#askToSettle();
+      return;
+    }
+    this.#timerAtMs = deadline.atMs;
+    this.#cancelTimer = this.#options.clock.callAt(deadline.atMs, () => this.#onTimer(deadline.atMs));
+  }
+
+  #onTimer(dueMs: number): void {
+    this.#cancelTimer = undefined;
+    this.#timerAtMs = undefined;
+    if (this.#stopped) return;
+    const lateMs = this.#options.clock.now().monoMs - dueMs;
+    if (lateMs > LAG_MS) this.deliver({ kind: 'lagged', ms: lateMs });
+    this.#settle();
+  }
+
+  #carryOut(effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      if (this.#stopped) return;
+      if (isPersist(effect)) this.#persist(effect);
+      else this.#inOrder(effect);
+    }
+  }
+
+  #persist(effect: Persist): void {
+    if (effect.records.length === 0) return;
+    this.#options.disk.append(effect.records);
+    this.#unsynced = true;
+    if (!effect.durable) return;
+    this.#streamOf(effect.stream).lastTicket = ++this.#ticket;
+  }
+
+  #inOrder(effect: Effect): void {
+    const name = (effect as Streamed).stream;
+    const stream = name === undefined ? undefined : this.#streams.get(name);
+    if (stream === undefined || stream.lastTicket <= this.#durableTicket) this.#options.perform(effect);
+    else stream.waiting.push({ ticket: stream.lastTicket, effect });
+  }
+
+  #streamOf(name: Stream): { lastTicket: number; waiting: Waiting<Effect>[] } {
+    let stream = this.#streams.get(name);
+    if (stream === undefined) {
+      stream = { lastTicket: 0, waiting: [] };
+      this.#streams.set(name, stream);
+    }
+    return stream;
+  }
+
+  #sync(): void {
+    this.#unsynced = false;
+    const upTo = this.#ticket;
+    this.#options.disk.sync((error) => {
+      if (this.#stopped) return;
+      if (error === undefined) this.#onSynced(upTo);
+      else this.#onDiskError(error, upTo);
+      this.#askToSettle();
+    });
+  }
+
+  #onSynced(upTo: number): void {
+    this.#durableTicket = Math.max(this.#durableTicket, upTo);
+    if (this.#diskBroken) {
+      this.#diskBroken = false;
+      this.deliver({ kind: 'diskRecovered' });
+    }
+    for (const stream of this.#streams.values()) this.#release(stream.waiting);
+  }
+
+  #release(waiting: Waiting<Effect>[]): void {
+    let released = 0;
+    for (const { ticket, effect } of waiting) {
+      if (ticket > this.#durableTicket) break;
+      this.#options.perform(effect);
+      released++;
+    }
+    if (released > 0) waiting.splice(0, released);
+  }
+
+  /** Of the records up to ticket `upTo` none is certain. What waited for records that may be lost must not look done: answers become errors, the rest is dropped. */
+  #onDiskError(error: DiskError, upTo: number): void {
+    for (const stream of this.#streams.values()) {
+      const lost = stream.waiting.filter((entry) => entry.ticket <= upTo);
+      stream.waiting.splice(0, lost.length);
+      for (const { effect } of lost)
+        if (isAnswer(effect)) this.#options.perform(unknownOutcome(effect, error) as Effect);
+    }
+    this.#durableTicket = Math.max(this.#durableTicket, upTo);
+    if (!this.#diskBroken) {
+      this.#diskBroken = true;
+      this.deliver({ kind: 'diskFailed', reason: error.message });
+    }
+    this.#probeLater();
+  }
+
+  #probeLater(): void {
+    if (this.#probeAsked) return;
+    this.#probeAsked = true;
+    this.#options.clock.callAt(this.#options.clock.now().monoMs + DISK_PROBE_MS, () => {
+      this.#probeAsked = false;
+      if (!this.#stopped && this.#diskBroken) this.#sync();
+    });
+  }
+
+  #considerCheckpoint(): void {
+    if (this.#checkpointing || this.#diskBroken) return;
+    const { logBytes, checkpointBytes } = this.#options.disk.size();
+    if (logBytes < Math.max(CHECKPOINT_FLOOR_BYTES, checkpointBytes * CHECKPOINT_SHARE)) return;
+    this.#checkpointing = true;
+    this.#options.disk.beginCheckpoint((error) => {
+      if (error !== undefined) this.#endCheckpoint(error);
+      else this.#writeCheckpoint(this.#options.machine.checkpoint()[Symbol.iterator]());
+    });
+  }
+
+  /** One piece at a time, giving way to events in between: the state may be large. */
+  #writeCheckpoint(pieces: Iterator<Uint8Array>): void {
+    if (this.#stopped) return;
+    let piece: IteratorResult<Uint8Array>;
+    try {
+      piece = pieces.next();
+    } catch (error) {
+      this.#break(error);
+      return;
+    }
+    const { disk, defer } = this.#options;
+    if (piece.done === true) {
+      disk.commitCheckpoint((error) => this.#endCheckpoint(error));
+      return;
+    }
+    disk.writeCheckpoint([piece.value], (error) => {
+      if (error !== undefined) this.#endCheckpoint(error);
+      else defer(() => this.#writeCheckpoint(pieces));
+    });
+  }
+
+  #endCheckpoint(error: DiskError | undefined): void {
+    if (this.#stopped) return;
+    this.#checkpointing = false;
+    if (error !== undefined) this.#onDiskError(error, 0);
+    this.#askToSettle();
+  }
+
+  #break(error: unknown): void {
+    if (this.#stopped) return;
+    this.stop();
+    this.#options.onBroken(error);
+  }
+}
+
+function isPersist(effect: { readonly kind: string }): effect is Persist {
+  return effect.kind === 'persist';
+}
+
+function isAnswer(effect: { readonly kind: string }): effect is Answer {
+  return effect.kind === 'answer';
+}
+
+function unknownOutcome(answer: Answer, error: DiskError): Answer {
+  const what = error.full ? 'The disk is full' : 'The disk failed';
+  const hint = error.full
+    ? 'Free space in the data directory, read the entry to see whether the write took hold, then write again.'
+    : 'Check the disk of the data directory (skein doctor), read the entry, then write again.';
+  const body = errorBody(
+    'INTERNAL',
+    `${what}: the write is not safe on this node (${error.message}).`,
+    hint,
+    {
+      retryable: true,
+      details: { outcome: 'unknown' },
+    },
+  );
+  return { ...answer, result: fail(body) };
+}

@@ -1,0 +1,200 @@
+import { describe, expect, it } from 'vitest';
+import type { Answer, Persist } from '../../src/kernel/effects.ts';
+import { ok } from '../../src/kernel/errors.ts';
+import { type Clock, type Disk, DiskError, type Done } from '../../src/kernel/ports.ts';
+import type { Deadline } from '../../src/kernel/time.ts';
+import { Executor } from '../../src/node/executor.ts';
+
+type Order = { kind: 'note'; stream?: string; text: string };
+type Effect = Order | Persist | Answer;
+
+/** A machine that does what the event says. */
+class Puppet {
+  wants: Deadline | undefined;
+  readonly heard: string[] = [];
+  onExpire: readonly Effect[] = [];
+  handle(event: { kind: string; effects?: readonly Effect[] }): readonly Effect[] {
+    this.heard.push(event.kind);
+    return event.effects ?? [];
+  }
+  expire(): readonly Effect[] {
+    this.wants = undefined;
+    return this.onExpire;
+  }
+  deadline() {
+    return this.wants;
+  }
+  *checkpoint() {
+    yield new Uint8Array([1]);
+    yield new Uint8Array([2]);
+  }
+}
+
+class ManualDisk implements Disk {
+  readonly appended: Uint8Array[] = [];
+  readonly syncs: Done[] = [];
+  readonly steps: string[] = [];
+  logBytes = 0;
+  async load() {
+    return { records: [], tornBytes: 0, quarantined: [] };
+  }
+  append(records: readonly Uint8Array[]) {
+    this.appended.push(...records);
+  }
+  sync(done: Done) {
+    this.syncs.push(done);
+  }
+  beginCheckpoint(done: Done) {
+    this.steps.push('begin');
+    done();
+  }
+  writeCheckpoint(records: readonly Uint8Array[], done: Done) {
+    this.steps.push(`write ${records.map((record) => record.join())}`);
+    done();
+  }
+  commitCheckpoint(done: Done) {
+    this.steps.push('commit');
+    this.logBytes = 0;
+    done();
+  }
+  size() {
+    return { logBytes: this.logBytes, checkpointBytes: 0 };
+  }
+  async close() {}
+}
+
+function setUp() {
+  const machine = new Puppet();
+  const disk = new ManualDisk();
+  const performed: Effect[] = [];
+  const deferred: (() => void)[] = [];
+  const timers: { atMs: number; callback: () => void }[] = [];
+  const time = { nowMs: 0 };
+  const broken: unknown[] = [];
+  const clock: Clock = {
+    now: () => ({ monoMs: time.nowMs, wallMs: time.nowMs }),
+    callAt: (atMs, callback) => {
+      const timer = { atMs, callback };
+      timers.push(timer);
+      return () => timers.splice(timers.indexOf(timer), 1);
+    },
+  };
+  const executor = new Executor<{ kind: string; effects?: readonly Effect[] }, Effect>({
+    machine,
+    clock,
+    disk,
+    defer: (callback) => deferred.push(callback),
+    perform: (effect) => performed.push(effect),
+    onBroken: (error) => broken.push(error),
+  });
+  const settle = () => {
+    while (deferred.length > 0) deferred.shift()?.();
+  };
+  const fire = (atMs: number) => {
+    time.nowMs = atMs;
+    for (const timer of timers.filter((candidate) => candidate.atMs <= atMs)) {
+      timers.splice(timers.indexOf(timer), 1);
+      timer.callback();
+    }
+    settle();
+  };
+  return { machine, disk, performed, executor, settle, fire, broken, time };
+}
+
+const persist = (stream: string, byte: number): Persist => ({
+  kind: 'persist',
+  stream,
+  durable: true,
+  records: [new Uint8Array([byte])],
+});
+const note = (text: string, stream?: string): Order =>
+  stream ? { kind: 'note', stream, text } : { kind: 'note', text };
+const texts = (effects: readonly Effect[]) =>
+  effects.map((effect) => (effect.kind === 'note' ? effect.text : effect.kind));
+
+describe('executor', () => {
+  it('holds what follows a durable persist in its stream until the disk answers, and nothing else', () => {
+    const { executor, performed, settle, disk } = setUp();
+    executor.deliver({
+      kind: 'wrote',
+      effects: [note('early', 'a'), persist('a', 1), note('late', 'a'), note('other', 'b')],
+    });
+    settle();
+    expect(texts(performed)).toEqual(['early', 'other']);
+    disk.syncs[0]?.();
+    expect(texts(performed)).toEqual(['early', 'other', 'late']);
+  });
+
+  it('makes the persists of one tick durable with one sync', () => {
+    const { executor, settle, disk } = setUp();
+    for (let call = 0; call < 100; call++)
+      executor.deliver({ kind: 'wrote', effects: [persist('a', call), note('done', 'a')] });
+    settle();
+    expect(disk.appended.length).toBe(100);
+    expect(disk.syncs.length).toBe(1);
+  });
+
+  it('releases in order when a second sync is still out', () => {
+    const { executor, performed, settle, disk } = setUp();
+    executor.deliver({ kind: 'wrote', effects: [persist('a', 1), note('first', 'a')] });
+    settle();
+    executor.deliver({ kind: 'wrote', effects: [persist('a', 2), note('second', 'a')] });
+    settle();
+    disk.syncs[0]?.();
+    expect(texts(performed)).toEqual(['first']);
+    disk.syncs[1]?.();
+    expect(texts(performed)).toEqual(['first', 'second']);
+  });
+
+  it('turns answers behind a failed sync into errors of unknown outcome, drops the rest, and tells of recovery', () => {
+    const { executor, performed, settle, disk, machine, fire } = setUp();
+    const answer: Answer = { kind: 'answer', stream: 'a', id: 1, result: ok('done') };
+    executor.deliver({ kind: 'wrote', effects: [persist('a', 1), answer, note('ack', 'a')] });
+    settle();
+    disk.syncs[0]?.(new DiskError('no space left', true));
+    settle();
+    expect(performed.length).toBe(1);
+    expect(performed[0]).toMatchObject({
+      id: 1,
+      result: { ok: false, error: { details: { outcome: 'unknown' } } },
+    });
+    expect(machine.heard).toEqual(['wrote', 'diskFailed']);
+    fire(1_000);
+    disk.syncs[1]?.();
+    expect(machine.heard).toEqual(['wrote', 'diskFailed', 'diskRecovered']);
+  });
+
+  it('honours a deadline in the past once the queue is empty, and says how late its timer was', () => {
+    const { executor, performed, settle, machine, fire } = setUp();
+    machine.wants = { atMs: 0, reason: 'flush' };
+    machine.onExpire = [note('flushed')];
+    executor.deliver({ kind: 'fact' });
+    expect(texts(performed)).toEqual([]);
+    settle();
+    expect(texts(performed)).toEqual(['flushed']);
+    machine.wants = { atMs: 50, reason: 'later' };
+    executor.deliver({ kind: 'fact' });
+    settle();
+    fire(1_050);
+    expect(machine.heard).toEqual(['fact', 'fact', 'lagged']);
+  });
+
+  it('writes a checkpoint in pieces once the log has grown', () => {
+    const { executor, settle, disk } = setUp();
+    disk.logBytes = 1_000_000;
+    executor.deliver({ kind: 'fact' });
+    settle();
+    expect(disk.steps).toEqual(['begin', 'write 1', 'write 2', 'commit']);
+  });
+
+  it('stops for good when the machine throws', () => {
+    const { executor, machine, broken, performed } = setUp();
+    machine.handle = () => {
+      throw new Error('invariant');
+    };
+    executor.deliver({ kind: 'fact' });
+    executor.deliver({ kind: 'fact', effects: [note('never')] });
+    expect(broken.length).toBe(1);
+    expect(performed).toEqual([]);
+  });
+});
