@@ -41,6 +41,12 @@ export function toHex(bytes: Uint8Array): string {
   return text;
 }
 
+/** The bytes, or `undefined` where the text is not pairs of hexadecimal digits. */
+export function fromHex(text: string): Uint8Array | undefined {
+  if (!/^(?:[0-9a-f]{2})*$/i.test(text)) return undefined;
+  return Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+}
+
 const utf8Encoder = new TextEncoder();
 const utf8Decoder = new TextDecoder('utf-8', { fatal: true });
 
