@@ -24,7 +24,7 @@ export interface Lattice {
   merge(delta: Uint8Array, from: NodeId, now: Instant): Merged;
   /**
    * Local changes since the last call, as frames to push to every neighbour at once; empty where there are none.
-   * Each is at most `limits.frameBytes`.
+   * Each is at most `limits.frameBytes` less `FRAME_HEADER_BYTES` (32).
    */
   takePushes(): readonly Uint8Array[];
 }

@@ -1,0 +1,346 @@
+/**
+ * Anti-entropy: makes the replicas of one lattice equal on all nodes that can reach each other, directly or not.
+ *
+ * Intuition: whoever changes something tells all its neighbours at once, and that is nearly all the traffic there
+ * is. Everything else repairs: neighbours now and then compare 16-byte roots, and where they differ the lagging
+ * side asks, one bounded frame at a time, until it lacks nothing.
+ *
+ * Method:
+ * - *push*: local changes go to every neighbour, one frame for all changes of one turn of the host's loop;
+ * - *root*: sent to a new neighbour, to a random one every few seconds, and to a few shortly after a change, so
+ *   that a change crosses a mesh in which not every pair is connected (rumour mongering with feedback, Demers et
+ *   al., "Epidemic algorithms for replicated database maintenance", 1987);
+ * - *pull*: digest, delta, digest, delta… The side that pulled and still differs says so, and the other pulls.
+ *
+ * Limits: two replicas of which one refuses what the other holds can never be equal; they back off to a try a
+ * minute. A push that is lost without the wire knowing is found by the next root. Nothing is forwarded: a
+ * neighbour's neighbour waits for the rumour.
+ */
+
+import { equalBytes } from '../kernel/codec.ts';
+import type { Channel, Mark, PeerDown, PeerUp, Penalise, Received, Send } from '../kernel/effects.ts';
+import type { NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Machine } from '../kernel/machine.ts';
+import type { Rng } from '../kernel/rng.ts';
+import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import { decodeFrame, encodeFrame, FRAME_HEADER_BYTES, type Frame } from './frames.ts';
+import type { Lattice, Merged } from './lattice.ts';
+import { Pulls } from './pulls.ts';
+import { Rumour } from './rumour.ts';
+
+export interface AntiEntropyConfig {
+  /** A root goes to one random neighbour every so often, give or take a quarter. */
+  readonly digestPeriodMs: number;
+  /** How long after a change the first rumour goes out; grows by itself where rumours find nobody lacking. */
+  readonly rumourDelayMs: number;
+  /** A pull without an answer for this long is given up; doubles with each such pull from one neighbour. */
+  readonly pullTimeoutMs: number;
+  /** Neighbours pulled from at the same time, as long as none turns out to have much; then only that one. */
+  readonly pulls: number;
+}
+
+export const ANTI_ENTROPY_DEFAULTS: AntiEntropyConfig = {
+  digestPeriodMs: 3_000,
+  rumourDelayMs: 100,
+  pullTimeoutMs: 750,
+  pulls: 2,
+};
+
+export type AntiEntropyEvent =
+  | PeerUp
+  | PeerDown
+  | Received
+  /** The owner changed the lattice: pushes are pending, to be taken by the next `expire`. */
+  | { readonly kind: 'changed' }
+  /** The owner knows that it lacks something (a session token says so): pull from `peer`, or from a few neighbours. */
+  | { readonly kind: 'lacking'; readonly peer?: NodeId }
+  /** The wire lost frames to this neighbour. */
+  | { readonly kind: 'dropped'; readonly peer: NodeId };
+
+export type AntiEntropyEffect = Send | Penalise | Mark;
+
+/** Digests that one neighbour may have served at once, and for each second from then on. */
+const SERVES_BURST = 1_000;
+const SERVES_PER_SECOND = 500;
+/** How long after lost frames their receiver is told the root: its queue must drain first. */
+const AFTER_LOSS_MS = 250;
+
+interface Neighbour {
+  serves: number;
+  servesAtMs: number;
+}
+
+export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect> {
+  readonly #self: NodeId;
+  readonly #channel: Channel;
+  readonly #stream: string;
+  readonly #lattice: Lattice;
+  readonly #config: AntiEntropyConfig;
+  readonly #rng: Rng;
+  readonly #neighbours = new Map<NodeId, Neighbour>();
+  readonly #pulls: Pulls;
+  readonly #rumour: Rumour;
+  /** Neighbours that are owed a root, and when. */
+  readonly #owed = new Map<NodeId, number>();
+  #flush: Deadline | undefined;
+  #period: Deadline;
+
+  constructor(options: {
+    readonly self: NodeId;
+    readonly channel: Channel;
+    readonly stream: string;
+    readonly lattice: Lattice;
+    readonly config?: Partial<AntiEntropyConfig>;
+    readonly rng: Rng;
+    readonly now: Instant;
+  }) {
+    this.#self = options.self;
+    this.#channel = options.channel;
+    this.#stream = options.stream;
+    this.#lattice = options.lattice;
+    this.#config = { ...ANTI_ENTROPY_DEFAULTS, ...options.config };
+    this.#rng = options.rng;
+    this.#pulls = new Pulls(this.#config.pulls, this.#config.pullTimeoutMs);
+    this.#rumour = new Rumour(this.#config.rumourDelayMs, this.#rng);
+    this.#period = this.#nextPeriod(options.now);
+  }
+
+  /** Neighbours that are up, in the order in which they came. */
+  get neighbours(): readonly NodeId[] {
+    return [...this.#neighbours.keys()];
+  }
+
+  /** True while this replica is known to lack something that a neighbour is about to give. */
+  get repairing(): boolean {
+    return this.#pulls.expecting;
+  }
+
+  handle(event: AntiEntropyEvent, now: Instant): readonly AntiEntropyEffect[] {
+    switch (event.kind) {
+      case 'peerUp':
+        return this.#peerUp(event.peer, now);
+      case 'peerDown':
+        this.#neighbours.delete(event.peer);
+        this.#owed.delete(event.peer);
+        this.#pulls.forget(event.peer);
+        return this.#startPulls(now);
+      case 'changed':
+        this.#flush ??= { atMs: now.monoMs, reason: 'replication.flush' };
+        return [];
+      case 'lacking':
+        return this.#lacking(event.peer, now);
+      case 'dropped':
+        if (this.#neighbours.has(event.peer)) this.#owe(event.peer, now.monoMs + AFTER_LOSS_MS);
+        return [];
+      case 'received':
+        return this.#received(event, now);
+    }
+  }
+
+  expire(now: Instant): readonly AntiEntropyEffect[] {
+    const effects: AntiEntropyEffect[] = [];
+    if (isDue(this.#flush, now)) {
+      this.#flush = undefined;
+      effects.push(...this.#push(now));
+    }
+    const told = this.#dueRoots(now);
+    if (told.length > 0) effects.push(this.#send(told, this.#root(false)));
+    for (const peer of this.#pulls.timeOut(now)) {
+      effects.push(this.#mark('debug', 'replication.pullTimedOut', { peer }));
+    }
+    effects.push(...this.#startPulls(now));
+    return effects;
+  }
+
+  deadline(): Deadline | undefined {
+    return earliest([
+      this.#flush,
+      this.#period,
+      this.#rumour.deadline,
+      this.#pulls.deadline,
+      this.#owed.size === 0
+        ? undefined
+        : { atMs: Math.min(...this.#owed.values()), reason: 'replication.root' },
+    ]);
+  }
+
+  #peerUp(peer: NodeId, now: Instant): readonly AntiEntropyEffect[] {
+    if (peer === this.#self || this.#neighbours.has(peer)) return [];
+    if (this.#neighbours.size >= limits.members) {
+      return [this.#mark('warn', 'replication.tooManyNeighbours', { peer })];
+    }
+    this.#neighbours.set(peer, { serves: SERVES_BURST, servesAtMs: now.monoMs });
+    return [this.#send([peer], this.#root(false))];
+  }
+
+  #lacking(peer: NodeId | undefined, now: Instant): readonly AntiEntropyEffect[] {
+    const asked =
+      peer === undefined || !this.#neighbours.has(peer)
+        ? this.#rng.shuffled(this.neighbours).slice(0, this.#config.pulls)
+        : [peer];
+    for (const from of asked) this.#pulls.want(from, { tell: false });
+    return this.#startPulls(now);
+  }
+
+  #push(now: Instant): readonly AntiEntropyEffect[] {
+    const pushes = this.#lattice.takePushes();
+    if (pushes.length === 0 || this.#neighbours.size === 0) return [];
+    this.#rumour.changed(undefined, now);
+    const to = this.neighbours;
+    return pushes.map((delta) =>
+      delta.length + FRAME_HEADER_BYTES > limits.frameBytes
+        ? this.#mark('error', 'replication.pushTooLarge', { bytes: delta.length })
+        : this.#send(to, { kind: 'push', delta }),
+    );
+  }
+
+  /** Whom to tell the root now: those owed it, the one of this period, and those whom the rumour picks. */
+  #dueRoots(now: Instant): readonly NodeId[] {
+    const told = new Set<NodeId>();
+    for (const [peer, atMs] of this.#owed) {
+      if (atMs > now.monoMs) continue;
+      this.#owed.delete(peer);
+      told.add(peer);
+    }
+    const neighbours = this.neighbours;
+    if (isDue(this.#period, now)) {
+      this.#period = this.#nextPeriod(now);
+      if (neighbours.length > 0) told.add(this.#rng.pick(neighbours));
+    }
+    if (isDue(this.#rumour.deadline, now)) {
+      for (const peer of this.#rumour.spread(neighbours, now)) told.add(peer);
+    }
+    return [...told];
+  }
+
+  #received(event: Received, now: Instant): readonly AntiEntropyEffect[] {
+    const { from, bytes } = event;
+    const neighbour = this.#neighbours.get(from);
+    if (neighbour === undefined) return [];
+    const frame = decodeFrame(bytes);
+    switch (frame?.kind) {
+      case undefined:
+        return this.#blame(from, 'malformed frame');
+      case 'push':
+        return [...this.#merge(frame.delta, from, now).effects, ...this.#startPulls(now)];
+      case 'root':
+        return this.#compare(from, frame.root, frame.pulled, now);
+      case 'digest':
+        return this.#serve(from, neighbour, frame.request, frame.digest, now);
+      case 'delta':
+        return this.#answered(from, frame, now);
+    }
+  }
+
+  #compare(from: NodeId, root: Uint8Array, pulled: boolean, now: Instant): readonly AntiEntropyEffect[] {
+    if (equalBytes(root, this.#lattice.root())) {
+      this.#pulls.agreed(from);
+      return [];
+    }
+    this.#pulls.want(from, { tell: !pulled, root: root.slice() });
+    return this.#startPulls(now);
+  }
+
+  #serve(
+    from: NodeId,
+    neighbour: Neighbour,
+    request: number,
+    digest: Uint8Array,
+    now: Instant,
+  ): readonly AntiEntropyEffect[] {
+    if (!admitServe(neighbour, now)) return this.#blame(from, 'too many digests');
+    const delta = this.#lattice.delta(digest, from, limits.repairBytes);
+    if (delta === 'malformed') return this.#blame(from, 'malformed digest');
+    if (delta !== undefined) this.#rumour.served(from, now);
+    return [
+      this.#send([from], {
+        kind: 'delta',
+        request,
+        more: delta?.more ?? false,
+        root: this.#lattice.root(),
+        delta: delta?.bytes ?? new Uint8Array(0),
+      }),
+    ];
+  }
+
+  #answered(from: NodeId, frame: Frame & { kind: 'delta' }, now: Instant): readonly AntiEntropyEffect[] {
+    const { request, more, delta, root: theirs } = frame;
+    const gave = delta.length > 0;
+    const merged = gave ? this.#merge(delta, from, now) : undefined;
+    const effects = merged === undefined ? [] : [...merged.effects];
+    const ours = this.#lattice.root();
+    const refused = merged?.kind === 'refused';
+    const outcome = this.#pulls.answered(from, { request, gave, more, refused, theirs, ours }, now);
+    if (outcome.tell) effects.push(this.#send([from], { kind: 'root', pulled: true, root: ours }));
+    if (outcome.diverged) effects.push(this.#mark('warn', 'replication.diverged', { peer: from }));
+    effects.push(...this.#startPulls(now));
+    return effects;
+  }
+
+  #merge(
+    delta: Uint8Array,
+    from: NodeId,
+    now: Instant,
+  ): { kind: Merged['kind']; effects: AntiEntropyEffect[] } {
+    const merged = this.#lattice.merge(delta, from, now);
+    switch (merged.kind) {
+      case 'merged':
+        if (merged.changed) this.#rumour.changed(from, now);
+        return { kind: 'merged', effects: [] };
+      case 'behind':
+        this.#pulls.want(from, { tell: false });
+        return { kind: 'behind', effects: [] };
+      case 'refused':
+        return { kind: 'refused', effects: [...this.#blame(from, merged.reason)] };
+    }
+  }
+
+  #startPulls(now: Instant): readonly AntiEntropyEffect[] {
+    if (!this.#pulls.mayStart(now)) return [];
+    const root = this.#lattice.root();
+    return this.#pulls
+      .start(root, now)
+      .map(({ peer, request }) =>
+        this.#send([peer], { kind: 'digest', request, digest: this.#lattice.digest() }),
+      );
+  }
+
+  #root(pulled: boolean): Frame {
+    return { kind: 'root', pulled, root: this.#lattice.root() };
+  }
+
+  #owe(peer: NodeId, atMs: number): void {
+    if (!this.#owed.has(peer)) this.#owed.set(peer, atMs);
+  }
+
+  #nextPeriod(now: Instant): Deadline {
+    const jitter = 0.75 + this.#rng.float() / 2;
+    return { atMs: now.monoMs + this.#config.digestPeriodMs * jitter, reason: 'replication.period' };
+  }
+
+  #send(to: readonly NodeId[], frame: Frame): Send {
+    return { kind: 'send', stream: this.#stream, to, channel: this.#channel, bytes: encodeFrame(frame) };
+  }
+
+  #mark(level: Mark['level'], name: string, fields: Mark['fields']): Mark {
+    return { kind: 'mark', level, name, fields: { channel: this.#channel, ...fields } };
+  }
+
+  #blame(peer: NodeId, reason: string): readonly AntiEntropyEffect[] {
+    return [
+      { kind: 'penalise', peer, reason: `${this.#channel}: ${reason}` },
+      this.#mark('warn', 'replication.refused', { peer, reason }),
+    ];
+  }
+}
+
+/** A token bucket: a correct neighbour has one digest under way and is far below it. */
+function admitServe(neighbour: Neighbour, now: Instant): boolean {
+  const gained = ((now.monoMs - neighbour.servesAtMs) / 1_000) * SERVES_PER_SECOND;
+  neighbour.serves = Math.min(SERVES_BURST, neighbour.serves + gained);
+  neighbour.servesAtMs = now.monoMs;
+  if (neighbour.serves < 1) return false;
+  neighbour.serves -= 1;
+  return true;
+}

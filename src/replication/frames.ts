@@ -1,0 +1,97 @@
+/**
+ * Frames between two anti-entropy machines: one byte of type, a fixed header, and bytes that only the lattice
+ * understands. Decoding never throws; whatever is not exactly one of these is `undefined`.
+ */
+import { limits } from '../kernel/limits.ts';
+
+/** A digest of a whole replica, as `Lattice.root` gives it. */
+export const ROOT_BYTES = 16;
+/** No header is longer; a push may be this much shorter than a frame at least. */
+export const FRAME_HEADER_BYTES = 32;
+
+export type Frame =
+  /** What its sender changed, unasked. */
+  | { readonly kind: 'push'; readonly delta: Uint8Array }
+  /**
+   * "This is my root." With `pulled` the sender has just taken all that the receiver holds: where the roots
+   * still differ, it is the receiver that lacks something.
+   */
+  | { readonly kind: 'root'; readonly pulled: boolean; readonly root: Uint8Array }
+  /** "Send me what I lack": answered by one `delta` under the same request number. */
+  | { readonly kind: 'digest'; readonly request: number; readonly digest: Uint8Array }
+  /** An empty delta: the asker lacks nothing of the sender's, whose root at that moment is `root`. */
+  | {
+      readonly kind: 'delta';
+      readonly request: number;
+      readonly more: boolean;
+      readonly root: Uint8Array;
+      readonly delta: Uint8Array;
+    };
+
+const TYPES = { push: 1, root: 2, digest: 3, delta: 4 } as const;
+const FLAG = 1;
+
+export function encodeFrame(frame: Frame): Uint8Array {
+  switch (frame.kind) {
+    case 'push':
+      return assemble([TYPES.push], frame.delta);
+    case 'root':
+      return assemble([TYPES.root, frame.pulled ? FLAG : 0], frame.root);
+    case 'digest':
+      return assemble([TYPES.digest, ...uint32(frame.request)], frame.digest);
+    case 'delta':
+      return assemble(
+        [TYPES.delta, ...uint32(frame.request), frame.more ? FLAG : 0, ...frame.root],
+        frame.delta,
+      );
+  }
+}
+
+/** Views into `bytes`, not copies. */
+export function decodeFrame(bytes: Uint8Array): Frame | undefined {
+  if (bytes.length > limits.frameBytes) return undefined;
+  switch (bytes[0]) {
+    case TYPES.push:
+      return bytes.length > 1 ? { kind: 'push', delta: bytes.subarray(1) } : undefined;
+    case TYPES.root: {
+      const pulled = flag(bytes[1]);
+      if (bytes.length !== 2 + ROOT_BYTES || pulled === undefined) return undefined;
+      return { kind: 'root', pulled, root: bytes.subarray(2) };
+    }
+    case TYPES.digest:
+      if (bytes.length < 5 || bytes.length > 5 + limits.frameBytes / 2) return undefined;
+      return { kind: 'digest', request: readUint32(bytes, 1), digest: bytes.subarray(5) };
+    case TYPES.delta: {
+      const more = flag(bytes[5]);
+      if (bytes.length < 6 + ROOT_BYTES || more === undefined) return undefined;
+      return {
+        kind: 'delta',
+        request: readUint32(bytes, 1),
+        more,
+        root: bytes.subarray(6, 6 + ROOT_BYTES),
+        delta: bytes.subarray(6 + ROOT_BYTES),
+      };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function assemble(header: readonly number[], payload: Uint8Array): Uint8Array {
+  const frame = new Uint8Array(header.length + payload.length);
+  frame.set(header);
+  frame.set(payload, header.length);
+  return frame;
+}
+
+function flag(byte: number | undefined): boolean | undefined {
+  return byte === 0 ? false : byte === FLAG ? true : undefined;
+}
+
+function uint32(value: number): number[] {
+  return [(value >>> 24) & 255, (value >>> 16) & 255, (value >>> 8) & 255, value & 255];
+}
+
+function readUint32(bytes: Uint8Array, at: number): number {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(at);
+}

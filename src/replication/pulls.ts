@@ -1,0 +1,286 @@
+/**
+ * Whom to pull from, and when: the bookkeeping of the anti-entropy machine, apart from its frames.
+ *
+ * Intuition: ten neighbours that all hold the 20 MB that this node lacks must not all send them. So at most a few
+ * are asked at once, and as soon as one turns out to have much, it alone is asked for a while (a *turn*), frame by
+ * frame, while the others wait; what they offered is mostly here when their turn comes.
+ *
+ * Limits: a pull that brings nothing new although the neighbour had something to give cannot succeed by being
+ * repeated; after the second one the neighbour is left alone for 5 s, doubling to a minute.
+ */
+import { equalBytes } from '../kernel/codec.ts';
+import type { NodeId } from '../kernel/ids.ts';
+import { type Deadline, earliest, type Instant } from '../kernel/time.ts';
+
+/** Shortest time between the starts of two pulls from one neighbour. */
+const SPACING_MS = 20;
+/** A turn ends after so many frames or milliseconds, where others wait. */
+const TURN_FRAMES = 128;
+const TURN_MS = 5_000;
+const LONGEST_TIMEOUT_MS = 3_000;
+/** Time-outs in a row after which the next root decides whether to ask again. */
+const TIMEOUTS = 6;
+/** Frames in a row that change nothing, after which a pull ends although more was promised. */
+const IDLE_FRAMES = 2;
+const STUCK_PULLS = 2;
+const BACKOFF_MS = 5_000;
+const LONGEST_BACKOFF_MS = 60_000;
+
+export interface Want {
+  /** Tell the neighbour afterwards where the roots still differ, so that it pulls in its turn. */
+  readonly tell: boolean;
+  /** The neighbour's root; the want is void once this replica has the same. Without it, pull in any case. */
+  readonly root?: Uint8Array;
+}
+
+interface Pull {
+  readonly tell: boolean;
+  readonly startedAtMs: number;
+  request: number;
+  timeoutAtMs: number;
+  /** Root of this replica when the digest went out. */
+  ours: Uint8Array;
+  frames: number;
+  idle: number;
+  changed: boolean;
+  /** The last frame promised more: the next digest may go out. */
+  ready: boolean;
+  /** What was wanted of the same neighbour meanwhile. */
+  again: Want | undefined;
+}
+
+interface History {
+  timeouts: number;
+  stuck: number;
+  notBeforeMs: number;
+}
+
+/** What a neighbour answered to a digest. */
+export interface Answered {
+  readonly request: number;
+  /** False for an answer of "you lack nothing". */
+  readonly gave: boolean;
+  readonly more: boolean;
+  readonly refused: boolean;
+  readonly theirs: Uint8Array;
+  /** Root of this replica once the answer was merged. */
+  readonly ours: Uint8Array;
+}
+
+export interface Outcome {
+  /** The neighbour lacks something that is here. */
+  readonly tell: boolean;
+  /** Both have tried several times, and still differ. */
+  readonly diverged: boolean;
+}
+
+const NOTHING: Outcome = { tell: false, diverged: false };
+
+export class Pulls {
+  readonly #slots: number;
+  readonly #timeoutMs: number;
+  /** Oldest first. */
+  readonly #wanted = new Map<NodeId, Want>();
+  readonly #active = new Map<NodeId, Pull>();
+  readonly #histories = new Map<NodeId, History>();
+  /** The one neighbour that has much and is asked for it now. */
+  #bulk: NodeId | undefined;
+  #nextRequest = 0;
+
+  constructor(slots: number, timeoutMs: number) {
+    this.#slots = slots;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** True while a pull is under way, or waits for nothing but its turn. */
+  get expecting(): boolean {
+    if (this.#active.size > 0) return true;
+    for (const peer of this.#wanted.keys()) if (this.#history(peer).stuck < STUCK_PULLS) return true;
+    return false;
+  }
+
+  /** Whether `start` may find something to do: cheap, so that the root is computed only where it serves. */
+  mayStart(now: Instant): boolean {
+    for (const pull of this.#active.values()) if (pull.ready) return true;
+    if (!this.#hasSlot) return false;
+    for (const peer of this.#wanted.keys()) if (this.#history(peer).notBeforeMs <= now.monoMs) return true;
+    return false;
+  }
+
+  get deadline(): Deadline | undefined {
+    const deadlines: Deadline[] = [];
+    for (const pull of this.#active.values()) {
+      deadlines.push({ atMs: pull.timeoutAtMs, reason: 'replication.pullTimeout' });
+    }
+    if (this.#hasSlot) {
+      for (const peer of this.#wanted.keys()) {
+        deadlines.push({ atMs: this.#history(peer).notBeforeMs, reason: 'replication.pull' });
+      }
+    }
+    return earliest(deadlines);
+  }
+
+  want(peer: NodeId, want: Want): void {
+    const pull = this.#active.get(peer);
+    if (pull !== undefined) pull.again = both(pull.again, want);
+    else this.#wanted.set(peer, both(this.#wanted.get(peer), want));
+  }
+
+  /** The neighbour was found equal. */
+  agreed(peer: NodeId): void {
+    const history = this.#history(peer);
+    history.stuck = 0;
+    if (this.#wanted.get(peer)?.root !== undefined) this.#wanted.delete(peer);
+  }
+
+  forget(peer: NodeId): void {
+    this.#wanted.delete(peer);
+    this.#active.delete(peer);
+    this.#histories.delete(peer);
+    if (this.#bulk === peer) this.#bulk = undefined;
+  }
+
+  /** The digests to send now; `ours` is this replica's root. */
+  start(ours: Uint8Array, now: Instant): readonly { readonly peer: NodeId; readonly request: number }[] {
+    const started: { peer: NodeId; request: number }[] = [];
+    for (const [peer, pull] of this.#active) {
+      if (!pull.ready) continue;
+      this.#ask(peer, pull, ours, now);
+      started.push({ peer, request: pull.request });
+    }
+    for (const [peer, want] of this.#wanted) {
+      if (!this.#hasSlot) break;
+      if (want.root !== undefined && equalBytes(want.root, ours)) {
+        this.agreed(peer);
+        continue;
+      }
+      const history = this.#history(peer);
+      if (history.notBeforeMs > now.monoMs) continue;
+      this.#wanted.delete(peer);
+      history.notBeforeMs = now.monoMs + SPACING_MS;
+      const pull = newPull(want.tell, now);
+      this.#active.set(peer, pull);
+      this.#ask(peer, pull, ours, now);
+      started.push({ peer, request: pull.request });
+    }
+    return started;
+  }
+
+  /** Gives up the pulls whose answer is overdue and queues them again, behind the others. */
+  timeOut(now: Instant): readonly NodeId[] {
+    const overdue: NodeId[] = [];
+    for (const [peer, pull] of this.#active) {
+      if (pull.timeoutAtMs > now.monoMs) continue;
+      overdue.push(peer);
+      this.#end(peer);
+      const history = this.#history(peer);
+      history.timeouts++;
+      if (history.timeouts % TIMEOUTS !== 0) this.want(peer, both(pull.again, { tell: pull.tell }));
+    }
+    return overdue;
+  }
+
+  answered(peer: NodeId, answer: Answered, now: Instant): Outcome {
+    const pull = this.#active.get(peer);
+    if (pull === undefined || pull.request !== answer.request || pull.ready) return NOTHING;
+    const history = this.#history(peer);
+    history.timeouts = 0;
+    pull.frames++;
+    const progress = !equalBytes(pull.ours, answer.ours);
+    pull.idle = progress ? 0 : pull.idle + 1;
+    pull.changed ||= progress;
+    const agreed = equalBytes(answer.theirs, answer.ours);
+    if (answer.more && !agreed && !answer.refused && pull.idle < IDLE_FRAMES) {
+      this.#continue(peer, pull, answer.theirs, now);
+      return NOTHING;
+    }
+    this.#end(peer);
+    if (agreed) {
+      history.stuck = 0;
+      if (pull.again !== undefined && pull.again.root === undefined) this.want(peer, pull.again);
+      return NOTHING;
+    }
+    if (pull.again !== undefined) this.want(peer, pull.again);
+    return { tell: pull.tell && !answer.refused, diverged: this.#judge(history, pull, answer, now) };
+  }
+
+  get #hasSlot(): boolean {
+    return this.#bulk === undefined && this.#active.size < this.#slots;
+  }
+
+  #ask(peer: NodeId, pull: Pull, ours: Uint8Array, now: Instant): void {
+    const { timeouts } = this.#history(peer);
+    this.#nextRequest = (this.#nextRequest + 1) >>> 0;
+    pull.request = this.#nextRequest;
+    pull.timeoutAtMs =
+      now.monoMs + Math.min(this.#timeoutMs * 2 ** Math.min(timeouts, 16), LONGEST_TIMEOUT_MS);
+    pull.ours = ours.slice();
+    pull.ready = false;
+  }
+
+  #continue(peer: NodeId, pull: Pull, theirs: Uint8Array, now: Instant): void {
+    const overTurn = pull.frames >= TURN_FRAMES || now.monoMs - pull.startedAtMs >= TURN_MS;
+    const othersWait = this.#wanted.size > 0;
+    this.#bulk ??= peer;
+    if (this.#bulk === peer && !(overTurn && othersWait)) {
+      pull.ready = true;
+      return;
+    }
+    this.#end(peer);
+    this.want(peer, both(pull.again, { tell: pull.tell, root: theirs.slice() }));
+  }
+
+  /** Counts pulls in vain; true when it is time to say that the two cannot agree. */
+  #judge(history: History, pull: Pull, answer: Answered, now: Instant): boolean {
+    if (pull.changed && !answer.refused) {
+      history.stuck = 0;
+      return false;
+    }
+    // The side that merely has more than the other gets nothing and is content, as long as it can say so.
+    if (!answer.gave && pull.tell) return false;
+    history.stuck = answer.refused ? Math.max(history.stuck + 1, STUCK_PULLS) : history.stuck + 1;
+    if (history.stuck < STUCK_PULLS) return false;
+    const backoffMs = Math.min(
+      BACKOFF_MS * 2 ** Math.min(history.stuck - STUCK_PULLS, 16),
+      LONGEST_BACKOFF_MS,
+    );
+    history.notBeforeMs = now.monoMs + backoffMs;
+    return history.stuck === STUCK_PULLS + 1;
+  }
+
+  #end(peer: NodeId): void {
+    this.#active.delete(peer);
+    if (this.#bulk === peer) this.#bulk = undefined;
+  }
+
+  #history(peer: NodeId): History {
+    let history = this.#histories.get(peer);
+    if (history === undefined) {
+      history = { timeouts: 0, stuck: 0, notBeforeMs: Number.NEGATIVE_INFINITY };
+      this.#histories.set(peer, history);
+    }
+    return history;
+  }
+}
+
+function newPull(tell: boolean, now: Instant): Pull {
+  return {
+    tell,
+    startedAtMs: now.monoMs,
+    request: 0,
+    timeoutAtMs: 0,
+    ours: new Uint8Array(0),
+    frames: 0,
+    idle: 0,
+    changed: false,
+    ready: false,
+    again: undefined,
+  };
+}
+
+/** One want that covers two: void only where both are. */
+function both(older: Want | undefined, newer: Want): Want {
+  if (older === undefined) return newer;
+  const tell = older.tell || newer.tell;
+  return older.root === undefined || newer.root === undefined ? { tell } : { tell, root: newer.root };
+}
