@@ -47,14 +47,100 @@ export const limits = {
   recordBytes: 64 * 1024,
   recordsPerOwner: 10_000,
 
+  /** One record of the journal or of a checkpoint. */
+  journalRecordBytes: 32 * 1024 * 1024,
+  /** Records appended and not yet written; beyond it appends are refused and the next sync fails. */
+  journalBufferBytes: 64 * 1024 * 1024,
+  /** Records of one checkpoint. */
+  checkpointRecords: 4_000_000_000,
+  /** Different counters and gauges of one process. */
+  metrics: 2_000,
+
   members: 1_000,
   addressesPerMember: 16,
   agentsPerNode: 1_000,
+
+  /** Updates about members in one frame, and those that ride on a ping. */
+  membershipUpdates: 512,
+  membershipRumours: 16,
+  /** Pings that a node sends on behalf of others at a time: in all, and for one peer. */
+  membershipRelays: 1_024,
+  membershipRelaysPerPeer: 64,
+  /** Dead members that are remembered. */
+  deadMembers: 256,
+  /** Addresses that discovery holds, those of one node from one source, and dials under way at a time. */
+  discoveryAddresses: 4_096,
+  addressesPerClaim: 8,
+  dialsUnderWay: 16,
+  addressBytes: 512,
+  /** mDNS: instances and hosts remembered, records looked at in one packet, packets handled in a second. */
+  mdnsInstances: 512,
+  mdnsRecords: 256,
+  mdnsPacketsPerSecond: 500,
+  /** Body of an HTTP registry's answer. */
+  registryBytes: 1024 * 1024,
+
+  /** Links: what a node accepts before it knows who is there, and how long it puts up with a bad peer. */
+  helloBytes: 16 * 1024,
+  helloTimeoutMs: 5_000,
+  /** Offences within `penaltyWindowMs` that cut a peer off, at first for `barMs`, doubled each time up to `barMaxMs`. */
+  penaltyPoints: 10,
+  penaltyWindowMs: 60_000,
+  barMs: 30_000,
+  barMaxMs: 3_600_000,
+  /** Refusals kept for `status` and `doctor`, and how long they stay news. */
+  linkProblems: 32,
+  linkProblemMs: 10 * 60_000,
+  /** Connections of one node, and those among them that may lack a verified hello. */
+  connections: 2_048,
+  strangers: 128,
+  /** New incoming connections that one address may open in a second. */
+  inboundConnectionsPerSecond: 100,
+  dialMs: 5_000,
+  /** Queue of the membership channel, apart from `peerQueue…`: bulk data must not starve heartbeats. */
+  controlQueueBytes: 256 * 1024,
+  controlQueueFrames: 1_024,
+  /** Frames of one tick are written together up to this, so that one write is one packet of the cipher. */
+  batchBytes: 64_000,
 
   /** One HTTP request or MCP message. */
   httpBodyBytes: 1024 * 1024,
   jsonDepth: 64,
   jsonElements: 100_000,
+
+  /** Faces: HTTP and MCP. */
+  httpConnections: 1_024,
+  httpHeaderBytes: 16 * 1024,
+  /** A request's headers, and the whole request, must have arrived within these. */
+  httpHeadersMs: 10_000,
+  httpRequestMs: 15_000,
+  /** Nesting that the envelope of a message adds around a value. */
+  envelopeDepth: 8,
+  /** Calls in one JSON-RPC batch. */
+  mcpBatch: 100,
+  /** Sessions of clients older than 2026-07-28, all together and of one principal. */
+  mcpSessions: 1_024,
+  mcpSessionsPerPrincipal: 256,
+  mcpSessionIdleMs: 30 * 60_000,
+  /** Byte-stream MCP connections (`skein mcp`), and requests that one of them may have open. */
+  mcpConnections: 256,
+  mcpRequestsInFlight: 1_024,
+  /** Resources that one client, and all clients together, may be subscribed to. */
+  subscriptionsPerClient: 1_024,
+  subscriptions: 16_384,
+  /** Least time between two updates of one resource. */
+  resourceUpdateMs: 50,
+  /** How often the mesh's resources are compared while someone is subscribed to them. */
+  resourcePollMs: 250,
+  /** Event streams and WebSockets that one principal may hold open. */
+  streamsPerPrincipal: 256,
+  /** What may wait for a slow reader of a stream before it is cut off. */
+  streamQueueBytes: 4 * 1024 * 1024,
+  /** One answer of a list call: larger pages are cut short, with a cursor. */
+  listAnswerBytes: 2 * 1024 * 1024,
+  /** Awareness (cursors, presence) of the y-websocket endpoint: one update, and clients of one document. */
+  awarenessBytes: 64 * 1024,
+  awarenessClients: 1_024,
 } as const;
 
 function assertRelation(holds: boolean, relation: string): void {
@@ -69,6 +155,9 @@ assertRelation(
   limits.repairBytes + limits.valueBytes + limits.keyBytes < limits.frameBytes,
   'a repair frame with one entry too many fits',
 );
+assertRelation(limits.documentBytes < limits.journalRecordBytes / 2, 'a document fits a journal record');
+assertRelation(limits.journalRecordBytes < limits.journalBufferBytes, 'the journal buffer holds a record');
 assertRelation(limits.recordBytes < limits.repairBytes, 'a record fits a repair frame');
 assertRelation(limits.frameBytes < limits.peerQueueBytes, 'a queue holds a frame');
+assertRelation(limits.helloBytes < limits.controlQueueBytes, 'a queue holds a hello');
 assertRelation(limits.valueBytes < limits.httpBodyBytes, 'the largest value fits a request');
