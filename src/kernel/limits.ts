@@ -46,6 +46,17 @@ export const limits = {
   /** Body of one signed record. */
   recordBytes: 64 * 1024,
   recordsPerOwner: 10_000,
+  recordKeyBytes: 256,
+  /** Everything that one owner's records hold, and all records of all owners together. */
+  ownerBytes: 8 * 1024 * 1024,
+  recordStoreBytes: 512 * 1024 * 1024,
+  /** Records in one frame: each new one costs a signature check of about 0.1 ms. */
+  recordsPerFrame: 200,
+  /** Tombstones are kept this long; whoever was away for longer may bring a dead record back until its owner buries it again. */
+  tombstoneMs: 7 * 24 * 3600 * 1000,
+  /** Proofs of equivocation kept, of one owner and of all. */
+  proofsPerOwner: 4,
+  proofs: 1_000,
 
   /** One record of the journal or of a checkpoint. */
   journalRecordBytes: 32 * 1024 * 1024,
@@ -158,6 +169,10 @@ assertRelation(
 assertRelation(limits.documentBytes < limits.journalRecordBytes / 2, 'a document fits a journal record');
 assertRelation(limits.journalRecordBytes < limits.journalBufferBytes, 'the journal buffer holds a record');
 assertRelation(limits.recordBytes < limits.repairBytes, 'a record fits a repair frame');
+assertRelation(
+  limits.members * 16 + limits.recordsPerOwner * 8 < limits.frameBytes / 2,
+  'a digest of all owners and one owner in detail fits',
+);
 assertRelation(limits.frameBytes < limits.peerQueueBytes, 'a queue holds a frame');
 assertRelation(limits.helloBytes < limits.controlQueueBytes, 'a queue holds a hello');
 assertRelation(limits.valueBytes < limits.httpBodyBytes, 'the largest value fits a request');

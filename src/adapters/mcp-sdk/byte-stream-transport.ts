@@ -1,0 +1,171 @@
+/** MCP as lines of JSON over a byte stream: stdio, or a Unix socket that stands in for it. */
+import type { Duplex } from 'node:stream';
+import type { JSONRPCMessage, Transport } from '@modelcontextprotocol/server';
+import { errorBody } from '../../kernel/errors.ts';
+import { limits } from '../../kernel/limits.ts';
+import { glimpseId, LineReader } from './line-reader.ts';
+import { errorMessage, idOf, isMessage, isRequest, parseJsonBytes, type RequestId } from './messages.ts';
+
+const PARSE_ERROR = -32700;
+const INVALID_REQUEST = -32600;
+/** JSON-RPC leaves -32000 downwards to servers; the body in `data` says which error it is. */
+const REFUSED = -32000;
+
+export interface ByteStreamOptions {
+  /** Sees every message before the server does; `true` keeps it from the server. */
+  readonly inspect: (message: JSONRPCMessage) => boolean;
+}
+
+export class ByteStreamTransport implements Transport {
+  onclose?: () => void;
+  onerror?: (error: Error) => void;
+  onmessage?: NonNullable<Transport['onmessage']>;
+
+  readonly #stream: Duplex;
+  readonly #inspect: ByteStreamOptions['inspect'];
+  readonly #reader: LineReader;
+  readonly #open = new Set<RequestId>();
+  #corked = false;
+  #closed = false;
+
+  constructor(stream: Duplex, options: ByteStreamOptions) {
+    this.#stream = stream;
+    this.#inspect = options.inspect;
+    this.#reader = new LineReader(limits.httpBodyBytes, {
+      line: (bytes) => this.#line(bytes),
+      oversized: (id, bytes) => this.#refuse(id, REFUSED, tooLarge(bytes)),
+    });
+  }
+
+  async start(): Promise<void> {
+    this.#stream.on('data', this.#onData);
+    this.#stream.on('drain', this.#onDrain);
+    this.#stream.on('error', this.#onError);
+    this.#stream.on('end', this.#onEnd);
+    this.#stream.on('close', this.#onEnd);
+  }
+
+  async send(message: JSONRPCMessage): Promise<void> {
+    if (this.#closed) throw new Error('The connection is closed.');
+    if ('id' in message && !('method' in message)) this.#open.delete(message.id as RequestId);
+    this.#write(message);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stream.off('data', this.#onData);
+    this.#stream.off('drain', this.#onDrain);
+    this.#stream.off('end', this.#onEnd);
+    this.#stream.off('close', this.#onEnd);
+    // The listener for errors stays: a write under way may still fail, and nobody else would catch it.
+    if (this.#corked) this.#stream.uncork();
+    this.#stream.end();
+    this.#stream.resume();
+    this.onclose?.();
+  }
+
+  readonly #onData = (chunk: Buffer): void => this.#reader.push(chunk);
+
+  readonly #onDrain = (): void => {
+    this.#stream.resume();
+  };
+
+  readonly #onError = (error: Error): void => {
+    if (this.#closed) return;
+    this.onerror?.(error);
+    void this.close();
+  };
+
+  readonly #onEnd = (): void => {
+    void this.close();
+  };
+
+  #line(bytes: Buffer): void {
+    if (this.#closed) return;
+    const parsed = parseJsonBytes(bytes);
+    if (!parsed.ok) {
+      this.#refuse(glimpseId(bytes), PARSE_ERROR, parsed.error);
+      return;
+    }
+    const message = parsed.value;
+    if (!isMessage(message)) {
+      this.#refuse(idOf(message), INVALID_REQUEST, notAMessage(Array.isArray(message)));
+      return;
+    }
+    if (isRequest(message)) {
+      if (this.#open.size >= limits.mcpRequestsInFlight) {
+        this.#refuse(message.id, REFUSED, tooMany());
+        return;
+      }
+      if (this.#open.has(message.id)) {
+        this.#refuse(message.id, INVALID_REQUEST, doubledId(message.id));
+        return;
+      }
+      this.#open.add(message.id);
+    } else if ('method' in message && message.method === 'notifications/cancelled') {
+      const cancelled = message.params?.requestId;
+      if (cancelled !== undefined) this.#open.delete(cancelled as RequestId);
+    }
+    if (!this.#inspect(message)) this.onmessage?.(message);
+  }
+
+  #refuse(id: RequestId | null, code: number, error: Parameters<typeof errorMessage>[2]): void {
+    if (!this.#closed) this.#write(errorMessage(id, code, error));
+  }
+
+  /** Messages of one turn of the event loop go out in one system call. */
+  #write(message: unknown): void {
+    if (!this.#corked) {
+      this.#corked = true;
+      this.#stream.cork();
+      setImmediate(() => {
+        if (!this.#corked) return;
+        this.#corked = false;
+        this.#stream.uncork();
+      });
+    }
+    const flowing = this.#stream.write(`${JSON.stringify(message)}\n`);
+    if (flowing) return;
+    if (this.#stream.writableLength > limits.streamQueueBytes) {
+      this.onerror?.(new Error('The client does not read its answers; the connection is cut.'));
+      this.#stream.destroy();
+      return;
+    }
+    // Whoever does not read answers gets no further questions in.
+    this.#stream.pause();
+  }
+}
+
+function tooLarge(bytes: number) {
+  return errorBody(
+    'TOO_LARGE',
+    `A message of ${bytes} bytes is over the limit of ${limits.httpBodyBytes}.`,
+    `A value may have ${limits.valueBytes} bytes; split large data over several keys, or use a document.`,
+  );
+}
+
+function tooMany() {
+  return errorBody(
+    'RATE_LIMITED',
+    `More than ${limits.mcpRequestsInFlight} requests are open on this connection.`,
+    'Wait for answers before sending more.',
+    { retryAfterMs: 100 },
+  );
+}
+
+function doubledId(id: RequestId) {
+  return errorBody(
+    'INVALID_ARGUMENT',
+    `A request with the id ${JSON.stringify(id)} is open already.`,
+    'Give every request an id of its own.',
+  );
+}
+
+function notAMessage(batch: boolean) {
+  return errorBody(
+    'INVALID_ARGUMENT',
+    batch ? 'Batches are not supported.' : 'This is not a JSON-RPC 2.0 message.',
+    batch ? 'Send each message on a line of its own.' : 'See the Model Context Protocol.',
+  );
+}

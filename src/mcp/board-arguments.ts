@@ -1,0 +1,89 @@
+/** Arguments that the blackboard's tools share, and how they are checked. */
+import { z } from 'zod';
+import type { BoardCall, Change, Entry, Level } from '../blackboard/api.ts';
+import { utf8 } from '../kernel/codec.ts';
+import { failWith, ok, type Result } from '../kernel/errors.ts';
+import { type BoardName, parseBoardName } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { JsonSchema } from './tool.ts';
+
+export const board = z.string().optional().describe('Board; default "main".');
+export const key = z.string().describe('Key, such as "plan/step-1".');
+export const level = z
+  .enum(['eventual', 'session', 'strong'])
+  .optional()
+  .describe(
+    'eventual: this node, at once. session: at least what the session token saw. strong: quorum boards only.',
+  );
+export const session = z
+  .string()
+  .optional()
+  .describe('Token of an earlier answer, from any node: this call sees at least what that one saw.');
+export const agentId = z.string().optional().describe('Agent that acts; default: you.');
+
+export const anything: JsonSchema = {};
+export const text: JsonSchema = { type: 'string' };
+export const textOrNull: JsonSchema = { type: ['string', 'null'] };
+export const integer: JsonSchema = { type: 'integer' };
+export const flag: JsonSchema = { type: 'boolean' };
+export const list: JsonSchema = { type: 'array', items: { type: 'object' } };
+
+/** Half of a surrogate pair, which UTF-8 cannot carry. */
+export const LONE_SURROGATE = /\p{Cs}/u;
+
+export function boardOf(name: string | undefined): Result<BoardName> {
+  const parsed = parseBoardName(name ?? 'main');
+  if (parsed !== undefined) return ok(parsed);
+  return failWith(
+    'INVALID_ARGUMENT',
+    `${JSON.stringify((name ?? '').slice(0, 64))} is not the name of a board.`,
+    'A board has 1 to 64 of a-z 0-9 . _ - and starts with a letter or digit.',
+  );
+}
+
+/** Keys are any text that is not empty, up to `limits.keyBytes` in UTF-8, without control characters. */
+export function checkKey(name: string, what: 'key' | 'prefix' | 'document'): Result<string> {
+  const wrong =
+    (name === '' && what !== 'prefix') ||
+    name.length > limits.keyBytes ||
+    utf8(name).length > limits.keyBytes ||
+    LONE_SURROGATE.test(name) ||
+    /\p{Cc}/u.test(name);
+  if (!wrong) return ok(name);
+  return failWith(
+    name.length > limits.keyBytes ? 'TOO_LARGE' : 'INVALID_ARGUMENT',
+    `This ${what} is empty, longer than ${limits.keyBytes} bytes, or holds control characters.`,
+    'Use a short path, such as "plan/step-1".',
+  );
+}
+
+/** What every call to a board carries. */
+export function common(
+  boardName: BoardName,
+  given: { level?: Level | undefined; session?: string | undefined },
+): Pick<BoardCall, 'board' | 'level' | 'session'> {
+  return {
+    board: boardName,
+    ...(given.level === undefined ? {} : { level: given.level }),
+    ...(given.session === undefined ? {} : { session: given.session }),
+  };
+}
+
+/** An entry as results show it. */
+export function entryResult(entry: Entry): Record<string, unknown> {
+  return {
+    key: entry.key,
+    value: entry.value,
+    author: entry.author,
+    node: entry.node,
+    writtenAt: entry.writtenAt,
+    revision: entry.revision,
+    ...(entry.expiresAt === undefined ? {} : { expiresAt: entry.expiresAt }),
+  };
+}
+
+export function changeResult(change: Change): Record<string, unknown> {
+  return change.entry === undefined
+    ? { key: change.key, revision: change.revision, deleted: change.deleted }
+    : { ...entryResult(change.entry), revision: change.revision, deleted: change.deleted };
+}

@@ -1,0 +1,13 @@
+/** What the faces (MCP, HTTP) need of a node. */
+import type { AgentDirectory } from '../agents/api.ts';
+import type { Blackboard } from '../blackboard/api.ts';
+import type { Clock } from '../kernel/ports.ts';
+import type { MeshView } from '../mesh/view.ts';
+
+export interface NodeFaces {
+  readonly blackboard: Blackboard;
+  readonly agents: AgentDirectory;
+  readonly mesh: MeshView;
+  /** For progress of long calls and for coalescing updates. */
+  readonly clock: Clock;
+}

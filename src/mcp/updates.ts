@@ -1,0 +1,184 @@
+/**
+ * Who must be told that a resource changed.
+ *
+ * Intuition: a subscriber wants the first change at once and does not want a thousand notices for a thousand
+ * writes. So an update goes out immediately, and what follows within `limits.resourceUpdateMs` is told once, at
+ * the end of that time. The last change is always told.
+ *
+ * Limits: boards report their changes; the mesh and the agents do not, so while someone is subscribed to them
+ * they are compared every `limits.resourcePollMs`.
+ */
+import type { Change } from '../blackboard/api.ts';
+import { failWith, ok, type Result } from '../kernel/errors.ts';
+import type { BoardName } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { NodeFaces } from './faces.ts';
+import { parseResourceUri, type ResourceTarget } from './resources.ts';
+
+type Listener = (uri: string) => void;
+
+interface Watched {
+  readonly uri: string;
+  readonly target: ResourceTarget;
+  readonly listeners: Set<Listener>;
+  toldAtMs: number;
+  cancelTimer: (() => void) | undefined;
+}
+
+interface BoardWatch {
+  readonly stop: () => void;
+  /** Resources to tell of by key, and under `undefined` those of the whole board. */
+  readonly byKey: Map<string | undefined, Set<Watched>>;
+}
+
+export class ResourceUpdates {
+  readonly #faces: NodeFaces;
+  readonly #watched = new Map<string, Watched>();
+  readonly #boards = new Map<BoardName, BoardWatch>();
+  #cancelPoll: (() => void) | undefined;
+  #snapshots = { nodes: '', agents: '' };
+
+  constructor(faces: NodeFaces) {
+    this.#faces = faces;
+  }
+
+  /** Calls back at every (coalesced) change of the resource from now on; the returned function ends it. */
+  watch(uri: string, listener: Listener): Result<() => void> {
+    const target = parseResourceUri(uri);
+    if (target === undefined) {
+      return failWith(
+        'NOT_FOUND',
+        `There is no resource ${JSON.stringify(uri.slice(0, 256))}.`,
+        'Use mesh://nodes, mesh://agents, board://BOARD or board://BOARD/KEY.',
+      );
+    }
+    let watched = this.#watched.get(uri);
+    if (watched === undefined) {
+      if (this.#watched.size >= limits.subscriptions) {
+        return failWith(
+          'RATE_LIMITED',
+          'Too many resources are subscribed to on this node.',
+          'Subscribe to whole boards instead of their entries.',
+        );
+      }
+      watched = {
+        uri,
+        target,
+        listeners: new Set(),
+        toldAtMs: Number.NEGATIVE_INFINITY,
+        cancelTimer: undefined,
+      };
+      this.#watched.set(uri, watched);
+      this.#begin(watched);
+    }
+    const entry = watched;
+    const own: Listener = (changed) => listener(changed);
+    entry.listeners.add(own);
+    return ok(() => {
+      if (entry.listeners.delete(own) && entry.listeners.size === 0) this.#end(entry);
+    });
+  }
+
+  /** Resources that someone is subscribed to. */
+  get size(): number {
+    return this.#watched.size;
+  }
+
+  close(): void {
+    for (const watched of [...this.#watched.values()]) this.#end(watched);
+  }
+
+  #begin(watched: Watched): void {
+    const { target } = watched;
+    if (target.kind === 'nodes' || target.kind === 'agents') {
+      this.#snapshots[target.kind] = this.#snapshot(target.kind);
+      this.#cancelPoll ??= this.#schedulePoll();
+      return;
+    }
+    let board = this.#boards.get(target.board);
+    if (board === undefined) {
+      const byKey: BoardWatch['byKey'] = new Map();
+      const stop = this.#faces.blackboard.watch(target.board, (changes) =>
+        this.#boardChanged(byKey, changes),
+      );
+      board = { stop, byKey };
+      this.#boards.set(target.board, board);
+    }
+    const key = target.kind === 'entry' ? target.key : undefined;
+    const set = board.byKey.get(key) ?? new Set();
+    set.add(watched);
+    board.byKey.set(key, set);
+  }
+
+  #end(watched: Watched): void {
+    watched.cancelTimer?.();
+    this.#watched.delete(watched.uri);
+    const { target } = watched;
+    if (target.kind === 'nodes' || target.kind === 'agents') {
+      const stillWatched = this.#watched.has('mesh://nodes') || this.#watched.has('mesh://agents');
+      if (!stillWatched) {
+        this.#cancelPoll?.();
+        this.#cancelPoll = undefined;
+      }
+      return;
+    }
+    const board = this.#boards.get(target.board);
+    const key = target.kind === 'entry' ? target.key : undefined;
+    const set = board?.byKey.get(key);
+    set?.delete(watched);
+    if (set?.size === 0) board?.byKey.delete(key);
+    if (board?.byKey.size === 0) {
+      board.stop();
+      this.#boards.delete(target.board);
+    }
+  }
+
+  #boardChanged(byKey: BoardWatch['byKey'], changes: readonly Change[]): void {
+    for (const watched of byKey.get(undefined) ?? []) this.#changed(watched);
+    if (byKey.size === (byKey.has(undefined) ? 1 : 0)) return;
+    for (const { key } of changes) for (const watched of byKey.get(key) ?? []) this.#changed(watched);
+  }
+
+  #changed(watched: Watched): void {
+    if (watched.cancelTimer !== undefined) return;
+    const { clock } = this.#faces;
+    const nowMs = clock.now().monoMs;
+    const dueMs = watched.toldAtMs + limits.resourceUpdateMs;
+    if (nowMs >= dueMs) {
+      this.#tell(watched, nowMs);
+      return;
+    }
+    watched.cancelTimer = clock.callAt(dueMs, () => {
+      watched.cancelTimer = undefined;
+      this.#tell(watched, clock.now().monoMs);
+    });
+  }
+
+  #tell(watched: Watched, nowMs: number): void {
+    watched.toldAtMs = nowMs;
+    for (const listener of [...watched.listeners]) listener(watched.uri);
+  }
+
+  #schedulePoll(): () => void {
+    const { clock } = this.#faces;
+    return clock.callAt(clock.now().monoMs + limits.resourcePollMs, () => {
+      for (const kind of ['nodes', 'agents'] as const) {
+        const watched = this.#watched.get(`mesh://${kind}`);
+        if (watched === undefined) continue;
+        const snapshot = this.#snapshot(kind);
+        if (snapshot === this.#snapshots[kind]) continue;
+        this.#snapshots[kind] = snapshot;
+        this.#changed(watched);
+      }
+      this.#cancelPoll = this.#schedulePoll();
+    });
+  }
+
+  /** What a reader would call a change: not the round-trip time and not the last sign of life. */
+  #snapshot(kind: 'nodes' | 'agents'): string {
+    if (kind === 'nodes') {
+      return JSON.stringify(this.#faces.mesh.peers().map(({ rttMs: _, ...peer }) => peer));
+    }
+    return JSON.stringify(this.#faces.agents.discover({}).map(({ lastSeen: _, ...agent }) => agent));
+  }
+}
