@@ -1,0 +1,186 @@
+import type { NodeId } from '../../kernel/ids.ts';
+import { limits } from '../../kernel/limits.ts';
+import type { Rng } from '../../kernel/rng.ts';
+import type { Instant } from '../../kernel/time.ts';
+import type { MemberState } from '../view.ts';
+import type { MemberInfo } from './events.ts';
+import type { Suspicion } from './suspicion.ts';
+
+export interface Member {
+  readonly id: NodeId;
+  readonly state: MemberState;
+  incarnation: number;
+  /** There is an admitted link to it. */
+  readonly linked: boolean;
+  /** It said goodbye itself. */
+  left: boolean;
+  /** Wall time at which it came to its state. */
+  sinceMs: number;
+  /** The same on the monotonic clock. */
+  changedMs: number;
+  /** When its last own frame came. */
+  heardMs: number;
+  rttMs: number | undefined;
+  /** Others that doubt it while this node still checks: when each first said so. */
+  readonly doubters: Map<NodeId, number>;
+  suspicion: Suspicion | undefined;
+  probe: Probe | undefined;
+  /** Probes that its word has started in the current second. */
+  prompted: { sinceMs: number; count: number };
+}
+
+export interface Probe {
+  stage: number;
+  readonly startMs: number;
+  nextMs: number;
+  readonly stepMs: number;
+  /** Others asked, and how many of them have answered that they could not reach it. */
+  asked: number;
+  nacks: number;
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** The table of all others that this node knows of, bounded, with the orders in which they are probed. */
+export class Members {
+  readonly #self: NodeId;
+  readonly #rng: Rng;
+  readonly #members = new Map<NodeId, Writable<Member>>();
+  #alive = 0;
+  #ring: readonly Member[] | undefined;
+  #turn: NodeId[] = [];
+
+  constructor(self: NodeId, rng: Rng) {
+    this.#self = self;
+    this.#rng = rng;
+  }
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  /** How many others are alive and not suspected. */
+  get alive(): number {
+    return this.#alive;
+  }
+
+  get(id: NodeId): Member | undefined {
+    return this.#members.get(id);
+  }
+
+  values(): IterableIterator<Member> {
+    return this.#members.values();
+  }
+
+  linked(): readonly Member[] {
+    return [...this.#members.values()].filter((member) => member.linked);
+  }
+
+  /** Sorted by id. */
+  infos(): readonly MemberInfo[] {
+    return [...this.#members.values()]
+      .map(({ id, state, incarnation, linked, rttMs, sinceMs }) => ({
+        nodeId: id,
+        state,
+        incarnation,
+        linked,
+        ...(rttMs === undefined ? {} : { rttMs }),
+        sinceMs,
+      }))
+      .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
+  }
+
+  /**
+   * The new member, alive; `undefined` where the table is full. A member with a link displaces one that is dead or
+   * only known by hearsay.
+   */
+  add(id: NodeId, incarnation: number, linked: boolean, now: Instant): Member | undefined {
+    if (this.#members.size >= limits.members && !(linked && this.#evict())) return undefined;
+    const member: Member = {
+      id,
+      state: 'alive',
+      incarnation,
+      linked,
+      left: false,
+      sinceMs: now.wallMs,
+      changedMs: now.monoMs,
+      heardMs: Number.NEGATIVE_INFINITY,
+      rttMs: undefined,
+      doubters: new Map(),
+      suspicion: undefined,
+      probe: undefined,
+      prompted: { sinceMs: now.monoMs, count: 0 },
+    };
+    this.#members.set(id, member);
+    this.#turn.push(id);
+    this.#alive++;
+    this.#ring = undefined;
+    return member;
+  }
+
+  setLinked(id: NodeId, linked: boolean): void {
+    const member = this.#members.get(id);
+    if (member !== undefined) member.linked = linked;
+    this.#ring = undefined;
+  }
+
+  setState(id: NodeId, state: MemberState, now: Instant): void {
+    const member = this.#members.get(id);
+    if (member === undefined) return;
+    if (member.state === 'alive') this.#alive--;
+    if (state === 'alive') this.#alive++;
+    member.state = state;
+    member.sinceMs = now.wallMs;
+    member.changedMs = now.monoMs;
+    this.#ring = undefined;
+  }
+
+  /** Forgets the dead that are too many, or dead for longer than `forgetMs`; returns whom. */
+  forgetDead(forgetMs: number, now: Instant): readonly NodeId[] {
+    const dead = [...this.#members.values()]
+      .filter((member) => member.state === 'dead' && !member.linked)
+      .sort((a, b) => b.changedMs - a.changedMs);
+    const forgotten = dead.filter(
+      (member, place) => place >= limits.deadMembers || member.changedMs + forgetMs <= now.monoMs,
+    );
+    for (const member of forgotten) this.#members.delete(member.id);
+    return forgotten.map((member) => member.id);
+  }
+
+  /** The one at `place` (0 is next) after oneself in the ring of the linked, by id. */
+  watched(place: number): Member | undefined {
+    this.#ring ??= this.#ringFromSelf();
+    return this.#ring[place];
+  }
+
+  /** Everybody in turn, in an order that changes with every round (SWIM, section 4.3). */
+  nextInTurn(): Member | undefined {
+    for (let refills = 0; refills < 2; ) {
+      const id = this.#turn.pop();
+      if (id === undefined) {
+        this.#turn = this.#rng.shuffled([...this.#members.keys()]);
+        refills++;
+        continue;
+      }
+      const member = this.#members.get(id);
+      if (member !== undefined && (member.state !== 'dead' || member.linked)) return member;
+    }
+    return undefined;
+  }
+
+  #ringFromSelf(): readonly Member[] {
+    const sorted = [...this.#members.values()]
+      .filter((member) => member.linked && member.state !== 'dead')
+      .sort((a, b) => (a.id < b.id ? -1 : 1));
+    const after = sorted.filter((member) => member.id > this.#self);
+    return [...after, ...sorted.slice(0, sorted.length - after.length)];
+  }
+
+  #evict(): boolean {
+    const unlinked = [...this.#members.values()].filter((member) => !member.linked);
+    const spare = unlinked.find((member) => member.state === 'dead') ?? unlinked[0];
+    if (spare === undefined) return false;
+    if (spare.state === 'alive') this.#alive--;
+    return this.#members.delete(spare.id);
+  }
+}

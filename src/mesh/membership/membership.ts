@@ -1,0 +1,600 @@
+/**
+ * Who is alive: SWIM with Lifeguard's refinements, for a mesh whose links are connections.
+ *
+ * Intuition. No node can know that another is dead, only that it has not answered. So a node that gets no answer
+ * asks others to try, says aloud whom it doubts, and gives the doubted time to speak up. Before all it doubts
+ * itself: a node that was held up has missed answers that were there.
+ *
+ * Method.
+ * - *Watching.* The linked members and oneself form a ring by node id; each pings the next three of it once a second,
+ *   and one further member a second in turn, to learn of links that fail one way only. That is four pings a second
+ *   however large the swarm. Random probes alone (SWIM) would leave a frozen member unnoticed for e^-k of the cases after
+ *   k periods; a ring bounds it by one period and keeps heartbeats between all pairs away.
+ * - *Probe.* A ping; after a third of the time-out a second one, and three others are asked to ping the member (they
+ *   answer `nack` where they cannot, which tells a dead target from an ailing self); after two thirds a third one.
+ * - *Suspicion* rests on evidence of one's own: a failed probe or a closed link. What others say (`suspect` or `dead`)
+ *   starts a probe, and counts as confirmation once one's own evidence agrees. So no member can talk another to death.
+ * - *Refutation.* Who hears that it is doubted raises its incarnation and tells all. A suspected member is pinged
+ *   every 300 ms by everyone who suspects it, each ping saying so: it can answer the moment it wakes.
+ * - *Death* comes 1.5 s (closed link) or 2 s (silence) after the first doubt where others confirm, and up to three times
+ *   later where they could but do not.
+ * - *Stalls.* A timer that is late, or the host's word (`lagged`), shows that this node did not run: all that was
+ *   running against others is put off by as long.
+ *
+ * Detection with the defaults, from the worst phase of the ring: a frozen member is suspected after 1.0 + 0.7 s and dead after
+ * 3.7 s; a killed one, whose links close, after 1.5 s. A pause of 1.7 s is survived with a second to spare.
+ *
+ * Limits. A member that lies can prolong the life of a third in the eyes of those that have no working link to it,
+ * and can make it raise its incarnation at most once in `flushMs`; it cannot shorten it. Between two halves of a split network
+ * each declares the other dead. Without links to a member and without others that have one, its death is told by time-out only.
+ *
+ * Sources: Das, Gupta, Motivala, "SWIM", DSN 2002; Dadgar, Phillips, Currey, "Lifeguard", DSN 2018.
+ */
+import type { Mark, Received } from '../../kernel/effects.ts';
+import type { NodeId } from '../../kernel/ids.ts';
+import { limits } from '../../kernel/limits.ts';
+import type { Machine } from '../../kernel/machine.ts';
+import type { Rng } from '../../kernel/rng.ts';
+import { type Deadline, earliest, type Instant } from '../../kernel/time.ts';
+import type { MemberState } from '../view.ts';
+import { type MembershipConfig, membershipDefaults } from './config.ts';
+import type { MemberInfo, MembershipEffect, MembershipEvent } from './events.ts';
+import { type Member, Members } from './members.ts';
+import { encodeMessage, MAX_INCARNATION, type Message, parseMessage, type Update } from './messages.ts';
+import { News } from './news.ts';
+import { Pings, type Relay } from './pings.ts';
+import { deathMs, LAST_WORD_MS, LocalHealth } from './suspicion.ts';
+
+export type { Lagged, MemberChanged, MemberInfo, MembershipEffect, MembershipEvent } from './events.ts';
+
+/** Confirmations beyond what a suspicion can use are not kept. */
+const DOUBTERS = 8;
+/** Probes a second that one member's word can start. */
+const PROMPTED_PROBES = 64;
+
+export class Membership implements Machine<MembershipEvent, MembershipEffect> {
+  readonly #self: NodeId;
+  readonly #config: MembershipConfig;
+  readonly #rng: Rng;
+  readonly #health: LocalHealth;
+  readonly #members: Members;
+  readonly #news: News;
+  readonly #pings = new Pings();
+  #effects: MembershipEffect[] = [];
+  #deadline: Deadline | undefined;
+  #incarnation: number;
+  #slot = 0;
+  #tickMs: number;
+  #syncMs: number;
+  #accountedMs: number;
+  #left = false;
+
+  constructor(options: {
+    readonly self: NodeId;
+    readonly config?: Partial<MembershipConfig>;
+    readonly rng: Rng;
+    readonly now: Instant;
+  }) {
+    const { self, rng, now } = options;
+    this.#self = self;
+    this.#rng = rng;
+    this.#config = { ...membershipDefaults, ...options.config };
+    this.#health = new LocalHealth(this.#config.worstHealth);
+    this.#members = new Members(self, rng);
+    this.#news = new News(this.#config.flushMs);
+    // Later than any start before it: what is still told of an earlier run is stale from the first.
+    this.#incarnation = Math.min(MAX_INCARNATION / 2, Math.max(1, Math.floor(now.wallMs)));
+    this.#accountedMs = now.monoMs;
+    this.#tickMs = now.monoMs + this.#jittered(this.#config.watchMs / (this.#config.watchers + 1));
+    this.#syncMs = now.monoMs + this.#jittered(this.#config.syncMs);
+  }
+
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
+  /** 0 is well; at most `worstHealth`. */
+  get localHealth(): number {
+    return this.#health.score;
+  }
+
+  /** All others, sorted by id. */
+  members(): readonly MemberInfo[] {
+    return this.#members.infos();
+  }
+
+  stateOf(member: NodeId): MemberState | undefined {
+    return this.#members.get(member)?.state;
+  }
+
+  handle(event: MembershipEvent, now: Instant): readonly MembershipEffect[] {
+    if (this.#left) return [];
+    this.#noticeStall(now);
+    switch (event.kind) {
+      case 'peerUp':
+        this.#handlePeerUp(event.peer, now);
+        break;
+      case 'peerDown':
+        this.#handlePeerDown(event.peer, now);
+        break;
+      case 'received':
+        this.#handleReceived(event, now);
+        break;
+      case 'lagged':
+        this.#accountStall(event.ms, now);
+        break;
+    }
+    return this.#takeEffects();
+  }
+
+  expire(now: Instant): readonly MembershipEffect[] {
+    if (this.#left) return [];
+    this.#noticeStall(now);
+    for (const member of this.#members.values()) {
+      this.#stepProbe(member, now);
+      this.#checkSuspicion(member, now);
+    }
+    for (const { requester, seq, target } of this.#pings.takeOverdueRelays(now)) {
+      this.#send([requester], { kind: 'nack', ...this.#heading(), seq, target });
+    }
+    if (this.#tickMs <= now.monoMs) this.#tick(now);
+    if (this.#syncMs <= now.monoMs) this.#sync(now);
+    if (this.#news.dueMs !== undefined && this.#news.dueMs <= now.monoMs) this.#tellUrgent(now);
+    return this.#takeEffects();
+  }
+
+  deadline(): Deadline | undefined {
+    if (this.#left) return undefined;
+    this.#deadline ??= this.#nearestDeadline();
+    return this.#deadline;
+  }
+
+  /** Tells all that this node goes for good; afterwards the machine is silent. */
+  leave(_now: Instant): readonly MembershipEffect[] {
+    if (this.#left) return [];
+    this.#send(this.#members.linked(), { kind: 'left', ...this.#heading() });
+    this.#left = true;
+    return this.#takeEffects();
+  }
+
+  #nearestDeadline(): Deadline | undefined {
+    const running: Deadline[] = [
+      { atMs: this.#tickMs, reason: 'membership: probe' },
+      { atMs: this.#syncMs, reason: 'membership: sync' },
+    ];
+    const newsMs = this.#news.dueMs;
+    if (newsMs !== undefined) running.push({ atMs: newsMs, reason: 'membership: tell news' });
+    for (const { probe, suspicion } of this.#members.values()) {
+      if (probe !== undefined) running.push({ atMs: probe.nextMs, reason: 'membership: probe unanswered' });
+      if (suspicion === undefined) continue;
+      const diesMs = deathMs(suspicion, this.#members.alive, this.#config);
+      running.push({ atMs: Math.min(suspicion.nextCheckMs, diesMs), reason: 'membership: suspicion' });
+    }
+    for (const relay of this.#pings.relays()) {
+      running.push({ atMs: relay.nackMs, reason: 'membership: relayed probe' });
+    }
+    return earliest(running);
+  }
+
+  // Events
+
+  #handlePeerUp(peer: NodeId, now: Instant): void {
+    if (peer === this.#self) return;
+    const member = this.#members.get(peer) ?? this.#admit(peer, 0, true, now);
+    if (member === undefined) return;
+    const { state, incarnation } = member;
+    this.#members.setLinked(peer, true);
+    this.#setAlive(member, now);
+    // A peer that was thought dead must hear of it, so that it refutes what others still believe.
+    this.#tellAll(peer, state === 'alive' ? [] : [{ member: peer, incarnation, state }]);
+    this.#ping(member, now);
+  }
+
+  #handlePeerDown(peer: NodeId, now: Instant): void {
+    const member = this.#members.get(peer);
+    if (member === undefined) return;
+    this.#members.setLinked(peer, false);
+    member.rttMs = undefined;
+    this.#suspect(member, true, now);
+  }
+
+  #handleReceived(event: Received, now: Instant): void {
+    const member = this.#members.get(event.from);
+    if (member === undefined || !member.linked) return;
+    const message = parseMessage(event.bytes);
+    if (message === undefined) {
+      this.#effects.push({ kind: 'penalise', peer: event.from, reason: 'malformed membership frame' });
+      this.#mark('warn', 'membership.malformed', { peer: event.from, bytes: event.bytes.length });
+      return;
+    }
+    if (message === 'later') return;
+    if (message.kind === 'left') {
+      member.incarnation = Math.max(member.incarnation, message.incarnation);
+      member.left = true;
+      this.#declareDead(member, 'left', now);
+      return;
+    }
+    this.#hear(member, message.incarnation, now);
+    for (const update of message.updates) this.#apply(update, member, now);
+    this.#handleMessage(member, message, now);
+  }
+
+  #handleMessage(from: Member, message: Message, now: Instant): void {
+    switch (message.kind) {
+      case 'ping':
+        this.#send([from], { kind: 'ack', ...this.#heading(from), seq: message.seq });
+        break;
+      case 'ack':
+        this.#handleAck(from, message.seq, now);
+        break;
+      case 'pingRequest':
+        this.#relay(from, message.target, message.seq, now);
+        break;
+      case 'relayedAck':
+        this.#handleRelayedAck(from, message, now);
+        break;
+      case 'nack': {
+        const probe = this.#members.get(message.target)?.probe;
+        const asked = this.#pings.close(message.seq, from.id, message.target);
+        if (asked !== undefined && probe !== undefined) probe.nacks++;
+        break;
+      }
+      default:
+    }
+  }
+
+  #handleAck(from: Member, seq: number, now: Instant): void {
+    const sent = this.#pings.close(seq, from.id, from.id);
+    if (sent === undefined) return;
+    from.rttMs = now.monoMs - sent.sentMs;
+    if (from.probe !== undefined) this.#health.improve();
+    from.probe = undefined;
+    const relay = this.#pings.takeRelay(seq);
+    if (relay === undefined) return;
+    const { requester, target } = relay;
+    const targetIncarnation = from.incarnation;
+    this.#send([requester], {
+      kind: 'relayedAck',
+      ...this.#heading(),
+      seq: relay.seq,
+      target,
+      targetIncarnation,
+    });
+  }
+
+  #handleRelayedAck(from: Member, message: Message & { kind: 'relayedAck' }, now: Instant): void {
+    const asked = this.#pings.close(message.seq, from.id, message.target);
+    const target = this.#members.get(message.target);
+    if (asked === undefined || target === undefined || target.state === 'dead') return;
+    if (!target.linked) target.incarnation = Math.max(target.incarnation, message.targetIncarnation);
+    if (target.probe !== undefined) this.#health.improve();
+    this.#setAlive(target, now);
+  }
+
+  // Probing
+
+  #tick(now: Instant): void {
+    const { watchers, watchMs } = this.#config;
+    this.#tickMs = now.monoMs + this.#jittered(watchMs / (watchers + 1));
+    const slot = this.#slot++ % (watchers + 1);
+    const target = slot < watchers ? this.#members.watched(slot) : this.#members.nextInTurn();
+    if (target !== undefined) this.#probe(target, now);
+    this.#pings.forgetOld(now);
+  }
+
+  #probe(member: Member, now: Instant): void {
+    if (member.probe !== undefined || member.suspicion !== undefined) return;
+    if (member.state === 'dead') {
+      // Frozen rather than gone: should it wake, this tells it that it must refute.
+      if (member.linked) this.#ping(member, now);
+      return;
+    }
+    const { probeTimeoutMs, indirectProbes } = this.#config;
+    const timeoutMs = Math.max(probeTimeoutMs, 3 * (member.rttMs ?? 0) + 200) * this.#health.factor;
+    const stepMs = timeoutMs / 3;
+    const asked = member.linked ? 0 : this.#askOthers(member, indirectProbes, now);
+    const startMs = now.monoMs;
+    member.probe = { stage: 0, startMs, nextMs: startMs + stepMs, stepMs, asked, nacks: 0 };
+    if (member.linked) this.#ping(member, now);
+  }
+
+  #stepProbe(member: Member, now: Instant): void {
+    const probe = member.probe;
+    if (probe === undefined || probe.nextMs > now.monoMs) return;
+    probe.stage++;
+    if (probe.stage < 3) {
+      probe.nextMs = now.monoMs + probe.stepMs;
+      if (member.linked) this.#ping(member, now);
+      if (probe.stage === 1) probe.asked += this.#askOthers(member, this.#config.indirectProbes, now);
+      return;
+    }
+    member.probe = undefined;
+    // Its own frames arrive, so it lives: only the way there is cut.
+    if (member.heardMs >= probe.startMs) return;
+    // Those asked answer even about a dead target; where they do not either, the trouble may be here.
+    if (probe.asked === 0 ? member.linked : probe.nacks < probe.asked) this.#health.worsen();
+    this.#suspect(member, false, now);
+  }
+
+  #ping(member: Member, now: Instant, relay?: Relay): void {
+    const seq = this.#pings.open(member.id, member.id, now, relay);
+    this.#send([member], { kind: 'ping', ...this.#heading(member), seq });
+  }
+
+  /** How many were asked. */
+  #askOthers(target: Member, count: number, now: Instant): number {
+    const able = this.#members
+      .linked()
+      .filter((member) => member !== target && member.state === 'alive' && member.probe === undefined);
+    const chosen = this.#rng.shuffled(able).slice(0, count);
+    const updates = this.#aboutDoubted(target);
+    for (const helper of chosen) {
+      const seq = this.#pings.open(helper.id, target.id, now);
+      const incarnation = this.#incarnation;
+      this.#send([helper], { kind: 'pingRequest', incarnation, updates, seq, target: target.id });
+    }
+    return chosen.length;
+  }
+
+  #relay(requester: Member, targetId: NodeId, seq: number, now: Instant): void {
+    const target = this.#members.get(targetId);
+    if (targetId === requester.id || target?.linked !== true || !this.#pings.mayRelayFor(requester.id)) {
+      this.#send([requester], { kind: 'nack', ...this.#heading(), seq, target: targetId });
+      return;
+    }
+    const waitMs = Math.max(this.#config.probeTimeoutMs / 2 - 50, 2 * (target.rttMs ?? 0) + 100);
+    this.#ping(target, now, { requester: requester.id, seq, target: targetId, nackMs: now.monoMs + waitMs });
+  }
+
+  // Suspicion
+
+  /** This node's own evidence against a member. */
+  #suspect(member: Member, closed: boolean, now: Instant): void {
+    if (member.state === 'dead') return;
+    if (member.suspicion !== undefined) {
+      member.suspicion.closed ||= closed;
+      return;
+    }
+    member.suspicion = {
+      startMs: Math.min(now.monoMs, ...member.doubters.values()),
+      evidenceMs: now.monoMs,
+      closed,
+      confirmers: new Set(member.doubters.keys()),
+      nextCheckMs: now.monoMs,
+    };
+    member.doubters.clear();
+    member.probe = undefined;
+    this.#change(member, 'suspect', now);
+    const update: Update = { member: member.id, incarnation: member.incarnation, state: 'suspect' };
+    this.#news.add(update);
+    // Where more than enough have said it, one voice more need not reach everyone at once.
+    if (member.suspicion.confirmers.size <= this.#config.confirmations + 1) this.#news.addUrgent(update, now);
+    this.#checkSuspicion(member, now);
+  }
+
+  #checkSuspicion(member: Member, now: Instant): void {
+    const suspicion = member.suspicion;
+    if (suspicion === undefined) return;
+    if (deathMs(suspicion, this.#members.alive, this.#config) <= now.monoMs) {
+      this.#declareDead(member, suspicion.closed ? 'link closed' : 'silent', now);
+      return;
+    }
+    if (suspicion.nextCheckMs > now.monoMs) return;
+    const isFirst = suspicion.evidenceMs === now.monoMs;
+    suspicion.nextCheckMs = now.monoMs + this.#config.checkMs;
+    if (member.linked) this.#ping(member, now);
+    this.#askOthers(member, isFirst ? this.#config.indirectProbes : 1, now);
+  }
+
+  /** A frame came from the member itself: it lives, and its word about its incarnation is final. */
+  #hear(member: Member, incarnation: number, now: Instant): void {
+    member.heardMs = now.monoMs;
+    if (member.state === 'dead' && incarnation <= member.incarnation) {
+      // It does not know yet that it has to refute; after its goodbye this is but a late frame.
+      const updates = this.#aboutDoubted(member);
+      if (updates.length > 0) {
+        this.#send([member], { kind: 'gossip', incarnation: this.#incarnation, updates });
+      }
+      return;
+    }
+    const refutes = incarnation > member.incarnation && member.state !== 'alive';
+    member.incarnation = incarnation;
+    member.doubters.clear();
+    if (member.state !== 'alive') this.#setAlive(member, now);
+    if (refutes) this.#news.add({ member: member.id, incarnation, state: 'alive' });
+  }
+
+  /** What `from` says about a third. */
+  #apply(update: Update, from: Member, now: Instant): void {
+    if (update.member === from.id) return;
+    if (update.member === this.#self) {
+      this.#refute(update, now);
+      return;
+    }
+    const member = this.#members.get(update.member);
+    if (member === undefined) {
+      if (update.state !== 'dead') this.#admit(update.member, update.incarnation, false, now);
+      return;
+    }
+    if (update.state === 'alive') {
+      if (update.incarnation <= member.incarnation) return;
+      // Of a linked member only its own frames move the incarnation: a forged one would outlive its refutations.
+      if (!member.linked) member.incarnation = update.incarnation;
+      if (member.state === 'alive') return;
+      this.#setAlive(member, now);
+      this.#news.add(update);
+      return;
+    }
+    if (update.incarnation < member.incarnation || member.state === 'dead') return;
+    if (!member.linked) member.incarnation = update.incarnation;
+    this.#doubt(member, from, now);
+  }
+
+  #doubt(member: Member, by: Member, now: Instant): void {
+    if (member.suspicion !== undefined) {
+      if (member.suspicion.confirmers.size < DOUBTERS) member.suspicion.confirmers.add(by.id);
+      return;
+    }
+    if (member.doubters.size < DOUBTERS && !member.doubters.has(by.id)) {
+      member.doubters.set(by.id, now.monoMs);
+      // Without a link of its own this node is one in the chain that carries the rumour on.
+      const { id, incarnation, linked } = member;
+      if (!linked) this.#news.add({ member: id, incarnation, state: 'suspect' });
+    }
+    if (by.prompted.sinceMs + 1_000 <= now.monoMs) by.prompted = { sinceMs: now.monoMs, count: 0 };
+    if (member.probe === undefined && ++by.prompted.count <= PROMPTED_PROBES) this.#probe(member, now);
+  }
+
+  #refute(update: Update, now: Instant): void {
+    if (update.incarnation < this.#incarnation) return;
+    if (update.state === 'alive' && update.incarnation === this.#incarnation) return;
+    this.#incarnation = Math.min(MAX_INCARNATION, update.incarnation + 1);
+    if (update.state !== 'alive') {
+      this.#health.worsen();
+      this.#mark('info', 'membership.refuted', { incarnation: this.#incarnation });
+    }
+    this.#news.addUrgent({ member: this.#self, incarnation: this.#incarnation, state: 'alive' }, now);
+  }
+
+  // Changes of state
+
+  #admit(id: NodeId, incarnation: number, linked: boolean, now: Instant): Member | undefined {
+    const member = this.#members.add(id, incarnation, linked, now);
+    if (member === undefined) {
+      this.#mark('warn', 'membership.full', { members: this.#members.size });
+      return undefined;
+    }
+    this.#effects.push({ kind: 'memberChanged', member: id, state: 'alive' });
+    this.#news.add({ member: id, incarnation, state: 'alive' });
+    return member;
+  }
+
+  #setAlive(member: Member, now: Instant): void {
+    member.suspicion = undefined;
+    member.probe = undefined;
+    member.left = false;
+    member.doubters.clear();
+    if (member.state === 'alive') return;
+    this.#news.drop(member.id);
+    this.#change(member, 'alive', now);
+  }
+
+  #declareDead(member: Member, why: string, now: Instant): void {
+    if (member.state === 'dead') return;
+    member.suspicion = undefined;
+    member.probe = undefined;
+    member.doubters.clear();
+    this.#change(member, 'dead', now);
+    this.#mark('info', 'membership.dead', { member: member.id, why });
+    const update: Update = { member: member.id, incarnation: member.incarnation, state: 'dead' };
+    this.#news.add(update);
+    if (why !== 'left') this.#news.addUrgent(update, now);
+    this.#forgetDead(now);
+  }
+
+  #change(member: Member, state: MemberState, now: Instant): void {
+    const was = member.state;
+    this.#members.setState(member.id, state, now);
+    this.#effects.push({ kind: 'memberChanged', member: member.id, state, was });
+  }
+
+  #forgetDead(now: Instant): void {
+    for (const id of this.#members.forgetDead(this.#config.forgetMs, now)) this.#news.drop(id);
+  }
+
+  // Telling
+
+  #heading(to?: Member): { readonly incarnation: number; readonly updates: readonly Update[] } {
+    const about = to === undefined ? [] : this.#aboutDoubted(to);
+    const rumours = this.#news.take(this.#members.size + 1).filter((update) => update.member !== to?.id);
+    return { incarnation: this.#incarnation, updates: [...about, ...rumours] };
+  }
+
+  /** Lets a member know that it is doubted, so that it can refute. */
+  #aboutDoubted({ id, state, incarnation, doubters, left }: Member): readonly Update[] {
+    if (left || (state === 'alive' && doubters.size === 0)) return [];
+    return [{ member: id, incarnation, state: state === 'dead' ? 'dead' : 'suspect' }];
+  }
+
+  #tellUrgent(now: Instant): void {
+    const updates = this.#news.takeUrgent(now);
+    const { eagerPeers, eagerFanout } = this.#config;
+    const linked = this.#members.linked();
+    const to = linked.length <= eagerPeers ? linked : this.#rng.shuffled(linked).slice(0, eagerFanout);
+    if (updates.length > 0) this.#send(to, { kind: 'gossip', incarnation: this.#incarnation, updates });
+  }
+
+  #sync(now: Instant): void {
+    this.#syncMs = now.monoMs + this.#jittered(this.#config.syncMs);
+    this.#forgetDead(now);
+    const linked = this.#members.linked();
+    if (linked.length > 0) this.#tellAll(this.#rng.pick(linked).id, []);
+  }
+
+  /** The whole table, after `first`. */
+  #tellAll(peer: NodeId, first: readonly Update[]): void {
+    const updates = [...first];
+    for (const { id, incarnation, state, left } of this.#members.values()) {
+      if (id !== peer && !left) updates.push({ member: id, incarnation, state });
+    }
+    for (let at = 0; at < updates.length; at += limits.membershipUpdates) {
+      const part = updates.slice(at, at + limits.membershipUpdates);
+      this.#send([peer], { kind: 'gossip', incarnation: this.#incarnation, updates: part });
+    }
+  }
+
+  #send(to: readonly (NodeId | Member)[], message: Message): void {
+    if (to.length === 0) return;
+    const ids = to.map((peer) => (typeof peer === 'string' ? peer : peer.id));
+    const bytes = encodeMessage(message);
+    this.#effects.push({ kind: 'send', stream: 'membership', to: ids, channel: 'mesh', bytes });
+  }
+
+  // Own stalls
+
+  #noticeStall(now: Instant): void {
+    const due = this.deadline();
+    if (due !== undefined) this.#accountStall(now.monoMs - due.atMs, now);
+    this.#deadline = undefined;
+  }
+
+  /** Puts off all that runs against others by the time in which this node did not run; each stretch counts once. */
+  #accountStall(ms: number, now: Instant): void {
+    const lostMs = Math.min(ms, now.monoMs - this.#accountedMs);
+    const { stallMs, stallGraceMs } = this.#config;
+    if (!(lostMs > stallMs)) return;
+    this.#accountedMs = now.monoMs;
+    this.#health.worsen();
+    this.#mark('debug', 'membership.stalled', { ms: Math.round(lostMs) });
+    for (const member of this.#members.values()) {
+      for (const [by, saidMs] of member.doubters) {
+        member.doubters.set(by, Math.min(now.monoMs, saidMs + lostMs));
+      }
+      const { probe, suspicion } = member;
+      if (probe !== undefined) probe.nextMs = Math.max(probe.nextMs + lostMs, now.monoMs + probe.stepMs);
+      if (suspicion === undefined) continue;
+      suspicion.startMs = Math.min(now.monoMs, suspicion.startMs + lostMs);
+      // What arrived meanwhile is still to be handled: the suspected has its last word again.
+      suspicion.evidenceMs = Math.max(suspicion.evidenceMs, now.monoMs + stallGraceMs - LAST_WORD_MS);
+      suspicion.nextCheckMs = now.monoMs;
+    }
+    for (const relay of this.#pings.relays()) relay.nackMs = Math.max(relay.nackMs + lostMs, now.monoMs);
+  }
+
+  // Small things
+
+  #takeEffects(): readonly MembershipEffect[] {
+    this.#deadline = undefined;
+    const effects = this.#effects;
+    this.#effects = [];
+    return effects;
+  }
+
+  #mark(level: Mark['level'], name: string, fields: Readonly<Record<string, unknown>>): void {
+    this.#effects.push({ kind: 'mark', level, name, fields });
+  }
+
+  #jittered(ms: number): number {
+    return ms * (0.9 + 0.2 * this.#rng.float());
+  }
+}
