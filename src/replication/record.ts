@@ -60,5 +60,8 @@ export interface NodeBody {
   /** Base URL of its HTTP interface, where it listens on more than loopback. */
   readonly httpUrl?: string;
   readonly version: string;
+  /** Wall time in ms. */
   readonly startedAt: number;
+  /** Membership certificate: lets those who never met the node believe its records. */
+  readonly certificate: Uint8Array;
 }

@@ -1,0 +1,422 @@
+/**
+ * Signed records on every node: small facts, each with one owner who alone may change it.
+ *
+ * Intuition: a board merges what anyone writes; a record is believed because of who signed it. Budgets, agents,
+ * addresses and revocations are records, since a forgery of them would cost money or access.
+ *
+ * Method: a lattice of slots (owner, kind, key) in which the newest sequence wins, checked before it is merged
+ * (form, sequence, signature, admission, room, in this order: the cheap checks first) and spread by anti-entropy.
+ * Two bodies under one sequence are proof that their owner signs two truths; the proof is kept and spreads with them.
+ *
+ * Limits: whoever holds an owner's key can say what it likes in that owner's name. A proof spreads only while its
+ * sequence is the newest; each node keeps what it has seen. A record outlives its owner until the owner buries it.
+ */
+import { decode, encode, equalBytes, utf8 } from '../kernel/codec.ts';
+import {
+  journalRecord,
+  type Mark,
+  type PeerDown,
+  type PeerUp,
+  type Persist,
+  type Received,
+} from '../kernel/effects.ts';
+import type { NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Machine } from '../kernel/machine.ts';
+import type { Cryptography, Signer } from '../kernel/ports.ts';
+import type { Rng } from '../kernel/rng.ts';
+import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import { AntiEntropy, type AntiEntropyConfig, type AntiEntropyEffect } from './anti-entropy.ts';
+import { type Equivocation, Equivocations } from './equivocations.ts';
+import type { Lattice, Merged } from './lattice.ts';
+import { OwnRecords } from './own-records.ts';
+import type { RecordKind, RecordView, SignedRecord } from './record.ts';
+import {
+  decodeDelta,
+  decodeRecord,
+  encodeDelta,
+  encodeRecord,
+  isRecordKey,
+  signedBytes,
+} from './record-codec.ts';
+import { deltaFor, encodeDigest, type Tag, tagNumber } from './record-digest.ts';
+import { RecordIndex } from './record-index.ts';
+import { type Held, isTombstone, RecordStore } from './record-store.ts';
+
+export type RecordsEvent =
+  | PeerUp
+  | PeerDown
+  | Received
+  /** The wire lost frames to this neighbour. */
+  | { readonly kind: 'dropped'; readonly peer: NodeId };
+
+/** What is visible in a slot has changed, by this node or another; an empty body is a withdrawal. */
+export interface RecordChanged {
+  readonly kind: 'recordChanged';
+  readonly record: SignedRecord;
+}
+
+export type RecordsEffect = AntiEntropyEffect | Persist | RecordChanged;
+
+export interface RecordsOptions {
+  readonly self: NodeId;
+  readonly signer: Signer;
+  readonly cryptography: Cryptography;
+  readonly config?: Partial<AntiEntropyConfig>;
+  readonly rng: Rng;
+  readonly now: Instant;
+  /**
+   * Whether the owner may have records here at all (its membership certificate, typically in its `node` record).
+   * Asked once the signature is verified. A record that is not admitted is passed over without blame, and asked about
+   * again whenever a neighbour offers it.
+   */
+  readonly admits?: (record: SignedRecord, body: unknown) => boolean;
+}
+
+const STREAM = 'records';
+/** First byte of a journal record behind its tag. */
+const JOURNAL = { record: 0, birth: 1, proof: 2 } as const;
+/** Forged records in one frame, after which the rest is not looked at. */
+const FORGERIES = 3;
+const HOUR_MS = 3_600_000;
+const HINTING_NEIGHBOURS = 4;
+
+export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView {
+  readonly #self: NodeId;
+  readonly #signer: Signer;
+  readonly #cryptography: Cryptography;
+  readonly #admits: (record: SignedRecord, body: unknown) => boolean;
+  readonly #store: RecordStore;
+  readonly #index = new RecordIndex();
+  readonly #own: OwnRecords;
+  readonly #equivocations = new Equivocations();
+  readonly #antiEntropy: AntiEntropy;
+  /** Own records that no neighbour has been sent. */
+  readonly #unsent = new Map<string, SignedRecord>();
+  /** Owners that a neighbour wants to see in detail. */
+  readonly #hints = new Map<NodeId, readonly Tag[]>();
+  #toPersist: Uint8Array[] = [];
+  #outbox: RecordsEffect[] = [];
+  #isBirthPersisted = false;
+  #burial: Deadline;
+
+  constructor(options: RecordsOptions) {
+    this.#self = options.self;
+    this.#signer = options.signer;
+    this.#cryptography = options.cryptography;
+    this.#admits = options.admits ?? (() => true);
+    this.#own = new OwnRecords(options.now);
+    this.#store = new RecordStore((owner) => this.#tagOf(owner));
+    this.#burial = nextHour(options.now);
+    this.#antiEntropy = new AntiEntropy({
+      self: options.self,
+      channel: 'records',
+      stream: STREAM,
+      lattice: this.#lattice(),
+      ...(options.config === undefined ? {} : { config: options.config }),
+      rng: options.rng,
+      now: options.now,
+    });
+  }
+
+  /** True while this replica is known to lack something that a neighbour is about to give. */
+  get repairing(): boolean {
+    return this.#antiEntropy.repairing;
+  }
+
+  /** Owners who signed two bodies under one sequence, with both; oldest first, a few of each owner. */
+  equivocations(): readonly Equivocation[] {
+    return this.#equivocations.all();
+  }
+
+  body(owner: NodeId, kind: RecordKind, key: string): unknown {
+    return this.#store.held(owner, kind, key)?.value;
+  }
+
+  ofKind(
+    kind: RecordKind,
+  ): readonly { readonly owner: NodeId; readonly key: string; readonly body: unknown }[] {
+    return this.#index.ofKind(kind);
+  }
+
+  /**
+   * Signs and spreads a record of this node's own; `undefined` withdraws it. The same body again changes nothing,
+   * and with `durable` the effects behind it in the stream `records` wait for the disk in any case.
+   */
+  publish(
+    kind: RecordKind,
+    key: string,
+    body: unknown,
+    now: Instant,
+    options: { readonly durable?: boolean } = {},
+  ): readonly RecordsEffect[] {
+    const durable = options.durable ?? false;
+    const bytes = body === undefined ? new Uint8Array(0) : new Uint8Array(encode(body));
+    if (
+      bytes.length > limits.recordBytes ||
+      !isRecordKey(key) ||
+      (body !== undefined && bytes.length === 0)
+    ) {
+      return [mark('error', 'records.notPublished', { kind, key, bytes: bytes.length })];
+    }
+    this.#own.desire({ kind, key, body: bytes });
+    const held = this.#store.held(this.#self, kind, key);
+    if (held === undefined && body === undefined) return [];
+    if (held !== undefined && equalBytes(held.record.body, bytes)) {
+      return durable ? [persist([journal(held.record)], true)] : [];
+    }
+    this.#sign(kind, key, bytes, now);
+    return this.#drain(durable);
+  }
+
+  handle(event: RecordsEvent, now: Instant): readonly RecordsEffect[] {
+    if (event.kind === 'peerDown') this.#hints.delete(event.peer);
+    const effects = this.#antiEntropy.handle(event, now);
+    return [...this.#drain(false), ...effects];
+  }
+
+  expire(now: Instant): readonly RecordsEffect[] {
+    for (const { kind, key, body } of this.#own.takeDue(now)) this.#sign(kind, key, body, now);
+    if (isDue(this.#burial, now)) {
+      this.#burial = nextHour(now);
+      this.#store.bury(burialLine(now));
+    }
+    const effects = this.#antiEntropy.expire(now);
+    return [...this.#drain(false), ...effects];
+  }
+
+  deadline(): Deadline | undefined {
+    const dueMs = this.#own.deadlineMs;
+    return earliest([
+      this.#antiEntropy.deadline(),
+      this.#burial,
+      dueMs === undefined ? undefined : { atMs: dueMs, reason: 'records.republish' },
+    ]);
+  }
+
+  /** Journal records without their tag, in the order written. Call once, before anything else. */
+  load(records: readonly Uint8Array[], now: Instant): readonly RecordsEffect[] {
+    let unreadable = 0;
+    this.#store.bury(burialLine(now));
+    for (const record of records) if (!this.#loadOne(record)) unreadable++;
+    this.#outbox = [];
+    this.#toPersist = [];
+    return unreadable === 0 ? [] : [mark('error', 'records.unreadable', { records: unreadable })];
+  }
+
+  /** The whole state as journal records; may be consumed while the machine goes on. */
+  *checkpoint(): Generator<Uint8Array> {
+    yield this.#birth();
+    for (const { record } of this.#store.all()) yield journal(record);
+    for (const { first, second } of this.#equivocations.all()) {
+      yield journalRecord(
+        'record',
+        tagged(JOURNAL.proof, encode([encodeRecord(first), encodeRecord(second)])),
+      );
+    }
+  }
+
+  #lattice(): Lattice {
+    return {
+      root: () => this.#store.root(),
+      digest: () => encodeDigest(this.#store, new Set([...this.#hints.values()].flat())),
+      delta: (theirs, _peer, maxBytes) => deltaFor(this.#store, theirs, maxBytes),
+      merge: (delta, from, now) => this.#merge(delta, from, now),
+      takePushes: () => this.#takePushes(),
+    };
+  }
+
+  #merge(bytes: Uint8Array, from: NodeId, now: Instant): Merged {
+    const delta = decodeDelta(bytes);
+    if (delta === undefined) return { kind: 'refused', reason: 'malformed records' };
+    this.#hints.delete(from);
+    if (delta.hints.length > 0 && this.#hints.size < HINTING_NEIGHBOURS) {
+      this.#hints.set(from, delta.hints.map(tagNumber));
+    }
+    const before = this.#store.root();
+    let refused: string | undefined;
+    let forgeries = 0;
+    for (const record of delta.records) {
+      const reason = this.#take(record, now);
+      if (reason === undefined) continue;
+      refused = reason;
+      if (++forgeries >= FORGERIES) break;
+    }
+    if (refused !== undefined) return { kind: 'refused', reason: refused };
+    return { kind: 'merged', changed: !equalBytes(before, this.#store.root()) };
+  }
+
+  /** The reason where a record breaks the rules; one that is merely old, known or not admitted is passed over. */
+  #take(record: SignedRecord, now: Instant): string | undefined {
+    const standing = this.#store.standing(record);
+    if (standing === 'old' || standing === 'known') return undefined;
+    const signed = signedBytes(record);
+    if (!this.#cryptography.verifyNode(record.owner, signed, record.signature)) {
+      return `forged record of ${record.owner}`;
+    }
+    const held = this.#hold(record, signed);
+    if (held === undefined) return `unreadable record of ${record.owner}`;
+    if (record.owner === this.#self) this.#returned(held, now);
+    else if (!this.#admits(record, held.value)) this.#pass(record, 'not admitted');
+    else if (!this.#store.hasRoom(held)) this.#pass(record, 'no room');
+    else this.#put(held);
+    return undefined;
+  }
+
+  #returned(held: Held, now: Instant): void {
+    const { record } = held;
+    const { kind, key } = record;
+    const isEmpty = this.#store.held(this.#self, kind, key) === undefined;
+    const fate = this.#own.returned(record, isEmpty, now);
+    if (fate !== 'buried') this.#put(held);
+    const level = fate === 'contested' ? 'error' : 'warn';
+    this.#outbox.push(mark(level, 'records.returned', { kind, key, sequence: record.sequence, fate }));
+  }
+
+  #pass(record: SignedRecord, reason: string): void {
+    const { owner, kind, key } = record;
+    this.#outbox.push(mark('debug', 'records.passedOver', { owner, kind, key, reason }));
+  }
+
+  #put(held: Held): void {
+    const { visible, pair } = this.#store.put(held);
+    this.#toPersist.push(journal(held.record));
+    if (pair !== undefined) {
+      const [{ record: first }, { record: second }] = pair;
+      if (this.#equivocations.keep(first, second)) {
+        const { owner, kind, key, sequence } = first;
+        this.#outbox.push(mark('error', 'records.equivocation', { owner, kind, key, sequence }));
+      }
+    }
+    if (!visible) return;
+    const { owner, kind, key } = held.record;
+    this.#index.set(owner, kind, key, held.value);
+    this.#outbox.push({ kind: 'recordChanged', record: held.record });
+  }
+
+  #sign(kind: RecordKind, key: string, body: Uint8Array, now: Instant): void {
+    const sequence = this.#own.nextSequence(now);
+    if (sequence === undefined) {
+      this.#outbox.push(mark('error', 'records.notPublished', { kind, key, reason: 'no sequence left' }));
+      return;
+    }
+    const unsigned = { owner: this.#self, kind, key, sequence, body };
+    const signed = signedBytes(unsigned);
+    const record: SignedRecord = { ...unsigned, signature: this.#signer.sign(signed) };
+    const held = this.#hold(record, signed);
+    if (held === undefined || !this.#store.hasRoom(held)) {
+      this.#outbox.push(mark('error', 'records.notPublished', { kind, key, reason: 'no room' }));
+      return;
+    }
+    if (!this.#isBirthPersisted) this.#toPersist.push(this.#birth());
+    this.#isBirthPersisted = true;
+    this.#put(held);
+    this.#unsent.set(`${kind} ${key}`, record);
+    this.#antiEntropy.handle({ kind: 'changed' }, now);
+  }
+
+  #hold(record: SignedRecord, signed: Uint8Array): Held | undefined {
+    const value = isTombstone(record) ? undefined : decode(record.body);
+    if (value === undefined && !isTombstone(record)) return undefined;
+    return { record, hash: this.#cryptography.hash(signed).slice(0, 16), value };
+  }
+
+  #takePushes(): readonly Uint8Array[] {
+    const pushes: Uint8Array[] = [];
+    let records: SignedRecord[] = [];
+    let bytes = 0;
+    const flush = (): void => {
+      if (records.length > 0) pushes.push(encodeDelta({ records, hints: [] }));
+      records = [];
+      bytes = 0;
+    };
+    for (const record of this.#unsent.values()) {
+      records.push(record);
+      bytes += record.body.length;
+      if (bytes >= limits.repairBytes || records.length >= limits.recordsPerFrame) flush();
+    }
+    flush();
+    this.#unsent.clear();
+    return pushes;
+  }
+
+  #drain(durable: boolean): readonly RecordsEffect[] {
+    const effects =
+      this.#toPersist.length === 0 ? this.#outbox : [persist(this.#toPersist, durable), ...this.#outbox];
+    this.#toPersist = [];
+    this.#outbox = [];
+    return effects;
+  }
+
+  #loadOne(bytes: Uint8Array): boolean {
+    const payload = bytes.subarray(1);
+    switch (bytes[0]) {
+      case JOURNAL.record: {
+        const record = decodeRecord(payload);
+        const held = record === undefined ? undefined : this.#hold(record, signedBytes(record));
+        if (held === undefined) return false;
+        if (held.record.owner === this.#self) this.#own.saw(held.record.sequence);
+        const standing = this.#store.standing(held.record);
+        if ((standing === 'newer' || standing === 'rival') && this.#store.hasRoom(held)) this.#put(held);
+        return true;
+      }
+      case JOURNAL.birth: {
+        const wallMs = decode(payload);
+        if (typeof wallMs !== 'number') return false;
+        this.#own.bornAt(wallMs);
+        this.#isBirthPersisted = true;
+        return true;
+      }
+      case JOURNAL.proof:
+        return this.#loadProof(decode(payload));
+      default:
+        return false;
+    }
+  }
+
+  #loadProof(pair: unknown): boolean {
+    if (!Array.isArray(pair)) return false;
+    const [first, second] = (pair as unknown[]).map((bytes) =>
+      bytes instanceof Uint8Array ? decodeRecord(bytes) : undefined,
+    );
+    if (first === undefined || second === undefined) return false;
+    this.#equivocations.keep(first, second);
+    return true;
+  }
+
+  #birth(): Uint8Array {
+    return journalRecord('record', tagged(JOURNAL.birth, encode(this.#own.bornMs)));
+  }
+
+  #tagOf(owner: NodeId): Uint8Array {
+    return this.#cryptography.hash(utf8(owner)).slice(0, 8);
+  }
+}
+
+function journal(record: SignedRecord): Uint8Array {
+  return journalRecord('record', tagged(JOURNAL.record, encodeRecord(record)));
+}
+
+function tagged(tag: number, bytes: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(bytes.length + 1);
+  whole[0] = tag;
+  whole.set(bytes, 1);
+  return whole;
+}
+
+function persist(records: readonly Uint8Array[], durable: boolean): Persist {
+  return { kind: 'persist', stream: STREAM, records, durable };
+}
+
+function mark(level: Mark['level'], name: string, fields: Mark['fields']): Mark {
+  return { kind: 'mark', level, name, fields };
+}
+
+/** On the hour by the wall clock, so that all replicas drop the same tombstones at about the same time. */
+function nextHour(now: Instant): Deadline {
+  return { atMs: now.monoMs + HOUR_MS - (now.wallMs % HOUR_MS), reason: 'records.bury' };
+}
+
+function burialLine(now: Instant): number {
+  return Math.floor(now.wallMs / HOUR_MS) * HOUR_MS - limits.tombstoneMs;
+}
