@@ -3,7 +3,7 @@
  * is returned.
  *
  * Names in the directory: `checkpoint-<n>` holds everything from before segment n; `journal-<n>.log` are the segments,
- * numbered without gaps; `….tmp` is half-made and worthless; `….salvage` is the readable part of a corrupt file on
+ * numbered without gaps; `checkpoint-<n>.tmp` is half-made and worthless; `….salvage` is the readable part of a corrupt file on
  * its way to replace it; `….corrupt-<time>` is kept for a person and never read.
  */
 import { join } from 'node:path';
@@ -14,7 +14,8 @@ import { type FileContents, footer, frame, readCheckpoint, readSegment } from '.
 
 const SEGMENT = /^journal-(\d{1,15})\.log$/;
 const CHECKPOINT = /^checkpoint-(\d{1,15})$/;
-const SALVAGE = /^(.+)\.salvage$/;
+const SALVAGE = /^((?:journal-\d{1,15}\.log)|(?:checkpoint-\d{1,15}))\.salvage$/;
+const HALF_MADE = /^(?:checkpoint-\d{1,15}|probe)\.tmp$/;
 
 export function segmentName(number: number): string {
   return `journal-${number}.log`;
@@ -69,7 +70,7 @@ class Load {
         await this.#files.rename(this.#path(name), this.#path(replaced));
         const aside = names.filter((other) => other.startsWith(`${replaced}.corrupt-`)).sort();
         this.#quarantined.push(...aside.slice(-1));
-      } else if (replaced !== undefined || name.endsWith('.tmp')) await this.#files.remove(this.#path(name));
+      } else if (replaced !== undefined || HALF_MADE.test(name)) await this.#files.remove(this.#path(name));
     }
     await this.#files.syncDirectory(this.#directory);
     this.#names = await this.#files.list(this.#directory);

@@ -24,6 +24,7 @@ import { SkeinError } from '../../kernel/errors.ts';
 import type { NodeId } from '../../kernel/ids.ts';
 import type { Signer } from '../../kernel/ports.ts';
 import { nodeIdFromPublicKey } from '../../mesh/identity/peer-id.ts';
+import { crashPoint } from './crash-points.ts';
 import { signerFromSeed } from './cryptography.ts';
 
 export interface Identity {
@@ -152,6 +153,7 @@ function readSecret(path: string): string | undefined {
  */
 function createSecret(path: string, text: string): boolean {
   const temporary = `${path}.${process.pid}.${randomBytes(6).toString('hex')}.tmp`;
+  crashPoint('keys.before-write');
   try {
     const file = openSync(temporary, 'wx', 0o600);
     try {
@@ -160,6 +162,7 @@ function createSecret(path: string, text: string): boolean {
     } finally {
       closeSync(file);
     }
+    crashPoint('keys.after-write');
     return claim(temporary, path);
   } catch (cause) {
     throw unusable('file', path, cause);
@@ -178,6 +181,7 @@ function claim(temporary: string, path: string): boolean {
     if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw cause;
     renameSync(temporary, path);
   }
+  crashPoint('keys.after-rename');
   syncParent(path);
   return true;
 }
