@@ -1,0 +1,193 @@
+/**
+ * `board_read` and `board_write` beside the least MCP server that the SDK can make, on the same transports, with
+ * the same clients, in the same run.
+ */
+import { fileURLToPath } from 'node:url';
+import { nowUs } from './lib/clock.ts';
+import { type Caller, type Command, rawHttp, rawStdio, sdkHttp, sdkStdio } from './lib/mcp-client.ts';
+import { type Options, wanted } from './lib/options.ts';
+import { Remote } from './lib/remote.ts';
+import type { Goal, Report } from './lib/report.ts';
+import { removeScratch, scratchDirectory } from './lib/scratch.ts';
+import { SKEIN, type SkeinProcess, startSkein } from './lib/skein-process.ts';
+import { percentile, Samples } from './lib/stats.ts';
+
+const SECTION = 'MCP';
+const IN_FLIGHT = 64;
+const KEYS = 64;
+const TEXT = 'x'.repeat(200);
+const BOARD = 'bench';
+const CALLS_GOAL: Goal = { direction: 'at least', bound: 0.8, peer: 'bare' };
+const LATENCY_GOAL: Goal = { direction: 'at most', bound: 1.25, peer: 'bare' };
+
+/** One server over one transport with one kind of client. */
+interface Line {
+  readonly transport: string;
+  readonly who: string;
+  open(): Promise<Caller>;
+  readonly operations: readonly Operation[];
+}
+
+interface Operation {
+  readonly name: string;
+  call(caller: Caller, index: number): Promise<void>;
+}
+
+const ECHO: Operation = { name: 'echo', call: (caller) => caller.call('echo', { text: TEXT }) };
+const WRITE: Operation = {
+  name: 'board_write',
+  call: (caller, index) =>
+    caller.call('board_write', { board: BOARD, key: `key-${index % KEYS}`, value: TEXT }),
+};
+const READ: Operation = {
+  name: 'board_read',
+  call: (caller, index) => caller.call('board_read', { board: BOARD, key: `key-${index % KEYS}` }),
+};
+
+export async function mcp(options: Options, report: Report): Promise<void> {
+  const directory = scratchDirectory();
+  const echo = new Remote(new URL('./peers/echo-http.ts', import.meta.url), [], 'echo-http');
+  let skein: SkeinProcess | undefined;
+  try {
+    const url = await echo.ask<string>('listen');
+    skein = await startSkein(directory, ['--no-mdns']).catch((error: unknown) => {
+      report.failed(SECTION, 'skein', error);
+      return undefined;
+    });
+    const lines = linesOf(url, skein, directory).filter(
+      (line) => wanted(options, line.transport, line.who) || line.who === 'bare',
+    );
+    const samples = new Samples();
+    await measureAll(lines, options, samples, report);
+    addRows(lines, samples, report);
+  } finally {
+    await skein?.stop();
+    await echo.end();
+    removeScratch(directory);
+  }
+}
+
+function linesOf(echoUrl: string, skein: SkeinProcess | undefined, directory: string): readonly Line[] {
+  const bare: Command = {
+    command: process.execPath,
+    args: [fileURLToPath(new URL('./peers/echo-stdio.ts', import.meta.url))],
+  };
+  const bridge: Command = { command: process.execPath, args: [SKEIN, 'mcp', '--data', directory] };
+  const lines: Line[] = [];
+  const add = (transport: string, who: string, open: () => Promise<Caller>) => {
+    lines.push({ transport, who, open, operations: who === 'bare' ? [ECHO] : [WRITE, READ] });
+  };
+  const both = (transport: string, openBare: () => Promise<Caller>, openSkein: () => Promise<Caller>) => {
+    add(transport, 'bare', openBare);
+    if (skein !== undefined) add(transport, 'skein', openSkein);
+  };
+  const mcpUrl = skein?.line.mcpUrl ?? '';
+  both(
+    'stdio, raw client',
+    async () => rawStdio(bare),
+    async () => rawStdio(bridge),
+  );
+  both(
+    'HTTP, raw client',
+    async () => rawHttp(echoUrl),
+    async () => rawHttp(mcpUrl),
+  );
+  both(
+    'stdio, SDK client',
+    () => sdkStdio(bare),
+    () => sdkStdio(bridge),
+  );
+  both(
+    'HTTP, SDK client',
+    () => sdkHttp(echoUrl),
+    () => sdkHttp(mcpUrl),
+  );
+  return lines;
+}
+
+async function measureAll(
+  lines: readonly Line[],
+  options: Options,
+  samples: Samples,
+  report: Report,
+): Promise<void> {
+  const callers = new Map<Line, Caller>();
+  try {
+    for (const line of lines) callers.set(line, await line.open());
+    for (let round = 1; round <= options.rounds; round++) {
+      for (const [line, caller] of callers) {
+        console.error(`mcp: round ${round}/${options.rounds}, ${line.transport}, ${line.who}`);
+        await measure(line, caller, options, samples).catch((error: unknown) => {
+          report.failed(SECTION, `${line.transport}, ${line.who}`, error);
+          callers.delete(line);
+          return caller.close();
+        });
+      }
+    }
+  } finally {
+    for (const caller of callers.values()) await caller.close();
+  }
+}
+
+async function measure(line: Line, caller: Caller, options: Options, samples: Samples): Promise<void> {
+  const warmCalls = options.quick ? 200 : 1000;
+  const runMs = options.quick ? 500 : 3000;
+  for (const operation of line.operations) {
+    await concurrent(operation, caller, (done) => done >= warmCalls);
+    const endUs = nowUs() + runMs * 1000;
+    const startUs = nowUs();
+    const done = await concurrent(operation, caller, () => nowUs() >= endUs);
+    samples.add(nameOf(line, operation, 'calls'), done / ((nowUs() - startUs) / 1e6));
+    const times: number[] = [];
+    for (let index = 0; index < (options.quick ? 200 : 1000); index++) {
+      const before = nowUs();
+      await operation.call(caller, index);
+      times.push(nowUs() - before);
+    }
+    samples.add(nameOf(line, operation, 'latency'), percentile(times, 0.5));
+  }
+}
+
+/** Keeps `IN_FLIGHT` calls under way until `enough`; gives how many were answered. */
+async function concurrent(
+  operation: Operation,
+  caller: Caller,
+  enough: (done: number) => boolean,
+): Promise<number> {
+  let next = 0;
+  let done = 0;
+  const lane = async () => {
+    while (!enough(done)) {
+      await operation.call(caller, next++);
+      done++;
+    }
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+  return done;
+}
+
+function nameOf(line: Line, operation: Operation, what: 'calls' | 'latency'): string {
+  return `${line.transport}/${line.who}/${operation.name}/${what}`;
+}
+
+function addRows(lines: readonly Line[], samples: Samples, report: Report): void {
+  for (const line of lines) {
+    for (const operation of line.operations) {
+      for (const what of ['calls', 'latency'] as const) {
+        const spread = samples.spread(nameOf(line, operation, what));
+        if (spread === undefined) continue;
+        const bare = samples.spread(`${line.transport}/bare/echo/${what}`)?.median;
+        const isPeer = line.who === 'bare';
+        report.add({
+          section: SECTION,
+          what: `${line.transport}, ${what === 'calls' ? `${IN_FLIGHT} in flight` : 'one at a time, median'}`,
+          who: `${line.who} ${operation.name}`,
+          unit: what === 'calls' ? 'calls/s' : 'us',
+          spread,
+          ...(isPeer || bare === undefined ? {} : { ratio: spread.median / bare }),
+          ...(isPeer ? {} : { goal: what === 'calls' ? CALLS_GOAL : LATENCY_GOAL }),
+        });
+      }
+    }
+  }
+}
