@@ -80,11 +80,6 @@ function checkSocketPath(settler: Settler): void {
 export function warningsOf(settler: Settler): string[] {
   const { values } = settler;
   const warnings: string[] = [];
-  const secret = values.get('swarm.secret');
-  if (typeof secret === 'string' && secret.length < 16)
-    warnings.push(
-      'swarm.secret is short: who can reach this node can guess it. Use 32 random characters or more.',
-    );
   const roles = (values.get('node.roles') ?? []) as readonly string[];
   if (roles.includes('gateway') && isLoopback(String(values.get('http.host'))))
     warnings.push(

@@ -1,5 +1,5 @@
 /**
- * Every setting, declared once: its shape, default, unit, help and names. Flags, environment variables, help, the
+ * Every setting, declared once: its shape, default, help and names. Units are part of the names. Flags, environment variables, help, the
  * JSON schema and `docs/CONFIGURATION.md` are all derived from here, so they cannot drift apart.
  *
  * `mesh.port` in the file is `--mesh-port` on the command line and `SKEIN_MESH_PORT` in the environment.
@@ -34,7 +34,6 @@ export type Zone = (typeof ZONES)[number];
 
 export interface OptionDetails {
   readonly help: string;
-  readonly unit?: string;
   /** What the default is where it depends on the machine or on other settings. */
   readonly defaultText?: string;
   /** Shorter flag of the contract, beside the one derived from the path: `data` for `--data`. */
@@ -104,7 +103,7 @@ const apiKey = z
     principal: principal.describe('Who holds the key: author of what is written with it.'),
     zone: choice(ZONES)
       .default('trusted')
-      .describe('How far the holder is trusted: local 0.9, trusted 0.7, external 0.5 (read only).'),
+      .describe('How far the holder is trusted: local 0.9, trusted 0.7, external 0.5.'),
     secret: text('a secret of 16 to 256 printable characters without white space', /^[\x21-\x7e]{16,}$/)
       .optional()
       .describe('The key itself. Prefer secretHash, which is of no use to a reader of the file.'),
@@ -149,7 +148,7 @@ export const declaration = {
     }),
   },
   swarm: {
-    secret: optional(text('a secret of 1 to 1024 printable characters', /^[^\p{Cc}]+$/u, 1_024), {
+    secret: optional(text('a secret of 16 to 1024 characters', /^\s*\S.{14,}\S\s*$/su, 1_024), {
       help: 'Shared secret of the swarm: whoever holds it is a member. Long and random; prefer the environment to the file.',
       defaultText: 'kept in the data directory, made at the first start',
       secret: true,

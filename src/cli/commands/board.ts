@@ -1,0 +1,271 @@
+import { Command, Option } from 'commander';
+import type { Board, CallFlags, Change, EntryPage, ReadAnswer, WriteAnswer } from '../board-api.ts';
+import { boardPath, entryPath, sharedOf } from '../board-api.ts';
+import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from '../context.ts';
+import { UsageError } from '../exit.ts';
+import type { Io } from '../io.ts';
+import { brief, bytesText, printable, table } from '../text.ts';
+import { exportCommand, hashCommand, importCommand } from './board-transfer.ts';
+
+interface BoardFlags extends NodeFlags, CallFlags {}
+interface ListFlags extends BoardFlags {
+  readonly prefix?: string;
+  readonly limit?: number;
+  readonly cursor?: string;
+}
+interface SetFlags extends BoardFlags {
+  readonly ttl?: number;
+  readonly text?: boolean;
+}
+interface WatchFlags extends NodeFlags {
+  readonly prefix?: string;
+  readonly count?: number;
+  readonly timeout?: number;
+}
+
+export function boardCommand(io: Io): Command {
+  const command = new Command('board');
+  for (const make of [
+    listCommand,
+    getCommand,
+    setCommand,
+    deleteCommand,
+    appendCommand,
+    watchCommand,
+    exportCommand,
+    importCommand,
+    hashCommand,
+  ])
+    command.addCommand(make(io));
+  return command;
+}
+
+function withLevel(command: Command): Command {
+  const level = new Option(
+    '--level <level>',
+    'consistency; with --session it is session, otherwise eventual',
+  );
+  return command
+    .addOption(level.choices(['eventual', 'session', 'strong']))
+    .option('--session <token>', 'token of an earlier answer: see at least what that one saw');
+}
+
+function withAgent(command: Command): Command {
+  return command.option('--agent <name>', 'agent that writes');
+}
+
+function listCommand(io: Io): Command {
+  return withLevel(withNode(new Command('list'), io))
+    .description('the entries of a board; without BOARD, the boards')
+    .argument('[board]')
+    .option('--prefix <prefix>', 'only keys that start so')
+    .option('--limit <n>', 'at most so many (default 100)', wholeNumber(1, 1_000))
+    .option('--cursor <cursor>', 'continue where an earlier answer ended')
+    .action(
+      onNode(io, async (session: NodeSession<ListFlags>, board: string | undefined) => {
+        const { flags, out } = session;
+        const { limit, cursor, prefix } = flags;
+        const query = { limit, cursor };
+        const next =
+          board === undefined
+            ? await listBoards(session, query)
+            : await listEntries(session, board, { ...query, prefix, ...sharedOf(flags) });
+        if (next !== undefined) out.note(`There are more: --cursor ${next}`);
+      }),
+    );
+}
+
+type ListQuery = Readonly<Record<string, string | number | undefined>>;
+
+async function listBoards(
+  { client, out }: NodeSession<ListFlags>,
+  query: ListQuery,
+): Promise<string | undefined> {
+  const answer = await client.call<{ boards: readonly Board[]; cursor?: string }>('GET', '/v1/boards', {
+    query,
+  });
+  await out.result(answer, () =>
+    answer.boards.length === 0
+      ? ''
+      : table(
+          ['BOARD', 'MODE', 'KEYS', 'SIZE'],
+          answer.boards.map(({ name, mode, keys, bytes }) => [name, mode, String(keys), bytesText(bytes)]),
+        ),
+  );
+  if (answer.boards.length === 0)
+    out.note('No board yet. The first write makes one: skein board set main KEY VALUE');
+  return answer.cursor;
+}
+
+async function listEntries(
+  { client, out }: NodeSession<ListFlags>,
+  board: string,
+  query: ListQuery,
+): Promise<string | undefined> {
+  const page = await client.call<EntryPage>('GET', boardPath(board, '/entries'), { query });
+  await out.result(page, () =>
+    page.entries.length === 0
+      ? ''
+      : table(
+          ['KEY', 'VALUE', 'AUTHOR', 'WRITTEN', 'REVISION'],
+          page.entries.map(({ key, value, author, writtenAt, revision }) => [
+            key,
+            brief(value),
+            author,
+            writtenAt,
+            String(revision),
+          ]),
+        ),
+  );
+  if (page.entries.length === 0) out.note('Nothing there.');
+  return page.cursor;
+}
+
+function getCommand(io: Io): Command {
+  return withLevel(withNode(new Command('get'), io))
+    .description('one entry: its value on standard output')
+    .argument('<board>')
+    .argument('<key>')
+    .action(
+      onNode(io, async ({ client, out, flags }: NodeSession<BoardFlags>, board: string, key: string) => {
+        const answer = await client.call<ReadAnswer>('GET', entryPath(board, key), {
+          query: { ...sharedOf(flags) },
+        });
+        await out.result(answer, () => (answer.found ? valueText(answer.value) : ''));
+        if (answer.found)
+          out.note(printable(`by ${answer.author}, ${answer.writtenAt}, revision ${answer.revision}`));
+        else out.note(printable(`Board ${board} has no key ${key}.`));
+      }),
+    );
+}
+
+/** Text as it is, so that it can be piped on; other values as JSON. */
+function valueText(value: unknown): string {
+  return printable(typeof value === 'string' ? value : JSON.stringify(value, null, 2), { lines: true });
+}
+
+function setCommand(io: Io): Command {
+  return withAgent(withLevel(withNode(new Command('set'), io)))
+    .description(
+      'write an entry; VALUE is JSON, or text where it does not parse; "-" reads it from standard input',
+    )
+    .argument('<board>')
+    .argument('<key>')
+    .argument('<value>')
+    .option('--ttl <seconds>', 'the entry vanishes after this time', wholeNumber(1, 365 * 24 * 3600))
+    .option('--text', 'take VALUE as text even where it is JSON')
+    .action(
+      onNode(io, async (session: NodeSession<SetFlags>, board: string, key: string, given: string) => {
+        const { client, flags } = session;
+        const value = parsedValue(given === '-' ? await io.readIn() : given, flags.text === true);
+        const body = { value, ttl_seconds: flags.ttl, ...sharedOf(flags) };
+        await wrote(session, await client.call('PUT', entryPath(board, key), { body }));
+      }),
+    );
+}
+
+export function parsedValue(given: string, asText: boolean): unknown {
+  if (asText) return given;
+  try {
+    return JSON.parse(given);
+  } catch {
+    return given;
+  }
+}
+
+async function wrote({ out }: NodeSession<BoardFlags>, answer: WriteAnswer): Promise<void> {
+  await out.result(answer, () => `revision ${answer.revision}`);
+}
+
+function deleteCommand(io: Io): Command {
+  return withAgent(withLevel(withNode(new Command('delete'), io)))
+    .description('delete an entry')
+    .argument('<board>')
+    .argument('<key>')
+    .action(
+      onNode(io, async ({ client, out, flags }: NodeSession<BoardFlags>, board: string, key: string) => {
+        const answer = await client.call<WriteAnswer>('DELETE', entryPath(board, key), {
+          query: { ...sharedOf(flags) },
+        });
+        await out.result(answer, () =>
+          answer.deleted === false ? 'There was no such entry.' : `Deleted; revision ${answer.revision}.`,
+        );
+      }),
+    );
+}
+
+function appendCommand(io: Io): Command {
+  return withAgent(withLevel(withNode(new Command('append'), io)))
+    .description('append items to a log key, oldest first; each is JSON, or text where it does not parse')
+    .argument('<board>')
+    .argument('<key>')
+    .argument('<items...>')
+    .option('--text', 'take the items as text even where they are JSON')
+    .action(
+      onNode(
+        io,
+        async (session: NodeSession<SetFlags>, board: string, key: string, given: readonly string[]) => {
+          const items = given.map((item) => parsedValue(item, session.flags.text === true));
+          const path = entryPath(board, key, '/items');
+          await wrote(
+            session,
+            await session.client.call('POST', path, { body: { items, ...sharedOf(session.flags) } }),
+          );
+        },
+      ),
+    );
+}
+
+function watchCommand(io: Io): Command {
+  return withNode(new Command('watch'), io)
+    .description('changes as they come, until interrupted; with --json one document a line')
+    .argument('<board>')
+    .argument('[key]')
+    .option('--prefix <prefix>', 'only keys that start so')
+    .option('--count <n>', 'end after so many changes', wholeNumber(1, 1_000_000_000))
+    .option('--timeout <seconds>', 'end after this time', wholeNumber(1, 365 * 24 * 3600))
+    .action(
+      onNode(io, async (session: NodeSession<WatchFlags>, board: string, key: string | undefined) => {
+        const { flags } = session;
+        if (key !== undefined && flags.prefix !== undefined)
+          throw new UsageError(
+            'KEY and --prefix are both given.',
+            'Give one of them, or neither for the whole board.',
+          );
+        await watch(session, board, key === undefined ? { prefix: flags.prefix ?? '' } : { key });
+      }),
+    );
+}
+
+async function watch(
+  { client, io, out, flags }: NodeSession<WatchFlags>,
+  board: string,
+  query: ListQuery,
+): Promise<void> {
+  const signals = [
+    io.signal,
+    ...(flags.timeout === undefined ? [] : [AbortSignal.timeout(flags.timeout * 1000)]),
+  ];
+  let left = flags.count ?? Number.POSITIVE_INFINITY;
+  const stream = client.events(boardPath(board, '/watch'), { query, signal: AbortSignal.any(signals) });
+  for await (const change of changesIn(stream)) {
+    await out.result(change, () => changeText(change));
+    if (--left <= 0) return;
+  }
+}
+
+/** An event carries one change or several. */
+async function* changesIn(events: AsyncGenerator<unknown>): AsyncGenerator<Change> {
+  for await (const event of events) {
+    const several = (event as { changes?: readonly Change[] } | undefined)?.changes;
+    if (several !== undefined) yield* several;
+    else if (typeof (event as Change | undefined)?.key === 'string') yield event as Change;
+  }
+}
+
+function changeText(change: Change): string {
+  const what = change.deleted ? '(deleted)' : brief(change.value, 100);
+  return printable(
+    `${change.revision}  ${change.key}  ${what}${change.author === undefined ? '' : `  by ${change.author}`}`,
+  );
+}

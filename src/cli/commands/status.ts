@@ -1,0 +1,51 @@
+import { Command } from 'commander';
+import type { NodeFlags, NodeSession } from '../context.ts';
+import { onNode, withNode } from '../context.ts';
+import type { Io } from '../io.ts';
+import { ago, count, printable } from '../text.ts';
+
+interface Problem {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+}
+
+export interface Status {
+  readonly nodeId: string;
+  readonly name: string;
+  readonly swarm: string;
+  readonly roles: readonly string[];
+  readonly version: string;
+  readonly startedAt: string;
+  readonly meshAddresses: readonly string[];
+  readonly links: number;
+  readonly problems: readonly Problem[];
+}
+
+export function statusCommand(io: Io): Command {
+  return withNode(new Command('status'), io).action(
+    onNode(io, async ({ client, out }: NodeSession<NodeFlags>) => {
+      const status = await client.call<Status>('GET', '/v1/status');
+      await out.result(status, () => statusText(status));
+      if (status.problems.length > 0)
+        out.note(`${count(status.problems.length, 'problem')}; mend with: skein doctor`);
+    }),
+  );
+}
+
+function statusText(status: Status): string {
+  const lines = [
+    `${status.name} (${status.roles.join(', ')}), Skein ${status.version}, up since ${ago(status.startedAt, Date.now())}`,
+    `  node    ${status.nodeId}`,
+    `  swarm   ${status.swarm}`,
+    `  links   ${status.links}`,
+    ...status.meshAddresses.map((address, index) => `  ${index === 0 ? 'mesh' : '    '}    ${address}`),
+  ];
+  return lines.map((line) => printable(line)).join('\n');
+}
+
+export function problemsText(problems: readonly Problem[]): string {
+  return problems
+    .map(({ code, message, hint }) => `${printable(code)}: ${printable(message)}\n  ${printable(hint)}`)
+    .join('\n');
+}

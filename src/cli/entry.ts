@@ -1,0 +1,24 @@
+/** How this very program is started, for snippets that people copy and for the node started in the background. */
+import { fileURLToPath } from 'node:url';
+
+const inCheckout = import.meta.url.endsWith('.ts');
+
+/** Absolute, so that it works from any directory and with this Node, whatever `node` is on the PATH. */
+export function programArguments(): { readonly command: string; readonly args: readonly string[] } {
+  const main = new URL(inCheckout ? './main.ts' : './main.js', import.meta.url);
+  return { command: process.execPath, args: [fileURLToPath(main)] };
+}
+
+/** What a person types on another machine. */
+export const startCommand = inCheckout ? 'npm start --' : 'skein up';
+
+export function quoted(argument: string): string {
+  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", `'\\''`)}'`;
+}
+
+/** An entry for the `mcpServers` of an agent's client configuration. */
+export function mcpSnippet(data: string): string {
+  const { command, args } = programArguments();
+  const server = { command, args: [...args, 'mcp', '--data', data] };
+  return JSON.stringify({ mcpServers: { skein: server } }, null, 2);
+}

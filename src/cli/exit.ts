@@ -1,0 +1,56 @@
+/** Exit codes, the same for every command. */
+import type { ErrorBody } from '../kernel/errors.ts';
+import { errorBody, SkeinError } from '../kernel/errors.ts';
+import { ConfigError } from '../node/config/problem.ts';
+
+export const EXIT = {
+  done: 0,
+  refused: 1,
+  usage: 2,
+  unreachable: 3,
+  quorumUnavailable: 4,
+  denied: 5,
+} as const;
+
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** The command line itself is wrong; nothing was done. */
+export class UsageError extends SkeinError {
+  constructor(message: string, hint: string) {
+    super(errorBody('INVALID_ARGUMENT', message, hint));
+    this.name = 'UsageError';
+  }
+}
+
+/** No answer from the node that the command talks to: it does not run, or not here. */
+export class NodeUnreachable extends SkeinError {
+  constructor(message: string, hint: string) {
+    super(errorBody('UNREACHABLE', message, hint));
+    this.name = 'NodeUnreachable';
+  }
+}
+
+export function exitCodeOf(error: SkeinError): ExitCode {
+  if (error instanceof NodeUnreachable) return EXIT.unreachable;
+  if (error instanceof UsageError || error instanceof ConfigError) return EXIT.usage;
+  switch (error.body.code) {
+    case 'DENIED':
+    case 'UNAUTHENTICATED':
+      return EXIT.denied;
+    case 'QUORUM_UNAVAILABLE':
+      return EXIT.quorumUnavailable;
+    default:
+      return EXIT.refused;
+  }
+}
+
+/** An error of any kind as the one shape that users see. */
+export function bodyOf(error: unknown): ErrorBody {
+  if (error instanceof SkeinError) return error.body;
+  const message = error instanceof Error ? error.message : String(error);
+  return errorBody(
+    'INTERNAL',
+    `Skein failed in a way it should not: ${message}`,
+    'Please report it, with the command and this message.',
+  );
+}

@@ -1,0 +1,32 @@
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import type { Io } from './io.ts';
+
+/** The real terminal. The first SIGINT, SIGTERM or SIGHUP aborts `signal`; a second one ends the process at once. */
+export function processIo(): Io {
+  const interrupt = new AbortController();
+  const onSignal = (name: NodeJS.Signals) => {
+    if (interrupt.signal.aborted) process.exit(exitCodeOfSignal(name));
+    interrupt.abort(name);
+  };
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
+  // A reader that has seen enough (`skein board list main | head`) is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? 0 : 1);
+  });
+  return {
+    environment: process.env,
+    async writeOut(text) {
+      if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+    },
+    writeError: (text) => void process.stderr.write(text),
+    errorIsTerminal: process.stderr.isTTY === true,
+    readIn: () => readFile('/dev/stdin', 'utf8'),
+    signal: interrupt.signal,
+  };
+}
+
+/** As shells have it: 128 and the number of the signal. */
+export function exitCodeOfSignal(name: unknown): number {
+  return 128 + (name === 'SIGHUP' ? 1 : name === 'SIGINT' ? 2 : 15);
+}

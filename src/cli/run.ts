@@ -1,0 +1,121 @@
+/** From arguments to an exit code: picks the command, loads it alone, and turns every error into its exit code. */
+import { readFile } from 'node:fs/promises';
+import { Command, CommanderError } from 'commander';
+import { type ErrorBody, errorBody, SkeinError } from '../kernel/errors.ts';
+import { bodyOf, EXIT, exitCodeOf } from './exit.ts';
+import { type Io, Output } from './io.ts';
+import { exitCodeOfSignal, processIo } from './process-io.ts';
+
+interface CommandEntry {
+  readonly summary: string;
+  /** Each command is loaded only when it is called: `board get` must not wait for what `up` needs. */
+  readonly load: () => Promise<(io: Io) => Command>;
+}
+
+const COMMANDS: Readonly<Record<string, CommandEntry>> = {
+  up: {
+    summary: 'run a node in the foreground',
+    load: async () => (await import('./commands/up.ts')).upCommand,
+  },
+  mcp: {
+    summary: "an MCP server on stdio, for an agent's client configuration",
+    load: async () => (await import('./commands/mcp.ts')).mcpCommand,
+  },
+  status: {
+    summary: 'this node at a glance',
+    load: async () => (await import('./commands/status.ts')).statusCommand,
+  },
+  peers: {
+    summary: 'the members that this node sees',
+    load: async () => (await import('./commands/peers.ts')).peersCommand,
+  },
+  doctor: {
+    summary: 'what is wrong, and how to mend it',
+    load: async () => (await import('./commands/doctor.ts')).doctorCommand,
+  },
+  board: {
+    summary: 'read, write, watch, export and import boards',
+    load: async () => (await import('./commands/board.ts')).boardCommand,
+  },
+  agent: {
+    summary: 'register agents and find them',
+    load: async () => (await import('./commands/agent.ts')).agentCommand,
+  },
+  config: {
+    summary: 'show and check the configuration',
+    load: async () => (await import('./commands/config.ts')).configCommand,
+  },
+};
+
+/** Runs one command. Never throws; whatever went wrong has been printed when it resolves. */
+export async function run(argv: readonly string[], io: Io): Promise<number> {
+  const out = new Output(io, argv.includes('--json'));
+  try {
+    if (argv[0] === '--version' || argv[0] === '-V') {
+      await io.writeOut(`${await packageVersion()}\n`);
+      return EXIT.done;
+    }
+    const program = await programFor(argv, io);
+    await program.parseAsync([...argv], { from: 'user' });
+    return EXIT.done;
+  } catch (error) {
+    if (io.signal.aborted && !(error instanceof SkeinError)) return exitCodeOfSignal(io.signal.reason);
+    return report(error, out);
+  }
+}
+
+/** The whole program for this process: its own arguments, its own terminal. */
+export async function runProcess(argv: readonly string[] = process.argv.slice(2)): Promise<void> {
+  const code = await run(argv, processIo());
+  // What may still be open (a node that would not stop, a client that holds standard input) must not hold the end.
+  process.stdout.write('', () => process.exit(code));
+}
+
+async function programFor(argv: readonly string[], io: Io): Promise<Command> {
+  const program = new Command('skein')
+    .description('A distributed agent mesh: one node per machine, a shared blackboard, over MCP.')
+    .option('--version', 'print the version')
+    .helpCommand('help [command]', 'explain a command')
+    .addHelpText('after', '\nStart with: skein up');
+  const words = argv.filter((argument) => !argument.startsWith('-'));
+  const wanted = words[0] === 'help' ? words[1] : words[0];
+  for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+    const command = name === wanted ? (await load())(io) : new Command(name);
+    program.addCommand(command.description(summary));
+  }
+  return settled(program, io);
+}
+
+/** Errors are thrown rather than printed, here and in every subcommand, so that all take one way out. */
+function settled(command: Command, io: Io): Command {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => void io.writeOut(text),
+    writeErr: (text) => io.writeError(text),
+    outputError: () => {},
+  });
+  for (const subcommand of command.commands) settled(subcommand, io);
+  return command;
+}
+
+async function packageVersion(): Promise<string> {
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+async function report(error: unknown, out: Output): Promise<number> {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return EXIT.done;
+    // Help that was shown because a command is missing says enough.
+    if (error.code !== 'commander.help') await out.error(usageBody(error));
+    return EXIT.usage;
+  }
+  await out.error(bodyOf(error));
+  if (!(error instanceof SkeinError) && error instanceof Error) out.warn(error.stack ?? '');
+  return error instanceof SkeinError ? exitCodeOf(error) : EXIT.refused;
+}
+
+function usageBody(error: CommanderError): ErrorBody {
+  const [message = '', suggestion] = error.message.replace(/^error: /, '').split('\n', 2);
+  const hint = suggestion === undefined ? 'See: skein help COMMAND' : suggestion.replace(/^\(|\)$/g, '');
+  return errorBody('INVALID_ARGUMENT', `${message.replace(/[^.]$/, '$&.')}`, hint);
+}
