@@ -39,3 +39,8 @@ export interface AgentDirectory {
   /** Sorted by agent id, then machine. */
   discover(query: DiscoverQuery): readonly AgentInfo[];
 }
+
+/** What a local caller can ask of the registry; `discover` is read at once, without a call. */
+export type AgentCall =
+  | { readonly op: 'register'; readonly registration: AgentRegistration }
+  | { readonly op: 'heartbeat'; readonly agentId: AgentId };
