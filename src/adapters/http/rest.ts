@@ -1,0 +1,259 @@
+/**
+ * REST over the same tools that agents call, so that every rule and limit holds here too. The command line
+ * talks to its node through this.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { errorBody, failWith, type Result } from '../../kernel/errors.ts';
+import type { Catalogue } from '../../mcp/catalogue.ts';
+import { peerSortKey, sortedPeers } from '../../mcp/mesh-tools.ts';
+import { pageOf } from '../../mcp/page.ts';
+import type { Principal } from '../../mcp/principal.ts';
+import type { Structured } from '../../mcp/tool.ts';
+import { readJson } from './body.ts';
+import { sendError, sendJson } from './respond.ts';
+import { watchBoard } from './watch.ts';
+
+export interface RestRequest {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly principal: Principal;
+  /** Segments of the path behind `/v1`, still percent-encoded. */
+  readonly path: readonly string[];
+  readonly query: URLSearchParams;
+  readonly signal: AbortSignal;
+}
+
+type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
+
+interface Route {
+  readonly methods: readonly Method[];
+  run(call: RestRequest, method: Method): Promise<void>;
+}
+
+export class Rest {
+  readonly #catalogue: Catalogue;
+
+  constructor(catalogue: Catalogue) {
+    this.#catalogue = catalogue;
+  }
+
+  async handle(call: RestRequest): Promise<void> {
+    const route = this.#route(call.path);
+    if (route === undefined) {
+      sendError(call.response, noSuchPath());
+      return;
+    }
+    const method = call.request.method as Method;
+    if (!route.methods.includes(method)) {
+      call.response.setHeader('allow', route.methods.join(', '));
+      sendError(call.response, methodNotAllowed(route.methods), 405);
+      return;
+    }
+    await route.run(call, method);
+  }
+
+  #route(path: readonly string[]): Route | undefined {
+    const [first, second, third, fourth, ...rest] = path;
+    if (first === 'status' && path.length === 1) return this.#get((call) => this.#status(call));
+    if (first === 'peers' && path.length === 1) return this.#get((call) => this.#peers(call));
+    if (first === 'doctor' && path.length === 1) return this.#get((call) => this.#doctor(call));
+    if (first === 'agents') return this.#agentsRoute(path);
+    if (first !== 'boards') return undefined;
+    if (path.length === 1) return this.#get((call) => this.#boards(call));
+    const board = decode(second ?? '');
+    if (board === undefined) return undefined;
+    if (third === 'watch' && path.length === 3) {
+      return this.#get((call) => watchBoard(this.#catalogue.faces.blackboard, board, call));
+    }
+    if (third === 'entries' && path.length === 3) return this.#tool(['GET'], 'board_list', { board });
+    if (fourth === undefined) return undefined;
+    if (third === 'entries') return this.#entryRoute(board, [fourth, ...rest]);
+    const document = decode([fourth, ...rest].join('/'));
+    if (third !== 'documents' || document === undefined) return undefined;
+    return {
+      methods: ['GET', 'PATCH'],
+      run: (call, method) =>
+        this.#runTool(call, method === 'GET' ? 'document_read' : 'document_edit', { board, document }),
+    };
+  }
+
+  #entryRoute(board: string, encodedKey: readonly string[]): Route | undefined {
+    const key = decode(encodedKey.join('/'));
+    if (key === undefined) return undefined;
+    const logKey = encodedKey.at(-1) === 'items' ? decode(encodedKey.slice(0, -1).join('/')) : undefined;
+    const appends = logKey !== undefined && logKey !== '';
+    return {
+      methods: appends ? ['GET', 'PUT', 'DELETE', 'POST'] : ['GET', 'PUT', 'DELETE'],
+      run: async (call, method) => {
+        switch (method) {
+          case 'GET':
+            return this.#runTool(call, 'board_read', { board, key }, found);
+          case 'PUT':
+            return this.#runTool(call, 'board_write', { board, key });
+          case 'DELETE':
+            return this.#runTool(call, 'board_delete', { board, key });
+          default:
+            return this.#runTool(call, 'board_append', { board, key: logKey ?? '' });
+        }
+      },
+    };
+  }
+
+  #agentsRoute(path: readonly string[]): Route | undefined {
+    if (path.length === 1) {
+      return {
+        methods: ['GET', 'POST'],
+        run: (call, method) =>
+          this.#runTool(call, method === 'GET' ? 'agent_discover' : 'agent_register', {}),
+      };
+    }
+    const agent = decode(path[1] ?? '');
+    if (path.length !== 3 || path[2] !== 'heartbeat' || agent === undefined) return undefined;
+    return this.#tool(['POST'], 'agent_heartbeat', { agent_id: agent });
+  }
+
+  #get(run: (call: RestRequest) => Promise<void> | void): Route {
+    return {
+      methods: ['GET'],
+      run: async (call) => {
+        await run(call);
+      },
+    };
+  }
+
+  #tool(methods: readonly Method[], name: string, fixed: Structured): Route {
+    return { methods, run: (call) => this.#runTool(call, name, fixed) };
+  }
+
+  /** Arguments come from the path, then the query, then the body; the same one twice is an error. */
+  async #runTool(
+    call: RestRequest,
+    tool: string,
+    fixed: Structured,
+    shown: (value: Structured) => Result<Structured> = (value) => ({ ok: true, value }),
+  ): Promise<void> {
+    const { request, response, principal, signal } = call;
+    const method = request.method;
+    const body =
+      method === 'GET'
+        ? { ok: true as const, value: undefined }
+        : await readJson(request, method === 'DELETE' || tool === 'agent_heartbeat');
+    if (!body.ok) {
+      sendError(response, body.error, body.status);
+      return;
+    }
+    const given = mergedArguments(fixed, call.query, body.value);
+    if (!given.ok) {
+      sendError(response, given.error);
+      return;
+    }
+    const answer = await this.#catalogue.call(tool, given.value, { principal, signal });
+    const result = answer.ok ? shown(answer.value) : answer;
+    if (result.ok) sendJson(response, 200, result.value);
+    else sendError(response, result.error);
+  }
+
+  #status({ response }: RestRequest): void {
+    const { blackboard, agents, mesh } = this.#catalogue.faces;
+    const peers = mesh.peers();
+    const count = (state: string) => peers.filter((peer) => peer.state === state).length;
+    sendJson(response, 200, {
+      ...mesh.status(),
+      members: { alive: count('alive'), suspect: count('suspect'), dead: count('dead') },
+      boards: blackboard.boards().length,
+      agents: agents.discover({}).length,
+    });
+  }
+
+  #peers({ response, query }: RestRequest): void {
+    const peers = sortedPeers(this.#catalogue.faces.mesh.peers());
+    sendPage(response, 'peers', pageOf(peers, peerSortKey, pageRequest(query)));
+  }
+
+  #boards({ response, query }: RestRequest): void {
+    const boards = this.#catalogue.faces.blackboard.boards();
+    sendPage(
+      response,
+      'boards',
+      pageOf(boards, ({ name }) => name, pageRequest(query)),
+    );
+  }
+
+  #doctor({ response }: RestRequest): void {
+    sendJson(response, 200, { problems: this.#catalogue.faces.mesh.status().problems });
+  }
+}
+
+function sendPage(
+  response: ServerResponse,
+  plural: string,
+  page: Result<{ readonly items: readonly unknown[]; readonly cursor?: string }>,
+): void {
+  if (!page.ok) {
+    sendError(response, page.error);
+    return;
+  }
+  const { items, cursor } = page.value;
+  sendJson(response, 200, { [plural]: items, ...(cursor === undefined ? {} : { cursor }) });
+}
+
+function pageRequest(query: URLSearchParams): { limit?: number; cursor?: string } {
+  const limit = query.get('limit');
+  const cursor = query.get('cursor');
+  return {
+    ...(limit === null ? {} : { limit: limit === '' ? Number.NaN : Number(limit) }),
+    ...(cursor === null ? {} : { cursor }),
+  };
+}
+
+/** An entry that is not there is a missing resource here, with what a caller needs to go on. */
+function found(value: Structured): Result<Structured> {
+  if (value.found === true) return { ok: true, value };
+  return failWith(
+    'NOT_FOUND',
+    `There is no entry ${JSON.stringify(value.key)}.`,
+    'List the board to see its keys.',
+    { details: { revision: value.revision, session: value.session } },
+  );
+}
+
+const NUMERIC: ReadonlySet<string> = new Set(['limit', 'ttl_seconds', 'min_trust']);
+
+function mergedArguments(fixed: Structured, query: URLSearchParams, body: unknown): Result<Structured> {
+  if (body !== undefined && (typeof body !== 'object' || body === null || Array.isArray(body))) {
+    return failWith('INVALID_ARGUMENT', 'The body must be a JSON object.', 'Wrap the value: {"value": …}.');
+  }
+  const merged = new Map<string, unknown>(Object.entries(fixed));
+  const fromQuery = [...query].map(([name, text]): [string, unknown] => [
+    name,
+    NUMERIC.has(name) && text.trim() !== '' ? Number(text) : text,
+  ]);
+  for (const [name, value] of [...fromQuery, ...Object.entries(body ?? {})]) {
+    if (merged.has(name)) {
+      return failWith(
+        'INVALID_ARGUMENT',
+        `"${name.slice(0, 64)}" is given twice.`,
+        'Give it once: in the path, the query or the body.',
+      );
+    }
+    merged.set(name, value);
+  }
+  return { ok: true, value: Object.fromEntries(merged) };
+}
+
+/** `undefined` where the text is not valid percent-encoding. */
+export function decode(encoded: string): string | undefined {
+  try {
+    return decodeURIComponent(encoded);
+  } catch {
+    return undefined;
+  }
+}
+
+export function noSuchPath() {
+  return errorBody('NOT_FOUND', 'There is nothing under this path.', 'See docs/PROTOCOL.md for the paths.');
+}
+
+export function methodNotAllowed(methods: readonly string[]) {
+  return errorBody('UNSUPPORTED', 'This method is not allowed here.', `Use ${methods.join(', ')}.`);
+}
