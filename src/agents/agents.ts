@@ -21,7 +21,13 @@ import type { MemberState } from '../mesh/view.ts';
 import type { RecordView } from '../replication/record.ts';
 import type { RecordChanged, Records, RecordsEffect } from '../replication/records.ts';
 import type { AgentCall, AgentInfo, DiscoverQuery } from './api.ts';
-import { type AgentBody, checkRegistration, type Profile, parseAgentBody } from './registration.ts';
+import {
+  type AgentBody,
+  checkRegistration,
+  type Profile,
+  parseAgentBody,
+  sameProfile,
+} from './registration.ts';
 import { RemoteAgents } from './remote-agents.ts';
 
 export type AgentsEvent =

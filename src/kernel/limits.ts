@@ -40,6 +40,24 @@ export const limits = {
   waiters: 10_000,
   ttlSeconds: 365 * 24 * 3600,
   listPage: 1_000,
+  /** Lanes of one board: writer incarnations that have not been folded away. */
+  boardLanes: 4_096,
+  /** Items of one log key, and their bytes together. */
+  logItems: 10_000,
+  logBytes: 1024 * 1024,
+  /** What others wrote is merged up to this many times a board's quota: to converge comes first, to a point. */
+  quotaSlack: 4,
+  /** How long updates are held whose predecessor, causes or owner are not known yet. */
+  heldMs: 5_000,
+  /** How long a deleted key is remembered, so that an older write of a peer that was away does not bring it back. */
+  tombstoneMs: 24 * 3600_000,
+  /** An author signs the head of a lane this long after a change at the earliest. */
+  headDelayMs: 100,
+  /** How far behind its author's last head a tail without proof may be stamped. */
+  unprovenMs: 5_000,
+  /** One edit of a document, and edits in one call. */
+  editBytes: 256 * 1024,
+  edits: 100,
 
   /** A stamp further ahead of this node's clock than this is not believed. */
   clockSkewMs: 60_000,
@@ -53,7 +71,7 @@ export const limits = {
   /** Records in one frame: each new one costs a signature check of about 0.1 ms. */
   recordsPerFrame: 200,
   /** Tombstones are kept this long; whoever was away for longer may bring a dead record back until its owner buries it again. */
-  tombstoneMs: 7 * 24 * 3600 * 1000,
+  recordTombstoneMs: 7 * 24 * 3600 * 1000,
   /** Proofs of equivocation kept, of one owner and of all. */
   proofsPerOwner: 4,
   proofs: 1_000,

@@ -418,5 +418,5 @@ function nextHour(now: Instant): Deadline {
 }
 
 function burialLine(now: Instant): number {
-  return Math.floor(now.wallMs / HOUR_MS) * HOUR_MS - limits.tombstoneMs;
+  return Math.floor(now.wallMs / HOUR_MS) * HOUR_MS - limits.recordTombstoneMs;
 }
