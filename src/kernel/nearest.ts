@@ -6,7 +6,7 @@ export function nearestWord(typed: string, words: readonly string[]): string | u
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(typed.length / 3)) + 1;
   for (const word of words) {
-    const distance = editDistance(fold(typed), fold(word), bestDistance);
+    const distance = distanceBetween(fold(typed), fold(word), bestDistance);
     if (distance < bestDistance) {
       best = word;
       bestDistance = distance;
@@ -21,6 +21,13 @@ function fold(word: string): string {
     .slice(0, 64)
     .toLowerCase()
     .replace(/[^a-z0-9]/g, '');
+}
+
+/** A word cut short or drawn out (`ttl`, `agent`) is as near as one with a single typing error. */
+function distanceBetween(typed: string, word: string, giveUpAt: number): number {
+  const [short, long] = typed.length < word.length ? [typed, word] : [word, typed];
+  if (short.length >= 3 && short.length < long.length && long.startsWith(short)) return 1;
+  return editDistance(typed, word, giveUpAt);
 }
 
 function editDistance(left: string, right: string, giveUpAt: number): number {
