@@ -22,7 +22,7 @@
  *   running against others is put off by as long.
  *
  * Detection with the defaults, from the worst phase of the ring: a frozen member is suspected after 1.0 + 0.7 s and dead after
- * 3.7 s; a killed one, whose links close, after 1.5 s. A pause of 1.7 s is survived with a second to spare.
+ * 3.7 s; a killed one, whose links close, after 1.5 s. A pause of 2 s is survived, also where one frame in ten is lost.
  *
  * Limits. A member that lies can prolong the life of a third in the eyes of those that have no working link to it,
  * and can make it raise its incarnation at most once in `flushMs`; it cannot shorten it. Between two halves of a split network
