@@ -23,7 +23,8 @@ export class Rumour {
   #sinceMs = 0;
   #fanout = 1;
   #rounds = 0;
-  #fruitful = false;
+  /** Rounds in a row, over all rumours, that found nobody lacking. */
+  #fruitless = 0;
   #deadline: Deadline | undefined;
 
   constructor(delayMs: number, rng: Rng) {
@@ -42,17 +43,14 @@ export class Rumour {
     if (from !== undefined) this.#told.add(from);
     this.#fanout = 1;
     this.#rounds = COLD_ROUNDS;
-    if (this.#deadline === undefined) {
-      this.#sinceMs = now.monoMs;
-      this.#fruitful = false;
-    }
+    if (this.#deadline === undefined) this.#sinceMs = now.monoMs;
     this.#schedule(Math.min(now.monoMs + this.#jittered(), this.#sinceMs + POSTPONED_MS + this.#delayMs));
   }
 
   /** `peer` asked and lacked something. */
   served(peer: NodeId, now: Instant): void {
     if (!this.#told.has(peer)) return;
-    this.#fruitful = true;
+    this.#fruitless = 0;
     this.#delayMs = this.#fastestMs;
     this.#fanout = Math.min(this.#fanout * 2, FANOUT);
     this.#rounds = COLD_ROUNDS;
@@ -66,12 +64,9 @@ export class Rumour {
     for (const peer of picked) this.#told.add(peer);
     this.#rounds--;
     this.#sinceMs = now.monoMs;
-    if (this.#rounds > 0 && picked.length < untold.length) {
-      this.#schedule(now.monoMs + this.#jittered());
-    } else {
-      this.#deadline = undefined;
-      if (!this.#fruitful) this.#delayMs = Math.min(this.#delayMs * 2, SLOWEST_MS);
-    }
+    if (++this.#fruitless % COLD_ROUNDS === 0) this.#delayMs = Math.min(this.#delayMs * 2, SLOWEST_MS);
+    if (this.#rounds > 0 && picked.length < untold.length) this.#schedule(now.monoMs + this.#jittered());
+    else this.#deadline = undefined;
     return picked;
   }
 

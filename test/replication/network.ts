@@ -79,7 +79,10 @@ export class Network<M extends Machine<never, AnyEffect>> {
     this.tell(right, { kind: 'peerDown', peer: left, reason: 'test' });
   }
 
-  tell(id: NodeId, event: PeerUp | PeerDown | Received | { readonly kind: string }): void {
+  tell(
+    id: NodeId,
+    event: PeerUp | PeerDown | Received | { readonly kind: string; readonly peer?: NodeId },
+  ): void {
     const machine = this.nodes.get(id);
     if (machine !== undefined) this.carry(id, machine.handle(event as never, this.now));
   }

@@ -11,7 +11,6 @@ export class ToyLattice implements Lattice {
   readonly writer: string;
   /** Writers whose items this replica refuses. */
   readonly refuses = new Set<string>();
-  roots = 0;
   #pushes: Slice[] = [];
   #root: Uint8Array | undefined;
 
@@ -31,7 +30,6 @@ export class ToyLattice implements Lattice {
   }
 
   root(): Uint8Array {
-    this.roots++;
     if (this.#root === undefined) {
       const hash = createHash('sha256');
       for (const writer of [...this.lists.keys()].sort())
@@ -39,6 +37,10 @@ export class ToyLattice implements Lattice {
       this.#root = new Uint8Array(hash.digest().subarray(0, 16));
     }
     return this.#root;
+  }
+
+  get rootText(): string {
+    return Buffer.from(this.root()).toString('hex');
   }
 
   digest(): Uint8Array {
