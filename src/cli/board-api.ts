@@ -56,7 +56,7 @@ export function entryPath(board: string, key: string, rest = ''): string {
   return boardPath(board, `/entries/${encodeURIComponent(key)}${rest}`);
 }
 
-/** What calls carry beside their own arguments. */
+/** What writes carry beside their own arguments. */
 export function sharedOf({ level, session, agent }: CallFlags) {
   return { level, session, agent_id: agent };
 }

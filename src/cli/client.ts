@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { Agent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { join, resolve } from 'node:path';
 import { ERROR_CODES, type ErrorBody, errorBody, SkeinError } from '../kernel/errors.ts';
+import { limits } from '../kernel/limits.ts';
 import { NodeUnreachable } from './exit.ts';
 
 export interface ClientOptions {
@@ -25,6 +26,8 @@ export interface Call {
   readonly signal?: AbortSignal | undefined;
   /** Without an answer for this long the call fails; default 30 s. */
   readonly timeoutMs?: number;
+  /** For `events`: the node has begun to answer. */
+  readonly onOpen?: () => void;
 }
 
 type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
@@ -49,8 +52,7 @@ export class ControlClient {
   /** @throws NodeUnreachable without an answer, SkeinError with the node's own error. */
   async call<Answer>(method: Method, path: string, call: Call = {}): Promise<Answer> {
     const response = await this.#send(method, path, call);
-    const text = await readAll(response);
-    const document = parsed(text);
+    const document = parsed(await this.#read(response));
     const status = response.statusCode ?? 0;
     if (status >= 200 && status < 300 && document !== undefined) return document as Answer;
     throw new SkeinError(errorOf(document) ?? notSkein(status, this.#where()));
@@ -64,11 +66,16 @@ export class ControlClient {
   async *events(path: string, call: Call = {}): AsyncGenerator<unknown> {
     const response = await this.#send('GET', path, { timeoutMs: 0, ...call }, 'text/event-stream');
     if (response.statusCode !== 200) {
-      const document = parsed(await readAll(response));
+      const document = parsed(await this.#read(response));
       throw new SkeinError(errorOf(document) ?? notSkein(response.statusCode ?? 0, this.#where()));
     }
+    call.onOpen?.();
     try {
-      yield* eventsIn(response);
+      for await (const data of eventsIn(response)) {
+        const error = errorOf(data);
+        if (error !== undefined) throw new SkeinError(error);
+        yield data;
+      }
     } catch (error) {
       if ((call.signal ?? this.#options.signal)?.aborted) return;
       throw unreachable(error, this.#options);
@@ -79,6 +86,14 @@ export class ControlClient {
 
   close(): void {
     this.#agent.destroy();
+  }
+
+  async #read(response: IncomingMessage): Promise<string> {
+    try {
+      return await readAll(response);
+    } catch (error) {
+      throw unreachable(error, this.#options);
+    }
   }
 
   #where(): string {
@@ -92,6 +107,7 @@ export class ControlClient {
     accept = 'application/json',
   ): Promise<IncomingMessage> {
     const body = call.body === undefined ? undefined : JSON.stringify(call.body);
+    if (body !== undefined && Buffer.byteLength(body) > limits.httpBodyBytes) throw tooLarge(body);
     const { url, key } = this.#options;
     const signal = call.signal ?? this.#options.signal;
     const base = new URL(url ?? 'http://localhost');
@@ -138,6 +154,8 @@ async function exchange(
     request.destroy(Object.assign(new Error(`no answer within ${seconds} s`), { code: 'ETIMEDOUT' }));
   });
   request.end(body);
+  // The node may answer and hang up while the body is still on its way: then the answer counts.
+  request.on('error', () => {});
   const [response] = (await once(request, 'response')) as [IncomingMessage];
   return response;
 }
@@ -199,6 +217,14 @@ function errorOf(document: unknown): ErrorBody | undefined {
   const error = (document as { error?: Partial<ErrorBody> } | null | undefined)?.error;
   if (error === undefined || !ERROR_CODES.some((code) => code === error.code)) return undefined;
   return { message: 'The node refused.', hint: '', retryable: false, ...error } as ErrorBody;
+}
+
+function tooLarge(body: string): SkeinError {
+  return SkeinError.of(
+    'TOO_LARGE',
+    `This takes ${Buffer.byteLength(body)} bytes, but a node takes ${limits.httpBodyBytes} at most in one call.`,
+    'Nothing was sent. Split large data over several keys, or keep it elsewhere and write where it is.',
+  );
 }
 
 function notSkein(status: number, where: string): ErrorBody {

@@ -30,6 +30,17 @@ export class NodeUnreachable extends SkeinError {
   }
 }
 
+/** The answer has been printed, and it is no: end with this exit code and say nothing more. */
+export class Reported extends Error {
+  readonly exitCode: ExitCode;
+
+  constructor(exitCode: ExitCode) {
+    super(`exit code ${exitCode}`);
+    this.name = 'Reported';
+    this.exitCode = exitCode;
+  }
+}
+
 export function exitCodeOf(error: SkeinError): ExitCode {
   if (error instanceof NodeUnreachable) return EXIT.unreachable;
   if (error instanceof UsageError || error instanceof ConfigError) return EXIT.usage;

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { Command, CommanderError } from 'commander';
 import { type ErrorBody, errorBody, SkeinError } from '../kernel/errors.ts';
-import { bodyOf, EXIT, exitCodeOf } from './exit.ts';
+import { bodyOf, EXIT, exitCodeOf, Reported } from './exit.ts';
 import { type Io, Output } from './io.ts';
 import { exitCodeOfSignal, processIo } from './process-io.ts';
 
@@ -59,6 +59,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     await program.parseAsync([...argv], { from: 'user' });
     return EXIT.done;
   } catch (error) {
+    if (error instanceof Reported) return error.exitCode;
     if (io.signal.aborted && !(error instanceof SkeinError)) return exitCodeOfSignal(io.signal.reason);
     return report(error, out);
   }

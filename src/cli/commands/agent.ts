@@ -34,7 +34,7 @@ interface DiscoverFlags extends PageFlags {
 }
 
 interface RegisterFlags extends NodeFlags {
-  readonly capability?: readonly string[];
+  readonly capability: readonly string[];
   readonly trust?: number;
   readonly endpoint?: string;
   readonly description?: string;
@@ -104,7 +104,7 @@ function registerCommand(io: Io): Command {
   return withNode(new Command('register'), io)
     .description('register an agent on this node, so that every node can find it')
     .argument('<agent>', 'name of the agent')
-    .option('--capability <name>', 'what it can do; repeat for more', repeated)
+    .requiredOption('--capability <name>', 'what it can do; repeat for more', repeated)
     .option('--trust <level>', 'trust level, 0 to 1', fraction)
     .option('--endpoint <url>', 'where the agent itself can be called')
     .option('--description <text>', 'what it is, for people')
@@ -121,7 +121,7 @@ function registerCommand(io: Io): Command {
         const agent = await client.call<AgentInfo>('POST', '/v1/agents', {
           body: {
             agent_id: agentId,
-            capabilities: flags.capability ?? [],
+            capabilities: flags.capability,
             trust_level: flags.trust,
             endpoint: flags.endpoint,
             description: flags.description,

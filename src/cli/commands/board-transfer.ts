@@ -6,7 +6,9 @@ import { readFile, rename, rm } from 'node:fs/promises';
 import { finished } from 'node:stream/promises';
 import { Command } from 'commander';
 import { SkeinError } from '../../kernel/errors.ts';
+import { limits } from '../../kernel/limits.ts';
 import { allEntries, type Entry, entryPath } from '../board-api.ts';
+import type { ControlClient } from '../client.ts';
 import { type NodeFlags, type NodeSession, onNode, withNode } from '../context.ts';
 import { UsageError } from '../exit.ts';
 import type { Io } from '../io.ts';
@@ -172,9 +174,7 @@ async function importAll(
   const writer = async () => {
     for (let entry = entries[next++]; entry !== undefined; entry = entries[next++]) {
       io.signal.throwIfAborted();
-      await client.call('PUT', entryPath(board, entry.key), {
-        body: { value: entry.value, ttl_seconds: ttlOf(entry), agent_id: flags.agent },
-      });
+      await importEntry(client, board, entry, flags.agent);
       progress.update(`${++done} of ${count(entries.length, 'entry', 'entries')} written…`);
     }
   };
@@ -190,6 +190,44 @@ async function importAll(
   } finally {
     progress.end();
   }
+}
+
+/** A log may be larger than one value can be: then it comes back item by item. */
+async function importEntry(client: ControlClient, board: string, entry: Entry, agent: string | undefined) {
+  const path = entryPath(board, entry.key);
+  const { value } = entry;
+  if (!Array.isArray(value) || jsonBytes(value) <= limits.valueBytes) {
+    await client.call('PUT', path, { body: { value, ttl_seconds: ttlOf(entry), agent_id: agent } });
+    return;
+  }
+  await client.call('DELETE', path, { query: { agent_id: agent } });
+  for (const items of batches(value))
+    await client.call('POST', `${path}/items`, { body: { items, agent_id: agent } });
+}
+
+/** As many items at a time as one append takes. */
+export function batches(items: readonly unknown[]): unknown[][] {
+  const all: unknown[][] = [];
+  let current: unknown[] = [];
+  let bytes = 0;
+  for (const item of items) {
+    const itemBytes = jsonBytes(item) + 1;
+    if (
+      current.length === limits.appendItems ||
+      (current.length > 0 && bytes + itemBytes > limits.valueBytes)
+    ) {
+      all.push(current);
+      current = [];
+      bytes = 0;
+    }
+    current.push(item);
+    bytes += itemBytes;
+  }
+  return current.length === 0 ? all : [...all, current];
+}
+
+function jsonBytes(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value));
 }
 
 export function hashCommand(io: Io): Command {

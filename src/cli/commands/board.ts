@@ -1,8 +1,10 @@
 import { Command, Option } from 'commander';
+import { SkeinError } from '../../kernel/errors.ts';
 import type { Board, CallFlags, Change, EntryPage, ReadAnswer, WriteAnswer } from '../board-api.ts';
 import { boardPath, entryPath, sharedOf } from '../board-api.ts';
+import type { ControlClient } from '../client.ts';
 import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from '../context.ts';
-import { UsageError } from '../exit.ts';
+import { EXIT, NodeUnreachable, Reported, UsageError } from '../exit.ts';
 import type { Io } from '../io.ts';
 import { brief, bytesText, printable, table } from '../text.ts';
 import { exportCommand, hashCommand, importCommand } from './board-transfer.ts';
@@ -19,6 +21,7 @@ interface SetFlags extends BoardFlags {
 }
 interface WatchFlags extends NodeFlags {
   readonly prefix?: string;
+  readonly after?: number;
   readonly count?: number;
   readonly timeout?: number;
 }
@@ -128,15 +131,34 @@ function getCommand(io: Io): Command {
     .argument('<key>')
     .action(
       onNode(io, async ({ client, out, flags }: NodeSession<BoardFlags>, board: string, key: string) => {
-        const answer = await client.call<ReadAnswer>('GET', entryPath(board, key), {
-          query: { ...sharedOf(flags) },
-        });
+        const answer = await read(client, board, key, flags);
         await out.result(answer, () => (answer.found ? valueText(answer.value) : ''));
-        if (answer.found)
+        if (answer.found) {
           out.note(printable(`by ${answer.author}, ${answer.writtenAt}, revision ${answer.revision}`));
-        else out.note(printable(`Board ${board} has no key ${key}.`));
+          return;
+        }
+        out.note(printable(`Board ${board} has no key ${key}.`));
+        throw new Reported(EXIT.refused);
       }),
     );
+}
+
+/** An entry that is not there is an answer with a session, like any other. */
+async function read(
+  client: ControlClient,
+  board: string,
+  key: string,
+  flags: BoardFlags,
+): Promise<ReadAnswer> {
+  const { level, session } = flags;
+  try {
+    return await client.call<ReadAnswer>('GET', entryPath(board, key), { query: { level, session } });
+  } catch (error) {
+    const details =
+      error instanceof SkeinError && error.body.code === 'NOT_FOUND' ? error.body.details : undefined;
+    if (typeof details?.session !== 'string') throw error;
+    return { found: false, key, value: null, revision: Number(details.revision), session: details.session };
+  }
 }
 
 /** Text as it is, so that it can be piped on; other values as JSON. */
@@ -222,6 +244,11 @@ function watchCommand(io: Io): Command {
     .argument('<board>')
     .argument('[key]')
     .option('--prefix <prefix>', 'only keys that start so')
+    .option(
+      '--after <revision>',
+      'also changes so far with a higher revision; 0 for all',
+      wholeNumber(0, Number.MAX_SAFE_INTEGER),
+    )
     .option('--count <n>', 'end after so many changes', wholeNumber(1, 1_000_000_000))
     .option('--timeout <seconds>', 'end after this time', wholeNumber(1, 365 * 24 * 3600))
     .action(
@@ -247,20 +274,22 @@ async function watch(
     ...(flags.timeout === undefined ? [] : [AbortSignal.timeout(flags.timeout * 1000)]),
   ];
   let left = flags.count ?? Number.POSITIVE_INFINITY;
-  const stream = client.events(boardPath(board, '/watch'), { query, signal: AbortSignal.any(signals) });
-  for await (const change of changesIn(stream)) {
+  const signal = AbortSignal.any(signals);
+  const changes = client.events(boardPath(board, '/watch'), {
+    query: { ...query, after_revision: flags.after },
+    signal,
+    onOpen: () => out.note('Watching; Ctrl-C ends it.'),
+  });
+  for await (const event of changes) {
+    const change = event as Change;
     await out.result(change, () => changeText(change));
     if (--left <= 0) return;
   }
-}
-
-/** An event carries one change or several. */
-async function* changesIn(events: AsyncGenerator<unknown>): AsyncGenerator<Change> {
-  for await (const event of events) {
-    const several = (event as { changes?: readonly Change[] } | undefined)?.changes;
-    if (several !== undefined) yield* several;
-    else if (typeof (event as Change | undefined)?.key === 'string') yield event as Change;
-  }
+  if (!signal.aborted)
+    throw new NodeUnreachable(
+      'The node ended the watch: it stops.',
+      'Start it again, then watch again with --after.',
+    );
 }
 
 function changeText(change: Change): string {

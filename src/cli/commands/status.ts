@@ -19,6 +19,9 @@ export interface Status {
   readonly startedAt: string;
   readonly meshAddresses: readonly string[];
   readonly links: number;
+  readonly members: { readonly alive: number; readonly suspect: number; readonly dead: number };
+  readonly boards: number;
+  readonly agents: number;
   readonly problems: readonly Problem[];
 }
 
@@ -35,10 +38,11 @@ export function statusCommand(io: Io): Command {
 
 function statusText(status: Status): string {
   const lines = [
-    `${status.name} (${status.roles.join(', ')}), Skein ${status.version}, up since ${ago(status.startedAt, Date.now())}`,
+    `${status.name} (${status.roles.join(', ')}), Skein ${status.version}, started ${ago(status.startedAt, Date.now())}`,
     `  node    ${status.nodeId}`,
     `  swarm   ${status.swarm}`,
-    `  links   ${status.links}`,
+    `  members ${status.members.alive} alive, ${status.members.suspect} suspect, ${status.members.dead} dead; ${count(status.links, 'link')}`,
+    `  holds   ${count(status.boards, 'board')}, ${count(status.agents, 'agent')} in the mesh`,
     ...status.meshAddresses.map((address, index) => `  ${index === 0 ? 'mesh' : '    '}    ${address}`),
   ];
   return lines.map((line) => printable(line)).join('\n');

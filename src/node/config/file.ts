@@ -112,17 +112,15 @@ class Reader {
     if (isNothing(node)) return;
     const problem = (path: readonly PropertyKey[], message: string, suggestion?: string) =>
       this.#locate(this.#offsetAt(node, path), keyText(option.path, path), message, suggestion);
-    let value: unknown;
     try {
-      value = node?.toJS(this.#document);
+      const value: unknown = node?.toJS(this.#document);
+      const poisoned = pathToPrototype(value);
+      if (poisoned === undefined) this.#values.push({ option, value, problem });
+      else this.#problems.push(problem(poisoned, 'is not allowed as a key'));
     } catch (cause) {
       const reason = cause instanceof Error ? firstLine(cause.message) : String(cause);
       this.#problems.push(problem([], `cannot be read: ${reason}`));
-      return;
     }
-    const poisoned = pathToPrototype(value);
-    if (poisoned === undefined) this.#values.push({ option, value, problem });
-    else this.#problems.push(problem(poisoned, 'is not allowed as a key'));
   }
 
   /** Of the deepest node on the way to `path` that the file has; of a key rather than its value. */
@@ -166,11 +164,19 @@ function isNothing(node: unknown): boolean {
   return node === null || node === undefined || (isScalar(node) && node.value === null);
 }
 
-/** Validators drop a key `__proto__` in silence, which would make a setting seem to be accepted. */
-function pathToPrototype(value: unknown): readonly string[] | undefined {
+/** Deeper than any setting, and reached at once by an alias that contains itself. */
+const MAX_DEPTH = 16;
+
+/**
+ * Validators drop a key `__proto__` in silence, which would make a setting seem to be accepted.
+ *
+ * @throws Error for a value that is nested without end.
+ */
+function pathToPrototype(value: unknown, depth = 0): readonly string[] | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
+  if (depth > MAX_DEPTH) throw new Error('it is nested too deep, or contains itself');
   for (const [key, child] of Object.entries(value)) {
-    const below = key === '__proto__' ? [] : pathToPrototype(child);
+    const below = key === '__proto__' ? [] : pathToPrototype(child, depth + 1);
     if (below !== undefined) return [key, ...below];
   }
   return undefined;

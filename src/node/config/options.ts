@@ -1,6 +1,7 @@
 /**
- * Every setting, declared once: its shape, default, help and names. Units are part of the names. Flags, environment variables, help, the
- * JSON schema and `docs/CONFIGURATION.md` are all derived from here, so they cannot drift apart.
+ * Every setting, declared once: its shape, default, help and names. Flags, environment variables, help, the
+ * JSON schema and `docs/CONFIGURATION.md` are all derived from here, so they cannot drift apart. Units are part
+ * of the names, last, as everywhere.
  *
  * `mesh.port` in the file is `--mesh-port` on the command line and `SKEIN_MESH_PORT` in the environment.
  */

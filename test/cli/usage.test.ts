@@ -1,0 +1,116 @@
+import { describe, expect, it } from 'vitest';
+import { skein } from './terminal.ts';
+
+/** Arguments, what the error says, and what it suggests. */
+const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
+  [['stauts'], /unknown command 'stauts'/, /status/],
+  [['bord', 'list'], /unknown command 'bord'/, /board/],
+  [['board', 'lits'], /unknown command 'lits'/, /list/],
+  [['up', '--mesh-prot', '1'], /unknown option '--mesh-prot'/, /--mesh-port/],
+  [['status', '--jsn'], /unknown option '--jsn'/, /--json/],
+  [['board', 'get', 'main'], /missing required argument 'key'/, /help/],
+  [['board', 'get', 'main', 'a', 'b'], /too many arguments/, /help/],
+  [['board', 'list', 'main', '--limit', 'many'], /whole number from 1 to 1000/, /./],
+  [['board', 'list', 'main', '--limit', '1e2'], /whole number/, /./],
+  [['board', 'get', 'main', 'k', '--level', 'strng'], /eventual, session, strong/, /./],
+  [['board', 'watch', 'main', 'k', '--prefix', 'p'], /KEY and --prefix/, /one of them/],
+  [['agent', 'register', 'a'], /required option '--capability/, /./],
+  [['agent', 'discover', '--min-trust', '2'], /number from 0 to 1/, /./],
+  [['status', '--url', 'node:7330'], /http or https URL/, /./],
+  [['status', '--key', 'secret'], /--key is given without --url/, /--url/],
+  [
+    ['up', '--mesh-port', 'abc'],
+    /--mesh-port: must be an integer from 0 to 65535, but is "abc"/,
+    /CONFIGURATION/,
+  ],
+  [['up', '--http-host', '0.0.0.0'], /no API key is configured/, /./],
+  [['up', '--config', '/nonexistent.yaml'], /there is no such file/, /./],
+  [['config', 'validate', '/nonexistent.yaml'], /there is no such file/, /./],
+];
+
+describe('wrong usage', () => {
+  it.each(WRONG)('%j ends with exit code 2 and says what is right', async (argv, says, suggests) => {
+    const { code, out, error } = await skein(argv);
+    expect(error).toMatch(says);
+    expect(error).toMatch(suggests);
+    expect(code).toBe(2);
+    expect(out).toBe('');
+  });
+
+  it.each(WRONG)('%j with --json is one JSON document', async (argv, says) => {
+    const { code, json } = await skein([...argv, '--json']);
+    expect(code).toBe(2);
+    const { error } = json as { error: { code: string; message: string; hint: string } };
+    expect(error.code).toBe('INVALID_ARGUMENT');
+    expect(error.message).toMatch(argv.includes('--jsn') ? /jsn/ : says);
+    expect(error.hint).not.toBe('');
+  });
+
+  it.each([[[]], [['board']], [['agent']], [['config']]])(
+    '%j alone shows its commands, exit code 2',
+    async (argv) => {
+      const { code, out, error } = await skein(argv);
+      expect(code).toBe(2);
+      expect(out).toBe('');
+      expect(error).toMatch(/Commands:/);
+    },
+  );
+});
+
+describe('help', () => {
+  it.each([[['--help']], [['help']]])('%j lists the commands on standard output', async (argv) => {
+    const { code, out, error } = await skein(argv);
+    expect([code, error]).toEqual([0, '']);
+    for (const command of ['up', 'mcp', 'status', 'peers', 'doctor', 'board', 'agent', 'config'])
+      expect(out).toMatch(new RegExp(`^  ${command} `, 'm'));
+  });
+
+  it.each([[['up', '--help']], [['help', 'up']]])('%j explains every flag with its default', async (argv) => {
+    const { code, out } = await skein(argv);
+    expect(code).toBe(0);
+    for (const flag of [
+      '--config',
+      '--data',
+      '--name',
+      '--role',
+      '--mesh-port',
+      '--http-port',
+      '--http-host',
+      '--peer',
+      '--no-mdns',
+    ])
+      expect(out).toContain(`  ${flag}`);
+    expect(out.replace(/\s+/g, ' ')).toContain('[7331]');
+  });
+
+  it('the version is one line', async () => {
+    expect(await skein(['--version'])).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
+    });
+  });
+});
+
+describe('config show', () => {
+  it('tells value and origin of every setting, and no secret', async () => {
+    const environment = { SKEIN_SWARM_SECRET: 'canary-canary-canary', SKEIN_HTTP_PORT: '1234' };
+    const { code, json, out } = await skein(
+      ['config', 'show', '--json', '--no-mdns', '--role', 'worker', '--role', 'observer'],
+      { environment },
+    );
+    expect(code).toBe(0);
+    expect(out).not.toContain('canary');
+    const { settings } = json as { settings: { path: string; value: unknown; origin: string }[] };
+    const of = (path: string) => settings.find((setting) => setting.path === path);
+    expect(of('swarm.secret')).toEqual({
+      path: 'swarm.secret',
+      value: '(set, not shown)',
+      origin: 'environment',
+    });
+    expect(of('http.port')).toEqual({ path: 'http.port', value: 1234, origin: 'environment' });
+    expect(of('mesh.mdns')).toEqual({ path: 'mesh.mdns', value: false, origin: 'flag' });
+    expect(of('node.roles')?.value).toEqual(['worker', 'observer']);
+    expect(of('mesh.port')?.origin).toBe('default');
+    expect((await skein(['config', 'show'], { environment })).out).not.toContain('canary');
+  });
+});
