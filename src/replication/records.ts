@@ -124,6 +124,11 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     return this.#antiEntropy.repairing;
   }
 
+  /** 16 bytes over all that is held: equal on nodes that hold the same records. */
+  get root(): Uint8Array {
+    return this.#store.root();
+  }
+
   /** Owners who signed two bodies under one sequence, with both; oldest first, a few of each owner. */
   equivocations(): readonly Equivocation[] {
     return this.#equivocations.all();
@@ -207,13 +212,14 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
   /** The whole state as journal records; may be consumed while the machine goes on. */
   *checkpoint(): Generator<Uint8Array> {
     yield this.#birth();
-    for (const { record } of this.#store.all()) yield journal(record);
+    // Proofs first: those that the records below make again must not take the place of older ones.
     for (const { first, second } of this.#equivocations.all()) {
       yield journalRecord(
         'record',
         tagged(JOURNAL.proof, encode([encodeRecord(first), encodeRecord(second)])),
       );
     }
+    for (const { record } of this.#store.all()) yield journal(record);
   }
 
   #lattice(): Lattice {
@@ -316,7 +322,8 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
   }
 
   #hold(record: SignedRecord, signed: Uint8Array): Held | undefined {
-    const value = isTombstone(record) ? undefined : decode(record.body);
+    // A view of its own: the decoder leaves a DataView behind on what it is given, and this body is kept.
+    const value = isTombstone(record) ? undefined : decode(record.body.subarray());
     if (value === undefined && !isTombstone(record)) return undefined;
     return { record, hash: this.#cryptography.hash(signed).slice(0, 16), value };
   }
