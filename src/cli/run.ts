@@ -1,5 +1,4 @@
 /** From arguments to an exit code: picks the command, loads it alone, and turns every error into its exit code. */
-import { readFile } from 'node:fs/promises';
 import { Command, CommanderError } from 'commander';
 import { type ErrorBody, errorBody, SkeinError } from '../kernel/errors.ts';
 import { bodyOf, EXIT, exitCodeOf, Reported } from './exit.ts';
@@ -52,7 +51,8 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   const out = new Output(io, argv.includes('--json'));
   try {
     if (argv[0] === '--version' || argv[0] === '-V') {
-      await io.writeOut(`${await packageVersion()}\n`);
+      const { VERSION } = await import('../node/version.ts');
+      await io.writeOut(`${VERSION}\n`);
       return EXIT.done;
     }
     const program = await programFor(argv, io);
@@ -96,11 +96,6 @@ function settled(command: Command, io: Io): Command {
   });
   for (const subcommand of command.commands) settled(subcommand, io);
   return command;
-}
-
-async function packageVersion(): Promise<string> {
-  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }
 
 async function report(error: unknown, out: Output): Promise<number> {

@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -343,6 +343,15 @@ describe('board export, import and hash', () => {
     node.answers({ error: { code: 'INTERNAL', message: 'x', hint: 'y', retryable: false } }, 500);
     expect((await skein(at('board', 'export', 'main', '--out', file))).code).toBe(1);
     expect(readFileSync(file, 'utf8')).toBe(out);
+  });
+
+  it('export that cannot write its file says so and leaves nothing behind', async () => {
+    servePages();
+    const file = join(node.data, 'no', 'such', 'folder.json');
+    const { code, error } = await skein(at('board', 'export', 'main', '--out', file));
+    expect(code).toBe(1);
+    expect(error).toMatch(/cannot be written/);
+    expect(readdirSync(node.data)).toEqual(['control.sock']);
   });
 
   it('import writes what export wrote, expired entries aside', async () => {

@@ -1,9 +1,6 @@
 /** Whole boards: out to a file, in from one, and a fingerprint to compare nodes by. */
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
-import { readFile, rename, rm } from 'node:fs/promises';
-import { finished } from 'node:stream/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import { Command } from 'commander';
 import { SkeinError } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
@@ -85,20 +82,21 @@ function pagesOf({ client, flags, io }: NodeSession<TransferFlags>, board: strin
 
 async function exportTo(file: string, produce: (write: Write) => Promise<number>): Promise<number> {
   const temporary = `${file}.${process.pid}.tmp`;
-  const stream = createWriteStream(temporary, { flags: 'wx', mode: 0o600 });
   try {
-    await once(stream, 'open');
-    const entries = await produce(async (text) => {
-      if (!stream.write(text)) await once(stream, 'drain');
-    });
-    stream.end();
-    await finished(stream);
-    await rename(temporary, file);
-    return entries;
+    const handle = await open(temporary, 'wx', 0o600);
+    try {
+      const entries = await produce((text) => handle.appendFile(text));
+      await handle.sync();
+      await rename(temporary, file);
+      return entries;
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    } finally {
+      await handle.close();
+    }
   } catch (error) {
-    stream.destroy();
-    await rm(temporary, { force: true });
-    if (error instanceof SkeinError) throw error;
+    if (error instanceof SkeinError || (error as NodeJS.ErrnoException).code === undefined) throw error;
     throw SkeinError.of(
       'INVALID_ARGUMENT',
       `${file} cannot be written: ${(error as Error).message}.`,

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import { SkeinError } from '../../kernel/errors.ts';
 import { loadConfig } from '../../node/config/load.ts';
+import type { Config } from '../../node/config/options.ts';
 import { alone, type CommonFlags, type Session, withJson } from '../context.ts';
 import { mcpSnippet, quoted, startCommand } from '../entry.ts';
 import type { Io } from '../io.ts';
@@ -42,7 +43,7 @@ export function upCommand(io: Io): Command {
         signal: io.signal,
         progress: (line) => progress.update(line),
       }).finally(() => progress.end());
-      await session.out.result({ ready: true, ...node.ready }, () => welcome(node.ready, config.node.data));
+      await session.out.result({ ready: true, ...node.ready }, () => welcome(node.ready, config));
       await interrupted(io.signal);
       session.out.note('Stopping; press Ctrl-C again to stop at once.');
       await within(STOP_MS, node.stop());
@@ -50,10 +51,9 @@ export function upCommand(io: Io): Command {
   );
 }
 
-function welcome(ready: Ready, data: string): string {
+function welcome(ready: Ready, { node: { data }, swarm: { secret } }: Config): string {
   const { name, nodeId, swarm, mcpUrl, meshAddresses } = ready;
   const peer = meshAddresses.find((address) => !/\/ip4\/127\.|\/ip6\/::1\/|\/ws(\/|$)/.test(address));
-  const secretFile = join(data, 'swarm.secret');
   return [
     `${name} is up in swarm ${swarm}.`,
     '',
@@ -68,10 +68,17 @@ function welcome(ready: Ready, data: string): string {
     '',
     'To join a second machine, run there (on the same network --peer may be left out):',
     '',
-    `  SKEIN_SWARM_SECRET="$(ssh THIS-MACHINE cat ${quoted(secretFile)})" ${startCommand}${peer === undefined ? '' : ` --peer ${peer}`}`,
+    `  ${joinCommand(secret === undefined ? join(data, 'swarm.secret') : undefined, peer)}`,
     '',
     'Ctrl-C stops the node.',
   ].join('\n');
+}
+
+/** The secret itself is never printed: terminals keep what they show, and so do the logs of services. */
+function joinCommand(secretFile: string | undefined, peer: string | undefined): string {
+  const secret =
+    secretFile === undefined ? "'the same secret'" : `"$(ssh THIS-MACHINE cat ${quoted(secretFile)})"`;
+  return `SKEIN_SWARM_SECRET=${secret} ${startCommand}${peer === undefined ? '' : ` --peer ${peer}`}`;
 }
 
 function interrupted(signal: AbortSignal): Promise<void> {
