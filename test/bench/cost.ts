@@ -1,6 +1,7 @@
 /** Bytes for a small write, time to take over a large board, and what catching up does to a node meanwhile. */
 import { join } from 'node:path';
 import * as Y from 'yjs';
+import { LAST_KEY } from './lib/candidate.ts';
 import { sleep } from './lib/clock.ts';
 import { countingProxy } from './lib/counting-proxy.ts';
 import type { LoopHold } from './lib/loop-hold.ts';
@@ -27,6 +28,12 @@ export async function cost(options: Options, report: Report): Promise<void> {
   await part('wire', () => wireBytes(options, samples));
   await part('join', () => takeOver(options, samples));
   addRows(samples, report, options.quick ? 10_000 : 100_000);
+}
+
+interface Joined {
+  readonly fromDialMs: number;
+  readonly fromLinkMs: number;
+  readonly hold: LoopHold;
 }
 
 /** One node of a pair, whose process is also asked for what only Skein can tell. */
@@ -137,12 +144,9 @@ async function takeOver(options: Options, samples: Samples): Promise<void> {
     samples.add('encode and apply here', await holder.probe<number>('encodeAndApplyMs'));
     await holder.probe('watchLoop');
     await joiner.open(1);
-    const joined = await joiner.probe<{ linkedMs: number; allMs: number; hold: LoopHold }>('joinAndCount', {
-      addresses: [holder.address],
-      keys,
-    });
-    samples.add('link up to all keys', joined.allMs - joined.linkedMs);
-    samples.add('start to all keys', joined.allMs);
+    const joined = await joiner.probe<Joined>('join', { addresses: [holder.address], keys });
+    samples.add('link up to all keys', joined.fromLinkMs);
+    samples.add('dial to all keys', joined.fromDialMs);
     addHold(samples, 'giving a board away', await holder.probe<LoopHold>('loopHold'));
     addHold(samples, 'taking a board over', joined.hold);
     await lag(holder, joiner, keys, samples);
@@ -160,11 +164,13 @@ async function lag(holder: Node, joiner: Node, ops: number, samples: Samples): P
   await holder.remote.ask('burst', { ops, batch: 100, inFlight: 500, valueBytes: VALUE_BYTES, label });
   await holder.probe('watchLoop');
   await joiner.open(1);
-  const caughtUp = await joiner.probe<{ ms: number; hold: LoopHold }>('joinAndSee', {
+  const caughtUp = await joiner.probe<Joined>('join', {
     addresses: [holder.address],
+    keys: ops,
+    lastKey: LAST_KEY,
     label,
   });
-  samples.add('catch up', caughtUp.ms);
+  samples.add('catch up', caughtUp.fromLinkMs);
   addHold(samples, 'helping a lagging peer', await holder.probe<LoopHold>('loopHold'));
   addHold(samples, 'catching up', caughtUp.hold);
 }
@@ -214,12 +220,12 @@ function addRows(samples: Samples, report: Report, keys: number): void {
     bound: 2,
     peer: 'encode and apply',
   });
-  add(`${board}: dial to all visible on a fresh node`, 'start to all keys', 'ms', local);
+  add(`${board}: dial to all visible on a fresh node`, 'dial to all keys', 'ms', local);
   add(`${board}: start to ready with it`, 'start to ready with the board', 'ms', undefined, {
     direction: 'at most',
     bound: 2000,
   });
-  add(`${board}: as many writes missed, ready to caught up`, 'catch up', 'ms');
+  add(`${board}: as many writes missed, link up to caught up`, 'catch up', 'ms');
   for (const what of [
     'giving a board away',
     'taking a board over',

@@ -1,11 +1,9 @@
 /** A child process with one participant of one candidate, driven by the coordinator. */
 import { createHash } from 'node:crypto';
-import type { Candidate, Replica, Setup } from './lib/candidate.ts';
+import { type Candidate, LAST_KEY, type Replica, type Setup } from './lib/candidate.ts';
 import { nowUs, until } from './lib/clock.ts';
 import { serve } from './lib/remote.ts';
 
-/** Written last in a burst: whoever sees it has seen all before it, since every candidate keeps a writer's order. */
-export const LAST_KEY = '~last';
 const KEYS = 1000;
 
 export interface PaceRequest {

@@ -1,4 +1,5 @@
 /** How soon, and how much, a write on one node is visible on the others. */
+import { fanOut } from './fan-out.ts';
 import { Group } from './lib/group.ts';
 import { type Options, wanted } from './lib/options.ts';
 import type { Figure, Goal, Report, Unit } from './lib/report.ts';
@@ -10,24 +11,21 @@ const VALUE_BYTES = 200;
 /** Calls made and not yet answered. The same for all; only an API that answers later can make use of it. */
 const IN_FLIGHT = 500;
 
-interface Wanted {
-  readonly goal: Goal;
-}
-
 /** Goals for Skein; the bound is on the ratio to the star server of the same run. */
-const GOALS: Readonly<Record<string, Wanted>> = {
-  '2 nodes, 200 ops/s, p50': { goal: { direction: 'at most', bound: 0.8, peer: 'star' } },
-  '5 nodes, 200 ops/s, p50': { goal: { direction: 'at most', bound: 1, peer: 'star' } },
-  '5 nodes, 200 ops/s, p99': { goal: { direction: 'at most', bound: 0.65, peer: 'star' } },
-  '5 nodes, single sets': { goal: { direction: 'at least', bound: 3, peer: 'star' } },
-  '5 nodes, batches of 100': { goal: { direction: 'at least', bound: 0.7, peer: 'star' } },
+const GOALS: Readonly<Record<string, Goal>> = {
+  '2 nodes, 200 ops/s, p50': { direction: 'at most', bound: 0.8, peer: 'star' },
+  '5 nodes, 200 ops/s, p50': { direction: 'at most', bound: 1, peer: 'star' },
+  '5 nodes, 200 ops/s, p99': { direction: 'at most', bound: 0.65, peer: 'star' },
+  '5 nodes, single sets': { direction: 'at least', bound: 3, peer: 'star' },
+  '5 nodes, batches of 100': { direction: 'at least', bound: 0.7, peer: 'star' },
 };
 
 export async function propagation(options: Options, report: Report): Promise<void> {
+  const chosen = CANDIDATES.filter((name) => wanted(options, name));
+  const onlyFanOut = chosen.length === 0 && wanted(options, 'fan-out');
+  const names = chosen.length === 0 ? CANDIDATES : chosen;
   const samples = new Samples();
-  const candidates = CANDIDATES.filter((name) => wanted(options, name) || options.only === undefined);
-  const names = candidates.length === 0 ? CANDIDATES : candidates;
-  for (const nodes of [2, 5]) {
+  for (const nodes of onlyFanOut ? [] : [2, 5]) {
     for (let round = 1; round <= options.rounds; round++) {
       for (const name of names) {
         console.error(`propagation: ${nodes} nodes, round ${round}/${options.rounds}, ${name}`);
@@ -38,6 +36,7 @@ export async function propagation(options: Options, report: Report): Promise<voi
     }
     addRows(report, samples, names, nodes);
   }
+  if (wanted(options, 'fan-out')) await fanOut(options, report);
 }
 
 async function measure(name: string, nodes: number, options: Options, samples: Samples): Promise<void> {
@@ -80,7 +79,7 @@ function figureOf(samples: Samples, name: string, what: string, unit: Unit): Fig
   const spread = samples.spread(`${name}, ${what}`);
   if (spread === undefined) return undefined;
   const star = samples.spread(`star, ${what}`)?.median;
-  const goal = name === 'skein' ? GOALS[what]?.goal : undefined;
+  const goal = name === 'skein' ? GOALS[what] : undefined;
   return {
     section: SECTION,
     what,

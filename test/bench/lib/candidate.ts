@@ -1,5 +1,8 @@
 /** What a replicated map must offer to be measured: the same for Skein and its peers. */
 
+/** Written last in a burst: whoever sees it has seen all before it, since every candidate keeps a writer's order. */
+export const LAST_KEY = '~last';
+
 export interface Setup {
   /** Where the hub listens, for candidates that have one. */
   readonly hub: string | undefined;

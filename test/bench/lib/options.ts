@@ -13,8 +13,8 @@ export interface Options {
   readonly json: string | undefined;
   /** Length of the run under full load that counts false deaths; 0 leaves it out. */
   readonly minutes: number;
-  /** Only candidates and parts whose name contains this. */
-  readonly only: string | undefined;
+  /** Only candidates and parts whose name contains one of these; empty: all. */
+  readonly only: readonly string[];
   /** CPU profiles of the children go here. */
   readonly profile: string | undefined;
 }
@@ -24,7 +24,7 @@ export const USAGE = `node test/bench/run.ts [${SECTIONS.join('|')}|all]… [opt
   --rounds N      rounds per candidate, alternating (default 5; 1 with --quick)
   --quick         short phases: shows that everything runs; not to be quoted
   --minutes N     detection: count false deaths for N minutes at 100 % CPU (default 0: leave out)
-  --only TEXT     only the parts and candidates whose name contains TEXT
+  --only A,B      only the parts and candidates whose name contains one of these
   --json FILE     where the figures go as JSON (default bench-results/<time>.json)
   --profile DIR   write a CPU profile of every child process into DIR`;
 
@@ -50,7 +50,7 @@ export function parseOptions(args: readonly string[]): Options {
     quick,
     json: values.json,
     minutes: numberIn('--minutes', values.minutes, 0),
-    only: values.only,
+    only: values.only?.split(',') ?? [],
     profile: values.profile,
   };
 }
@@ -74,5 +74,5 @@ function numberIn(flag: string, text: string, least: number): number {
 /** Whether `--only` lets this part or candidate run. */
 export function wanted(options: Options, ...names: readonly string[]): boolean {
   const { only } = options;
-  return only === undefined || names.some((name) => name.includes(only));
+  return only.length === 0 || names.some((name) => only.some((part) => name.includes(part)));
 }
