@@ -1,0 +1,95 @@
+/**
+ * Frames on a stream of bytes: an unsigned varint (LEB128, as everywhere in libp2p) with the length, then the frame.
+ * An empty frame is a sign of the wire's own, see `Lane.announce`.
+ */
+
+/** Three digits of seven bits reach 2 MiB, twice the largest frame. */
+const LENGTH_DIGITS = 3;
+
+/** How many bytes the frame takes on the stream. */
+export function framedBytes(frame: Uint8Array): number {
+  const { length } = frame;
+  return length + (length < 0x80 ? 1 : length < 0x4000 ? 2 : LENGTH_DIGITS);
+}
+
+/** The frames as they go over the stream; `total` is the sum of their `framedBytes`. */
+export function joinFrames(frames: readonly Uint8Array[], total: number): Uint8Array {
+  const bytes = Buffer.allocUnsafe(total);
+  let at = 0;
+  for (const frame of frames) {
+    let rest = frame.length;
+    for (; rest >= 0x80; rest >>>= 7) bytes[at++] = (rest & 0x7f) | 0x80;
+    bytes[at++] = rest;
+    bytes.set(frame, at);
+    at += frame.length;
+  }
+  return bytes;
+}
+
+/**
+ * Cuts a stream of bytes into frames again. Memory for a frame grows with what has arrived of it, never with what
+ * was announced; a frame announced as larger than allowed ends the reading.
+ */
+export class FrameReader {
+  readonly #maxBytes: number;
+  readonly #onFrame: (frame: Uint8Array) => void;
+  #length = 0;
+  #digits = 0;
+  /** The frame under way, once its length is known; `#filled` bytes of `#partial` have arrived. */
+  #partial: Uint8Array | undefined;
+  #filled = 0;
+
+  constructor(maxBytes: number, onFrame: (frame: Uint8Array) => void) {
+    this.#maxBytes = maxBytes;
+    this.#onFrame = onFrame;
+  }
+
+  /** False where a length was not allowed: nothing that follows on the stream can be understood. */
+  read(chunk: Uint8Array): boolean {
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#partial !== undefined) {
+        at += this.#fill(this.#partial, chunk, at);
+        continue;
+      }
+      const digit = chunk[at++] as number;
+      this.#length |= (digit & 0x7f) << (7 * this.#digits);
+      if (digit >= 0x80) {
+        if (++this.#digits === LENGTH_DIGITS) return false;
+        continue;
+      }
+      if (this.#length > this.#maxBytes) return false;
+      const length = this.#length;
+      this.#length = 0;
+      this.#digits = 0;
+      if (at + length <= chunk.length) {
+        this.#onFrame(chunk.subarray(at, at + length));
+        at += length;
+      } else {
+        this.#length = length;
+        this.#partial = new Uint8Array(Math.min(length, Math.max(64, 2 * (chunk.length - at))));
+        this.#filled = 0;
+      }
+    }
+    return true;
+  }
+
+  /** Takes what the frame under way still lacks; returns how much. */
+  #fill(partial: Uint8Array, chunk: Uint8Array, at: number): number {
+    const taken = Math.min(this.#length - this.#filled, chunk.length - at);
+    let buffer = partial;
+    if (this.#filled + taken > buffer.length) {
+      buffer = new Uint8Array(Math.min(this.#length, Math.max(2 * buffer.length, this.#filled + taken)));
+      buffer.set(partial.subarray(0, this.#filled));
+      this.#partial = buffer;
+    }
+    buffer.set(chunk.subarray(at, at + taken), this.#filled);
+    this.#filled += taken;
+    if (this.#filled === this.#length) {
+      this.#partial = undefined;
+      this.#length = 0;
+      this.#onFrame(buffer.subarray(0, this.#filled));
+    }
+    return taken;
+  }
+}

@@ -1,0 +1,188 @@
+/**
+ * The libp2p node under the wire: which parts of libp2p there are, and with which bounds.
+ *
+ * Left out on purpose: identify, ping, DHT, relays, and the connection monitor, which cuts a healthy link when one
+ * ping is late. Finding peers and judging whether they live is done above the wire.
+ */
+import { generateKeyPairFromSeed } from '@libp2p/crypto/keys';
+import { noise } from '@libp2p/noise';
+import { tcp } from '@libp2p/tcp';
+import { webSockets } from '@libp2p/websockets';
+import { yamux } from '@libp2p/yamux';
+import { createLibp2p, type Libp2p, type Libp2pOptions } from 'libp2p';
+import { SkeinError } from '../../kernel/errors.ts';
+import { limits } from '../../kernel/limits.ts';
+import { type MessageStream, WINDOW_BYTES, watchMuxerFrames } from './muxer-guard.ts';
+
+export type Connection = ReturnType<Libp2p['getConnections']>[number];
+export type Stream = Awaited<ReturnType<Connection['newStream']>>;
+
+type Factory<Key extends 'connectionEncrypters' | 'streamMuxers' | 'transports'> = NonNullable<
+  Libp2pOptions[Key]
+>[number];
+
+export interface StackConfig {
+  /** Multiaddrs such as `/ip4/0.0.0.0/tcp/7331` and `/ip4/0.0.0.0/tcp/7332/ws`; port 0 means any free one. */
+  readonly listen: readonly string[];
+  /** The Ed25519 seed of the node's identity, 32 bytes. */
+  readonly seed: Uint8Array;
+}
+
+export interface Stack {
+  readonly libp2p: Libp2p;
+  /** Where it listens, wildcards expanded, without the peer id. */
+  listenAddresses(): readonly string[];
+  /** When an incoming connection last proved to come from this very node; 0 if never. */
+  lastSelfDialMs(): number;
+}
+
+/** How long a dial to oneself is held, so that the accepting half can finish and see who dialled. */
+const SELF_DIAL_HOLD_MS = 100;
+const STREAMS_PER_CONNECTION = 64;
+const CLOSE_MS = 500;
+const PENDING_INBOUND = 64;
+const PARALLEL_DIALS = 64;
+
+/** Not started yet. */
+export async function createStack(config: StackConfig): Promise<Stack> {
+  let transports: { getAddrs(): { toString(): string }[] } | undefined;
+  let lastSelfDialMs = 0;
+  const libp2p = await createLibp2p({
+    start: false,
+    privateKey: await generateKeyPairFromSeed('Ed25519', config.seed),
+    addresses: { listen: [...config.listen] },
+    logger: { forComponent: () => silent },
+    transports: [
+      (components) => {
+        transports = components.transportManager;
+        return tcp()(components);
+      },
+      webSockets() as Factory<'transports'>,
+    ],
+    connectionEncrypters: [
+      encrypter(() => {
+        lastSelfDialMs = Date.now();
+      }),
+    ],
+    streamMuxers: [muxer],
+    connectionMonitor: { enabled: false },
+    connectionManager: {
+      maxConnections: limits.connections,
+      inboundConnectionThreshold: limits.inboundConnectionsPerSecond,
+      maxIncomingPendingConnections: PENDING_INBOUND,
+      maxParallelDials: PARALLEL_DIALS,
+      dialTimeout: limits.dialMs,
+      addressDialTimeout: limits.dialMs,
+      inboundUpgradeTimeout: limits.dialMs,
+      inboundStreamProtocolNegotiationTimeout: limits.dialMs,
+      outboundStreamProtocolNegotiationTimeout: limits.dialMs,
+      connectionCloseTimeout: CLOSE_MS,
+      reconnectRetries: 0,
+    },
+  });
+  return {
+    libp2p,
+    listenAddresses: () => transports?.getAddrs().map(String) ?? [],
+    lastSelfDialMs: () => lastSelfDialMs,
+  };
+}
+
+/** Starts listening. `SkeinError` says which address could not be used and what to do. */
+export async function startStack(stack: Stack): Promise<void> {
+  try {
+    await stack.libp2p.start();
+  } catch (cause) {
+    throw listenError(cause instanceof Error ? cause.message : String(cause));
+  }
+}
+
+function listenError(message: string): SkeinError {
+  const found = /\b(EADDRINUSE|EACCES|EADDRNOTAVAIL)\b[^\n]*?(\S+):(\d+)/.exec(message);
+  const [, code, host = '', port = ''] = found ?? [];
+  switch (code) {
+    case 'EADDRINUSE':
+      return SkeinError.of(
+        'CONFLICT',
+        `The mesh port ${port} on ${host} is taken by another program.`,
+        `See which (ss -ltnp 'sport = :${port}'); stop it, or choose another port with --mesh-port N (0 takes any free one).`,
+      );
+    case 'EACCES':
+      return SkeinError.of(
+        'DENIED',
+        `This user may not listen on port ${port}.`,
+        'Choose a port above 1023 with --mesh-port N.',
+      );
+    case 'EADDRNOTAVAIL':
+      return SkeinError.of(
+        'INVALID_ARGUMENT',
+        `This machine has no address ${host} to listen on.`,
+        'Put an address of this machine into mesh.listen (ip addr lists them), or /ip4/0.0.0.0/tcp/PORT for all.',
+      );
+    default:
+      return SkeinError.of(
+        'INVALID_ARGUMENT',
+        `Cannot listen on the addresses in mesh.listen: ${message.split('\n    at ')[0]}`,
+        'Write them as multiaddrs of TCP or WebSocket: /ip4/0.0.0.0/tcp/7331, /ip4/0.0.0.0/tcp/7332/ws.',
+      );
+  }
+}
+
+/** Noise, writing each of its messages in one piece, and telling of connections from oneself. */
+function encrypter(onSelfDial: () => void): Factory<'connectionEncrypters'> {
+  return (components) => {
+    const inner = noise()(components);
+    return {
+      protocol: inner.protocol,
+      async secureInbound(connection, options) {
+        const secured = await inner.secureInbound(writingWhole(connection), options);
+        if (secured.remotePeer.equals(components.peerId)) onSelfDial();
+        return secured;
+      },
+      async secureOutbound(connection, options) {
+        const secured = await inner.secureOutbound(writingWhole(connection), options);
+        if (secured.remotePeer.equals(components.peerId)) {
+          await new Promise((resolve) => setTimeout(resolve, SELF_DIAL_HOLD_MS));
+        }
+        return secured;
+      },
+    };
+  };
+}
+
+/**
+ * Noise hands the socket a length and a ciphertext, which would be two writes, two packets and two wake-ups of the
+ * other side. Joined they are one.
+ */
+function writingWhole(connection: MessageStream): MessageStream {
+  const send = connection.send.bind(connection);
+  connection.send = (data) => send(data instanceof Uint8Array ? data : data.subarray());
+  return connection;
+}
+
+const muxer: Factory<'streamMuxers'> = (components) => {
+  const inner = yamux({
+    maxInboundStreams: STREAMS_PER_CONNECTION,
+    maxOutboundStreams: STREAMS_PER_CONNECTION,
+    streamOptions: {
+      maxStreamWindowSize: WINDOW_BYTES,
+      maxReadBufferLength: WINDOW_BYTES,
+      maxWriteBufferLength: 4 * limits.frameBytes,
+    },
+  })();
+  void components;
+  return {
+    protocol: inner.protocol,
+    createStreamMuxer(connection) {
+      watchMuxerFrames(connection);
+      return inner.createStreamMuxer(connection);
+    },
+  };
+};
+
+/** libp2p logs through formatters that cost time and memory even when nobody listens. */
+const silent = Object.assign(() => undefined, {
+  error: () => undefined,
+  trace: () => undefined,
+  enabled: false,
+  newScope: () => silent,
+}) as ReturnType<NonNullable<Libp2pOptions['logger']>['forComponent']>;
