@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { programArguments } from './entry.ts';
-import { NodeUnreachable } from './exit.ts';
+import { EXIT, NodeUnreachable } from './exit.ts';
 import type { Io } from './io.ts';
 import { Progress } from './progress.ts';
 
@@ -34,7 +34,7 @@ export async function startInBackground<Connection>(
   });
   child.once('exit', (code) => {
     reason = `it ended with exit code ${code}`;
-    untilMs = Math.min(untilMs, performance.now() + RIVAL_MS);
+    untilMs = code === EXIT.usage ? 0 : Math.min(untilMs, performance.now() + RIVAL_MS);
   });
   const progress = new Progress(io, `Starting a node in the background (log: ${log})…`);
   try {

@@ -9,6 +9,7 @@ import { finished, pipeline } from 'node:stream/promises';
 import { startInBackground } from './background.ts';
 import { NodeUnreachable } from './exit.ts';
 import type { Io } from './io.ts';
+import { socketPath } from './socket.ts';
 
 /** After the client has closed its end, answers that are under way still reach it for so long. */
 const DRAIN_MS = 5_000;
@@ -20,8 +21,8 @@ const DRAIN_MS = 5_000;
  */
 export async function bridge(data: string, io: Io): Promise<void> {
   const directory = resolve(data);
-  const socketPath = join(directory, 'mcp.sock');
-  const socket = (await open(socketPath)) ?? (await startInBackground(directory, io, () => open(socketPath)));
+  const path = socketPath(directory, 'mcp.sock');
+  const socket = (await open(path)) ?? (await startInBackground(directory, io, () => open(path)));
   const stop = () => socket.destroy();
   io.signal.addEventListener('abort', stop, { once: true });
   let clientLeft = false;
@@ -44,8 +45,8 @@ export async function bridge(data: string, io: Io): Promise<void> {
 }
 
 /** Undefined where nobody listens. */
-async function open(socketPath: string): Promise<Socket | undefined> {
-  const socket = connect({ path: socketPath, allowHalfOpen: true });
+async function open(path: string): Promise<Socket | undefined> {
+  const socket = connect({ path, allowHalfOpen: true });
   try {
     await once(socket, 'connect');
     return socket;
@@ -53,7 +54,7 @@ async function open(socketPath: string): Promise<Socket | undefined> {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;
     throw new NodeUnreachable(
-      `Cannot talk to the node at ${socketPath}: ${message}.`,
+      `Cannot talk to the node at ${path}: ${message}.`,
       'Use the user who started the node, or another --data directory.',
     );
   }

@@ -1,10 +1,11 @@
 /** A node's control interface: HTTP on the Unix socket in its data directory, or on a URL with an API key. */
 import { once } from 'node:events';
 import { Agent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { ERROR_CODES, type ErrorBody, errorBody, SkeinError } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import { NodeUnreachable } from './exit.ts';
+import { socketPath } from './socket.ts';
 
 export interface ClientOptions {
   /** Data directory of a node on this machine; not used with `url`. */
@@ -43,10 +44,6 @@ export class ControlClient {
   constructor(options: ClientOptions) {
     this.#options = options;
     this.#agent = new Agent({ keepAlive: true, maxSockets: 32 });
-  }
-
-  get socketPath(): string {
-    return join(resolve(this.#options.data), 'control.sock');
   }
 
   /** @throws NodeUnreachable without an answer, SkeinError with the node's own error. */
@@ -97,7 +94,7 @@ export class ControlClient {
   }
 
   #where(): string {
-    return this.#options.url ?? this.socketPath;
+    return this.#options.url ?? resolve(this.#options.data);
   }
 
   async #send(
@@ -125,7 +122,7 @@ export class ControlClient {
           : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
       },
       ...(url === undefined
-        ? { socketPath: this.socketPath }
+        ? { socketPath: socketPath(this.#options.data, 'control.sock') }
         : { host: base.hostname.replace(/^\[|\]$/g, ''), port: base.port === '' ? 80 : Number(base.port) }),
       ...(signal === undefined ? {} : { signal }),
       timeout: call.timeoutMs ?? DEFAULT_TIMEOUT_MS,

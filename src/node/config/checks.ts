@@ -1,5 +1,5 @@
 /** Defaults that depend on the machine or on other settings, and what settings must hold together. */
-import { join, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import type { Settler } from './settle.ts';
 
 export function computeDefaults(settler: Settler, machine: string): void {
@@ -33,7 +33,7 @@ export function isLoopback(host: string): boolean {
 }
 
 /** Longest path of a Unix socket: `sun_path` less its closing NUL. */
-const SOCKET_PATH_BYTES = process.platform === 'darwin' ? 103 : 107;
+const SOCKET_PATH_BYTES = process.platform === 'linux' ? 107 : 103;
 
 export function checkTogether(settler: Settler): void {
   checkKeyForHost(settler);
@@ -72,7 +72,11 @@ function checkPortsDiffer(settler: Settler): void {
 function checkSocketPath(settler: Settler): void {
   const data = settler.values.get('node.data');
   if (typeof data !== 'string') return;
-  const excess = Buffer.byteLength(join(data, 'control.sock')) - SOCKET_PATH_BYTES;
+  // Both ends fall back to the relative path.
+  const paths = [data, relative(process.cwd(), data)].map((path) =>
+    Buffer.byteLength(join(path, 'control.sock')),
+  );
+  const excess = Math.min(...paths) - SOCKET_PATH_BYTES;
   if (excess > 0)
     report(settler, 'node.data', `is ${excess} bytes too long for the socket in it: choose a shorter path`);
 }

@@ -315,6 +315,8 @@ describe('settings together', () => {
   });
 
   it('a data directory whose socket path would be cut short is refused before anything is made', async () => {
+    const below = join(process.cwd(), 'd'.repeat(90));
+    expect(configWith({ node: { data: below } }).node.data).toBe(below);
     const [problem] = await problemsOf(load({ flags: { 'node.data': `/${'d'.repeat(120)}` } }));
     expect(problem?.message).toMatch(/too long for the socket/);
   });
