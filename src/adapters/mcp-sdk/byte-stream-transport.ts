@@ -1,5 +1,5 @@
 /** MCP as lines of JSON over a byte stream: stdio, or a Unix socket that stands in for it. */
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import type { JSONRPCMessage, Transport } from '@modelcontextprotocol/server';
 import { errorBody } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
@@ -11,6 +11,9 @@ const INVALID_REQUEST = -32600;
 /** JSON-RPC leaves -32000 downwards to servers; the body in `data` says which error it is. */
 const REFUSED = -32000;
 
+/** A socket, or the two ends of a process's stdio. */
+export type ByteStream = Duplex | { readonly readable: Readable; readonly writable: Writable };
+
 export interface ByteStreamOptions {
   /** Sees every message before the server does; `true` keeps it from the server. */
   readonly inspect: (message: JSONRPCMessage) => boolean;
@@ -21,15 +24,17 @@ export class ByteStreamTransport implements Transport {
   onerror?: (error: Error) => void;
   onmessage?: NonNullable<Transport['onmessage']>;
 
-  readonly #stream: Duplex;
+  readonly #input: Readable;
+  readonly #output: Writable;
   readonly #inspect: ByteStreamOptions['inspect'];
   readonly #reader: LineReader;
   readonly #open = new Set<RequestId>();
   #corked = false;
   #closed = false;
 
-  constructor(stream: Duplex, options: ByteStreamOptions) {
-    this.#stream = stream;
+  constructor(stream: ByteStream, options: ByteStreamOptions) {
+    this.#input = 'read' in stream ? stream : stream.readable;
+    this.#output = 'read' in stream ? stream : stream.writable;
     this.#inspect = options.inspect;
     this.#reader = new LineReader(limits.httpBodyBytes, {
       line: (bytes) => this.#line(bytes),
@@ -38,11 +43,12 @@ export class ByteStreamTransport implements Transport {
   }
 
   async start(): Promise<void> {
-    this.#stream.on('data', this.#onData);
-    this.#stream.on('drain', this.#onDrain);
-    this.#stream.on('error', this.#onError);
-    this.#stream.on('end', this.#onEnd);
-    this.#stream.on('close', this.#onEnd);
+    this.#input.on('data', this.#onData);
+    this.#input.on('end', this.#onEnd);
+    this.#input.on('close', this.#onEnd);
+    this.#input.on('error', this.#onError);
+    this.#output.on('drain', this.#onDrain);
+    this.#output.on('error', this.#onError);
   }
 
   async send(message: JSONRPCMessage): Promise<void> {
@@ -54,21 +60,21 @@ export class ByteStreamTransport implements Transport {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#stream.off('data', this.#onData);
-    this.#stream.off('drain', this.#onDrain);
-    this.#stream.off('end', this.#onEnd);
-    this.#stream.off('close', this.#onEnd);
-    // The listener for errors stays: a write under way may still fail, and nobody else would catch it.
-    if (this.#corked) this.#stream.uncork();
-    this.#stream.end();
-    this.#stream.resume();
+    this.#input.off('data', this.#onData);
+    this.#input.off('end', this.#onEnd);
+    this.#input.off('close', this.#onEnd);
+    this.#output.off('drain', this.#onDrain);
+    // The listeners for errors stay: a write under way may still fail, and nobody else would catch it.
+    this.#uncork();
+    this.#output.end();
+    this.#input.resume();
     this.onclose?.();
   }
 
   readonly #onData = (chunk: Buffer): void => this.#reader.push(chunk);
 
   readonly #onDrain = (): void => {
-    this.#stream.resume();
+    this.#input.resume();
   };
 
   readonly #onError = (error: Error): void => {
@@ -114,27 +120,30 @@ export class ByteStreamTransport implements Transport {
     if (!this.#closed) this.#write(errorMessage(id, code, error));
   }
 
-  /** Messages of one turn of the event loop go out in one system call. */
+  /** What is answered at once goes out in one system call: ticks come after all promises that are ready. */
   #write(message: unknown): void {
     if (!this.#corked) {
       this.#corked = true;
-      this.#stream.cork();
-      setImmediate(() => {
-        if (!this.#corked) return;
-        this.#corked = false;
-        this.#stream.uncork();
-      });
+      this.#output.cork();
+      process.nextTick(this.#uncork);
     }
-    const flowing = this.#stream.write(`${JSON.stringify(message)}\n`);
+    const flowing = this.#output.write(`${JSON.stringify(message)}\n`);
     if (flowing) return;
-    if (this.#stream.writableLength > limits.streamQueueBytes) {
+    if (this.#output.writableLength > limits.streamQueueBytes) {
       this.onerror?.(new Error('The client does not read its answers; the connection is cut.'));
-      this.#stream.destroy();
+      this.#input.destroy();
+      this.#output.destroy();
       return;
     }
     // Whoever does not read answers gets no further questions in.
-    this.#stream.pause();
+    this.#input.pause();
   }
+
+  readonly #uncork = (): void => {
+    if (!this.#corked) return;
+    this.#corked = false;
+    this.#output.uncork();
+  };
 }
 
 function tooLarge(bytes: number) {

@@ -1,12 +1,11 @@
 /** MCP of both eras on one byte stream. */
-import type { Duplex } from 'node:stream';
 import type { JSONRPCMessage, Server } from '@modelcontextprotocol/server';
 import { serveStdio } from '@modelcontextprotocol/server/stdio';
 import { parseAgentId } from '../../kernel/ids.ts';
 import type { Logger } from '../../kernel/ports.ts';
 import type { Catalogue } from '../../mcp/catalogue.ts';
 import type { Principal } from '../../mcp/principal.ts';
-import { ByteStreamTransport } from './byte-stream-transport.ts';
+import { type ByteStream, ByteStreamTransport } from './byte-stream-transport.ts';
 import type { RequestId } from './messages.ts';
 import { createServer, type ServerIdentity } from './server.ts';
 import { ListenSubscriptions } from './subscriptions.ts';
@@ -34,7 +33,7 @@ export const AGENT_NOTIFICATION = 'notifications/skein/agent';
  * (2024-11-05 to 2025-11-25, or 2026-07-28), as on stdio.
  */
 export function serveMcpConnection(
-  stream: Duplex,
+  stream: ByteStream,
   principal: Principal,
   { catalogue, identity, logger }: ConnectionSetting,
 ): McpConnection {
