@@ -43,13 +43,15 @@ export class OwnRecords {
     this.#bornMs = Math.floor(now.wallMs);
   }
 
-  get bornMs(): number {
-    return this.#bornMs;
+  /** What must outlive the process: the first start of this disk, and the last sequence, whose record may be gone. */
+  get life(): readonly [bornMs: number, last: number] {
+    return [this.#bornMs, this.#last];
   }
 
-  /** The journal knows an earlier start. */
-  bornAt(wallMs: number): void {
-    this.#bornMs = Math.min(this.#bornMs, wallMs);
+  /** What the journal knows of this disk's life. */
+  remember([bornMs, last]: readonly [bornMs: number, last: number]): void {
+    this.#bornMs = Math.min(this.#bornMs, bornMs);
+    this.saw(last);
   }
 
   /** `undefined` where the sequences are used up. */

@@ -75,7 +75,7 @@ export interface RecordsOptions {
 
 const STREAM = 'records';
 /** First byte of a journal record behind its tag. */
-const JOURNAL = { record: 0, birth: 1, proof: 2 } as const;
+const JOURNAL = { record: 0, life: 1, proof: 2 } as const;
 /** Forged records in one frame, after which the rest is not looked at. */
 const FORGERIES = 3;
 const HOUR_MS = 3_600_000;
@@ -97,7 +97,7 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
   readonly #hints = new Map<NodeId, readonly Tag[]>();
   #toPersist: Uint8Array[] = [];
   #outbox: RecordsEffect[] = [];
-  #isBirthPersisted = false;
+  #isLifePersisted = false;
   #burial: Deadline;
 
   constructor(options: RecordsOptions) {
@@ -211,7 +211,7 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
 
   /** The whole state as journal records; may be consumed while the machine goes on. */
   *checkpoint(): Generator<Uint8Array> {
-    yield this.#birth();
+    yield this.#life();
     // Proofs first: those that the records below make again must not take the place of older ones.
     for (const { first, second } of this.#equivocations.all()) {
       yield journalRecord(
@@ -314,8 +314,8 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
       this.#outbox.push(mark('error', 'records.notPublished', { kind, key, reason: 'no room' }));
       return;
     }
-    if (!this.#isBirthPersisted) this.#toPersist.push(this.#birth());
-    this.#isBirthPersisted = true;
+    if (!this.#isLifePersisted) this.#toPersist.push(this.#life());
+    this.#isLifePersisted = true;
     this.#put(held);
     this.#unsent.set(`${kind} ${key}`, record);
     this.#antiEntropy.handle({ kind: 'changed' }, now);
@@ -367,11 +367,11 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
         if ((standing === 'newer' || standing === 'rival') && this.#store.hasRoom(held)) this.#put(held);
         return true;
       }
-      case JOURNAL.birth: {
-        const wallMs = decode(payload);
-        if (typeof wallMs !== 'number') return false;
-        this.#own.bornAt(wallMs);
-        this.#isBirthPersisted = true;
+      case JOURNAL.life: {
+        const life = decode(payload);
+        if (!isLife(life)) return false;
+        this.#own.remember(life);
+        this.#isLifePersisted = true;
         return true;
       }
       case JOURNAL.proof:
@@ -391,8 +391,8 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     return true;
   }
 
-  #birth(): Uint8Array {
-    return journalRecord('record', tagged(JOURNAL.birth, encode(this.#own.bornMs)));
+  #life(): Uint8Array {
+    return journalRecord('record', tagged(JOURNAL.life, encode(this.#own.life)));
   }
 
   #tagOf(owner: NodeId): Uint8Array {
@@ -402,6 +402,10 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
 
 function journal(record: SignedRecord): Uint8Array {
   return journalRecord('record', tagged(JOURNAL.record, encodeRecord(record)));
+}
+
+function isLife(value: unknown): value is [bornMs: number, last: number] {
+  return Array.isArray(value) && value.length === 2 && value.every((part) => Number.isSafeInteger(part));
 }
 
 function tagged(tag: number, bytes: Uint8Array): Uint8Array {

@@ -480,8 +480,13 @@ describe('records: tombstones', () => {
     expect(mesh.marks('replication.diverged')).toBe(0);
   });
 
-  it('K06: whoever was away for less gets them; whoever was away for longer revives nothing for long', () => {
-    for (const awayDays of [3, 20]) {
+  it.each([
+    { awayDays: 3, restarted: false },
+    { awayDays: 20, restarted: false },
+    { awayDays: 20, restarted: true },
+  ])(
+    'K06: who was away for $awayDays days revives nothing for long (owner restarted meanwhile: $restarted)',
+    ({ awayDays, restarted }) => {
       const mesh = new RecordMesh(3, 1);
       mesh.connectAll();
       mesh.publish(0, 'agent', 'a', 'body');
@@ -492,6 +497,11 @@ describe('records: tombstones', () => {
       mesh.run(100);
       mesh.nowMs += awayDays * DAY_MS;
       mesh.run(3_600_000);
+      if (restarted) {
+        const checkpoint = untagged(mesh.records(0).checkpoint());
+        mesh.crash(0);
+        mesh.boot(0, checkpoint);
+      }
       mesh.boot(2, image);
       mesh.connectAll();
       expect(
@@ -500,8 +510,8 @@ describe('records: tombstones', () => {
           () => mesh.equal && [0, 1, 2].every((index) => mesh.records(index).ofKind('agent').length === 0),
         ),
       ).toBe(true);
-    }
-  });
+    },
+  );
 });
 
 describe('records: cost', () => {
