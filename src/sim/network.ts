@@ -247,8 +247,12 @@ export class SimulatedNetwork {
     }
   }
 
+  /** The news of a closed end comes behind the frames that were sent before it. */
   #tellClosed(connection: Connection, from: NodeId, other: WireEnd, reason: string): void {
-    this.#after(this.#delay(), () => {
+    const direction = connection.directions[connection.ends[0] === other ? 1 : 0];
+    const lastArrivalMs = Math.max(0, ...direction.lastArrival.values());
+    const atMs = Math.max(this.#options.scheduler.nowMs + this.#delay(), lastArrivalMs);
+    this.#options.scheduler.at(atMs, () => {
       // While the way is cut the news waits; the cut itself will break the connection if it lasts.
       if (this.isCut(from, other.self))
         this.#after(1_000, () => this.#tellClosed(connection, from, other, reason));

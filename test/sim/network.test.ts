@@ -8,6 +8,8 @@ import { calmNetwork, type NetworkConditions, SimulatedNetwork } from '../../src
 import { SimulatedProcess } from '../../src/sim/process.ts';
 import { Scheduler } from '../../src/sim/scheduler.ts';
 import type { SimulatedWire } from '../../src/sim/wire.ts';
+import { type WireEnd, wireContract } from '../contracts/wire.contract.ts';
+import { until } from './support.ts';
 
 interface Peer {
   readonly id: NodeId;
@@ -54,6 +56,21 @@ function connected(from = 0, to = 1): [Peer, Peer] {
   for (const peer of [one, other]) peer.events.length = 0;
   return [one, other];
 }
+
+wireContract('simulated network', async () => {
+  const end = (number: number): WireEnd => {
+    const nodeId = nodeIdFromPublicKey(new Uint8Array(32).fill(100 + number));
+    const wire = network.wire(nodeId, `/ip4/10.1.0.${number}/tcp/4001`, new SimulatedProcess());
+    return { wire, nodeId };
+  };
+  return {
+    left: end(1),
+    right: end(2),
+    deadAddress: '/ip4/10.9.9.9/tcp/4001',
+    until: (condition) => until(scheduler, condition),
+    dispose: async () => {},
+  };
+});
 
 describe('simulated network: connections', () => {
   it('both ends of a dial are told, with the direction', () => {

@@ -1,0 +1,95 @@
+/**
+ * Runs scenarios from the command line: `node simulations/run.ts [SCENARIO] [--seed N] [--seeds N] [--nodes N] [--json]`.
+ * Without a scenario all of them; without `--seed` from seed 1 on. Exit code 1 where a promise was broken.
+ */
+import { parseArgs } from 'node:util';
+import { type RunReport, replayCommand, runScenario } from './lib/scenario.ts';
+import { shrink } from './lib/shrink.ts';
+import { isScenario, type ScenarioName, scenarios } from './scenarios.ts';
+
+export interface SimulateOptions {
+  readonly scenario?: string;
+  readonly seed?: number;
+  readonly seeds?: number;
+  readonly nodes?: number;
+  /** Called after every run. */
+  readonly onReport?: (report: RunReport) => void;
+}
+
+export type SimulateResult =
+  | { readonly kind: 'unknownScenario'; readonly scenarios: readonly string[] }
+  | { readonly kind: 'done'; readonly reports: readonly RunReport[]; readonly failed: readonly RunReport[] };
+
+/** Runs one scenario or all, `seeds` seeds each from `seed` on; failing runs come back with their faults cut down. */
+export async function simulate(options: SimulateOptions): Promise<SimulateResult> {
+  const { scenario, seed = 1, seeds = 1, nodes, onReport } = options;
+  if (scenario !== undefined && !isScenario(scenario))
+    return { kind: 'unknownScenario', scenarios: Object.keys(scenarios) };
+  const names = scenario === undefined ? (Object.keys(scenarios) as ScenarioName[]) : [scenario];
+  const reports: RunReport[] = [];
+  for (const name of names) {
+    for (let offset = 0; offset < seeds; offset++) {
+      const run = { scenario: name, seed: seed + offset, ...(nodes === undefined ? {} : { nodes }) };
+      const report = runScenario(run);
+      reports.push(report);
+      onReport?.(report);
+      // A long series must not keep the process from hearing signals.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+  const failed = reports
+    .filter(({ violations }) => violations.length > 0)
+    .map((report) => shrink(report).report);
+  return { kind: 'done', reports, failed };
+}
+
+/** One line for a person. */
+export function describeReport(report: RunReport): string {
+  const { scenario, seed, nodes, traceHash, operations, violations, convergedMs, events } = report;
+  const verdict =
+    violations.length === 0 ? `converged in ${convergedMs} ms` : `${violations.length} VIOLATIONS`;
+  return `${scenario} seed ${seed} nodes ${nodes}: ${verdict}, ${operations.ok} ok ${operations.fail} refused ${operations.info} unknown, ${events} events, trace ${traceHash}`;
+}
+
+export function describeFailure(report: RunReport): string {
+  const { scenario, seed, nodes, violations, faults } = report;
+  return [
+    `${scenario} seed ${seed} failed; it needs ${faults.length} faults:`,
+    ...faults.map((fault) => `  ${JSON.stringify(fault)}`),
+    ...violations.map(({ atMs, check, what }) => `  at ${atMs.toFixed(1)} ms, ${check}: ${what}`),
+    `Replay: ${replayCommand(scenario, seed, nodes)}`,
+  ].join('\n');
+}
+
+async function main(): Promise<void> {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: {
+      seed: { type: 'string' },
+      seeds: { type: 'string' },
+      nodes: { type: 'string' },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const number = (text: string | undefined) => (text === undefined ? {} : { value: Number(text) }).value;
+  const numbers = Object.entries({
+    seed: number(values.seed),
+    seeds: number(values.seeds),
+    nodes: number(values.nodes),
+  });
+  const result = await simulate({
+    ...(positionals[0] === undefined ? {} : { scenario: positionals[0] }),
+    ...Object.fromEntries(numbers.filter(([, value]) => value !== undefined)),
+    ...(values.json ? {} : { onReport: (report) => console.log(describeReport(report)) }),
+  });
+  if (result.kind === 'unknownScenario') {
+    console.error(`No such scenario. There are: ${result.scenarios.join(', ')}`);
+    process.exitCode = 2;
+    return;
+  }
+  if (values.json) console.log(JSON.stringify({ reports: result.reports }));
+  else for (const report of result.failed) console.error(describeFailure(report));
+  if (result.failed.length > 0) process.exitCode = 1;
+}
+
+if (import.meta.main) await main();
