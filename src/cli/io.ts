@@ -9,8 +9,8 @@ export interface Io {
   writeError(text: string): void;
   /** A person watches standard error: progress may be redrawn there. */
   readonly errorIsTerminal: boolean;
-  /** All of standard input, as UTF-8. */
-  readIn(): Promise<string>;
+  /** Standard input. */
+  input(): AsyncIterable<Uint8Array>;
   /** Aborted by the first interrupt. */
   readonly signal: AbortSignal;
 }

@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import type { Io } from './io.ts';
 
 /** The real terminal. The first SIGINT, SIGTERM or SIGHUP aborts `signal`; a second one ends the process at once. */
@@ -21,7 +20,7 @@ export function processIo(): Io {
     },
     writeError: (text) => void process.stderr.write(text),
     errorIsTerminal: process.stderr.isTTY === true,
-    readIn: () => readFile('/dev/stdin', 'utf8'),
+    input: () => process.stdin,
     signal: interrupt.signal,
   };
 }

@@ -44,6 +44,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'show and check the configuration',
     load: async () => (await import('./commands/config.ts')).configCommand,
   },
+  simulate: {
+    summary: 'whole swarms in simulated time, with faults, from a seed',
+    load: async () => (await import('./commands/simulate.ts')).simulateCommand,
+  },
 };
 
 /** Runs one command. Never throws; whatever went wrong has been printed when it resolves. */

@@ -11,7 +11,7 @@ export interface Ended {
 
 export interface Setting {
   readonly environment?: Readonly<Record<string, string>>;
-  readonly input?: string;
+  readonly input?: string | Uint8Array;
   readonly signal?: AbortSignal;
 }
 
@@ -27,7 +27,9 @@ export async function skein(argv: readonly string[], setting: Setting = {}): Pro
       error += text;
     },
     errorIsTerminal: false,
-    readIn: async () => setting.input ?? '',
+    async *input() {
+      yield Buffer.from(setting.input ?? '');
+    },
     signal: setting.signal ?? new AbortController().signal,
   });
   return {

@@ -207,6 +207,16 @@ describe('two nodes', () => {
     await expect.poll(() => valueOnB('plan/1')).toBe(null);
   });
 
+  it('a value comes through a pipe, and an answer goes through one', async () => {
+    const set = machine.launch(['board', 'set', 'main', 'piped', '-', '--json', '--data', a.data]);
+    set.process.stdin.end(JSON.stringify({ text: 'ü'.repeat(50_000) }));
+    const written = await set.ended;
+    expect(JSON.parse(written.out)).toEqual({ revision: expect.any(Number), session: expect.any(String) });
+    expect(written.error).toBe('');
+    const got = await machine.launch(['board', 'get', 'main', 'piped', '--data', a.data]).ended;
+    expect(JSON.parse(got.out)).toEqual({ text: 'ü'.repeat(50_000) });
+  });
+
   it('a session token moves from one to the other', async () => {
     for (let index = 0; index < 10; index++) {
       const { json } = await onA('board', 'set', 'main', 'moving', String(index), '--json');

@@ -1,19 +1,21 @@
 /** Whole boards: out to a file, in from one, and a fingerprint to compare nodes by. */
 import { createHash } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { Command } from 'commander';
 import { SkeinError } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
 import { allEntries, type Entry, entryPath } from '../board-api.ts';
 import type { ControlClient } from '../client.ts';
 import { type NodeFlags, type NodeSession, onNode, withNode } from '../context.ts';
-import { UsageError } from '../exit.ts';
+import { inputText } from '../input.ts';
 import type { Io } from '../io.ts';
 import { Progress } from '../progress.ts';
 import { count } from '../text.ts';
 
 const FORMAT = 'skein-board/1';
 const PAGE = 1_000;
+/** A board at its default quota, with room for authors and times. */
+const MAX_IMPORT_BYTES = 480 * 1024 * 1024;
 /** Writes under way at once: enough for them to share the node's syncs. */
 const WRITERS = 16;
 
@@ -113,7 +115,7 @@ export function importCommand(io: Io): Command {
     .option('--agent <name>', 'agent that writes')
     .action(
       onNode(io, async (session: NodeSession<TransferFlags>, board: string, file: string) => {
-        const text = file === '-' ? await io.readIn() : await textOf(file);
+        const text = await inputText(io, file, MAX_IMPORT_BYTES);
         // Importing what has expired meanwhile would bring it back to life.
         const entries = entriesOf(text, file).filter((entry) => (ttlOf(entry) ?? 1) > 0);
         await importAll(session, board, entries);
@@ -123,17 +125,6 @@ export function importCommand(io: Io): Command {
         );
       }),
     );
-}
-
-async function textOf(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    throw new UsageError(
-      `${file} cannot be read: ${(error as Error).message}.`,
-      'Name a file made by: skein board export',
-    );
-  }
 }
 
 /** Checked whole before the first write, so that a broken file changes nothing. */

@@ -1,10 +1,12 @@
 import { Command, Option } from 'commander';
 import { SkeinError } from '../../kernel/errors.ts';
+import { limits } from '../../kernel/limits.ts';
 import type { Board, CallFlags, Change, EntryPage, ReadAnswer, WriteAnswer } from '../board-api.ts';
 import { boardPath, entryPath, sharedOf } from '../board-api.ts';
 import type { ControlClient } from '../client.ts';
 import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from '../context.ts';
 import { EXIT, NodeUnreachable, Reported, UsageError } from '../exit.ts';
+import { inputText } from '../input.ts';
 import type { Io } from '../io.ts';
 import { brief, bytesText, printable, table } from '../text.ts';
 import { exportCommand, hashCommand, importCommand } from './board-transfer.ts';
@@ -179,7 +181,8 @@ function setCommand(io: Io): Command {
     .action(
       onNode(io, async (session: NodeSession<SetFlags>, board: string, key: string, given: string) => {
         const { client, flags } = session;
-        const value = parsedValue(given === '-' ? await io.readIn() : given, flags.text === true);
+        const text = given === '-' ? await inputText(io, '-', limits.httpBodyBytes) : given;
+        const value = parsedValue(text, flags.text === true);
         const body = { value, ttl_seconds: flags.ttl, ...sharedOf(flags) };
         await wrote(session, await client.call('PUT', entryPath(board, key), { body }));
       }),
