@@ -1,0 +1,369 @@
+import { Agents, type AgentsEffect, type AgentsEvent } from '../agents/agents.ts';
+import { Boards, type BoardsConfig, type BoardsEffect, type BoardsEvent } from '../blackboard/boards.ts';
+import {
+  type Channel,
+  type DiskFailed,
+  type DiskRecovered,
+  JOURNAL_TAGS,
+  type JournalTag,
+  type PeerDown,
+} from '../kernel/effects.ts';
+import type { Incarnation, NodeId, SwarmId } from '../kernel/ids.ts';
+import type { Machine } from '../kernel/machine.ts';
+import type { Cryptography, Signer, WireEvent } from '../kernel/ports.ts';
+import type { Rng } from '../kernel/rng.ts';
+import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import { Discovery, type DiscoveryEffect, type DiscoveryEvent } from '../mesh/discovery/discovery.ts';
+import { Links, type LinksEffect, type LinkUp } from '../mesh/links/links.ts';
+import { type MemberChanged, Membership, type MembershipEffect } from '../mesh/membership/membership.ts';
+import type { LanesBody, NodeBody, SignedRecord } from '../replication/record.ts';
+import { Records, type RecordsEffect } from '../replication/records.ts';
+import type { Lagged } from './executor.ts';
+import { type BootNonce, incarnationOf, LaneOwners } from './lane-owners.ts';
+import { MemberCertificates } from './member-certificates.ts';
+
+/** What a host hands to the node. */
+export type NodeEvent =
+  | WireEvent
+  | Extract<DiscoveryEvent, { kind: 'claimed' | 'withdrawn' }>
+  | Extract<BoardsEvent, { kind: 'requested' | 'cancelled' | 'yjsUpdate' }>
+  | { readonly kind: 'agentRequested'; readonly event: Extract<AgentsEvent, { kind: 'requested' }> }
+  | { readonly kind: 'listening'; readonly addresses: readonly string[] }
+  /** The own certificate was issued anew. */
+  | { readonly kind: 'renewed'; readonly certificate: Uint8Array }
+  | DiskFailed
+  | DiskRecovered
+  | Lagged;
+
+type InnerEffect =
+  | LinksEffect
+  | DiscoveryEffect
+  | MembershipEffect
+  | RecordsEffect
+  | BoardsEffect
+  | AgentsEffect;
+type InnerFact = 'peerUp' | 'peerDown' | 'penalise' | 'recordChanged' | 'publishLanes';
+
+/** What a host does for the node: all that its machines say which is not a fact for another machine. */
+export type NodeEffect = Exclude<InnerEffect, { kind: InnerFact }>;
+
+export interface NodeCoreOptions {
+  readonly self: NodeId;
+  readonly signer: Signer;
+  readonly cryptography: Cryptography;
+  readonly swarm: { readonly id: SwarmId; readonly rootPublicKey: Uint8Array };
+  /** Own membership certificate. */
+  readonly certificate: Uint8Array;
+  /** Binds this run's incarnation to the node; 8 random bytes. */
+  readonly nonce: BootNonce;
+  readonly descriptor: Omit<NodeBody, 'addresses' | 'startedAt' | 'certificate'>;
+  readonly boards: BoardsConfig;
+  /** Records of the journal, in the order written. */
+  readonly journal: readonly Uint8Array[];
+  readonly rng: Rng;
+  readonly now: Instant;
+}
+
+/**
+ * The node: one machine composed of all the others.
+ *
+ * It routes frames of admitted peers by their channel, and turns what one machine says into facts for the others:
+ * a verified greeting opens the link for all; a signed record tells who owns a lane, where a node can be found
+ * and which agents it has; a death empties its agents. Hosts see only orders.
+ */
+export class NodeCore implements Machine<NodeEvent, NodeEffect> {
+  readonly self: NodeId;
+  readonly incarnation: Incarnation;
+  readonly startedAt: number;
+  readonly links: Links;
+  readonly discovery: Discovery;
+  readonly membership: Membership;
+  readonly records: Records;
+  readonly boards: Boards;
+  readonly agents: Agents;
+  readonly #options: NodeCoreOptions;
+  readonly #owners: LaneOwners;
+  readonly #certificates: MemberCertificates;
+  #certificate: Uint8Array;
+  #addresses: readonly string[] = [];
+  /** What loading the journal called for, before there was a host. */
+  #pending: readonly NodeEffect[] = [];
+
+  constructor(options: NodeCoreOptions) {
+    const { self, cryptography, signer, rng, now } = options;
+    this.#options = options;
+    this.self = self;
+    this.startedAt = now.wallMs;
+    this.incarnation = incarnationOf(cryptography, self, options.nonce);
+    this.#owners = new LaneOwners(cryptography);
+    this.#certificates = new MemberCertificates(cryptography, options.swarm.rootPublicKey);
+    this.#certificate = options.certificate;
+    this.#certificates.learn(self, options.certificate);
+    this.links = new Links({
+      self,
+      cryptography,
+      config: {
+        rootPublicKey: options.swarm.rootPublicKey,
+        certificate: options.certificate,
+        software: options.descriptor.version,
+        incarnation: this.incarnation,
+      },
+      rng: rng.fork(),
+      now,
+    });
+    this.discovery = new Discovery({ self, rng: rng.fork(), now });
+    this.membership = new Membership({ self, rng: rng.fork(), now });
+    this.records = new Records({
+      self,
+      signer,
+      cryptography,
+      admits: (record) => this.#certificates.admits(record),
+      rng: rng.fork(),
+      now,
+    });
+    this.boards = new Boards({
+      self,
+      incarnation: this.incarnation,
+      config: options.boards,
+      lanes: this.#owners,
+      membership: { isUp: (node) => this.links.facts(node) !== undefined },
+      signer,
+      cryptography,
+      rng: rng.fork(),
+      now,
+    });
+    this.agents = new Agents({
+      self,
+      records: this.records,
+      isAlive: (node) => node === self || this.membership.stateOf(node) !== 'dead',
+      nameOf: (node) => this.nameOf(node),
+    });
+    this.#load(now);
+  }
+
+  /** The machine name of a node, as far as this one knows. */
+  nameOf(node: NodeId): string {
+    if (node === this.self) return this.#options.descriptor.name;
+    return (this.records.body(node, 'node', '') as NodeBody | undefined)?.name ?? node.slice(-8);
+  }
+
+  handle(event: NodeEvent, now: Instant): readonly NodeEffect[] {
+    const pending = this.#pending;
+    this.#pending = [];
+    const effects = this.#route(this.#dispatch(event, now), now);
+    return pending.length === 0 ? effects : [...pending, ...effects];
+  }
+
+  expire(now: Instant): readonly NodeEffect[] {
+    const effects: InnerEffect[] = [];
+    for (const machine of this.#machines())
+      if (isDue(machine.deadline(), now)) effects.push(...machine.expire(now));
+    return this.#route(effects, now);
+  }
+
+  deadline(): Deadline | undefined {
+    return earliest(this.#machines().map((machine) => machine.deadline()));
+  }
+
+  /** The whole state as journal records, a bounded piece at a time; the state may change between two pieces. */
+  *checkpoint(): Generator<Uint8Array> {
+    yield* this.records.checkpoint();
+    yield* this.boards.checkpoint();
+  }
+
+  /** Tells the others that this node goes, so that they need not find out. */
+  leave(now: Instant): readonly NodeEffect[] {
+    return this.#route(this.membership.leave(now), now);
+  }
+
+  #machines() {
+    return [this.links, this.discovery, this.membership, this.records, this.boards, this.agents] as const;
+  }
+
+  #load(now: Instant): void {
+    const { journal } = this.#options;
+    const effects = this.records.load(untagged(journal, ['record']), now);
+    for (const { owner, body } of this.records.ofKind('node')) {
+      const { certificate } = body as Partial<NodeBody>;
+      if (certificate instanceof Uint8Array) this.#certificates.learn(owner, certificate);
+    }
+    for (const { owner, body } of this.records.ofKind('lanes')) this.#owners.learn(owner, body);
+    this.agents.load(now);
+    this.boards.load(untagged(journal, ['board', 'document']), now);
+    this.#pending = this.#route(effects, now);
+  }
+
+  #dispatch(event: NodeEvent, now: Instant): readonly InnerEffect[] {
+    switch (event.kind) {
+      case 'frame':
+        return this.#frame(event, now);
+      case 'connected':
+      case 'disconnected':
+      case 'dialFailed':
+        return [...this.links.handle(event, now), ...this.discovery.handle(event, now)];
+      case 'dropped':
+        return this.#dropped(event.peer, event.channel, now);
+      case 'claimed':
+      case 'withdrawn':
+        return this.discovery.handle(event, now);
+      case 'requested':
+      case 'cancelled':
+      case 'yjsUpdate':
+        return this.boards.handle(event, now);
+      case 'agentRequested':
+        return this.agents.handle(event.event, now);
+      case 'listening':
+        return [
+          ...this.links.handle(event, now),
+          ...this.discovery.handle(event, now),
+          ...this.#publishDescriptor(event.addresses, now),
+        ];
+      case 'renewed':
+        return this.#renewed(event.certificate, now);
+      case 'diskFailed':
+      case 'diskRecovered':
+        return this.boards.handle(event, now);
+      case 'lagged':
+        return this.membership.handle(event, now);
+    }
+  }
+
+  #frame(event: Extract<WireEvent, { kind: 'frame' }>, now: Instant): readonly InnerEffect[] {
+    const received = { kind: 'received', from: event.from, bytes: event.bytes } as const;
+    switch (event.channel) {
+      case 'hello':
+        return this.links.handle(event, now);
+      case 'mesh':
+        return this.membership.handle(received, now);
+      case 'records':
+        return this.records.handle(received, now);
+      case 'board':
+        return this.boards.handle(received, now);
+      case 'quorum':
+      case 'call':
+        return [
+          { kind: 'penalise', peer: event.from, reason: `nothing is served on the channel ${event.channel}` },
+        ];
+    }
+  }
+
+  #dropped(peer: NodeId, channel: Channel, now: Instant): readonly InnerEffect[] {
+    const fact = { kind: 'dropped', peer } as const;
+    if (channel === 'records') return this.records.handle(fact, now);
+    if (channel === 'board') return this.boards.handle(fact, now);
+    return [];
+  }
+
+  /** Effects that are facts for other machines are handed on, and what these say in turn takes their place. */
+  #route(effects: readonly InnerEffect[], now: Instant): readonly NodeEffect[] {
+    const orders: NodeEffect[] = [];
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'peerUp':
+          orders.push(...this.#route(this.#peerUp(effect as LinkUp, now), now));
+          break;
+        case 'peerDown':
+          orders.push(...this.#route(this.#peerDown(effect, now), now));
+          break;
+        case 'penalise':
+          orders.push(...this.#route(this.links.handle({ ...effect, kind: 'penalised' }, now), now));
+          break;
+        case 'recordChanged':
+          orders.push(...this.#route(this.#recordChanged(effect.record, now), now));
+          break;
+        case 'publishLanes':
+          orders.push(...this.#route(this.#publishLanes(effect.body, now), now));
+          break;
+        case 'memberChanged':
+          orders.push(effect, ...this.#route(this.#memberChanged(effect, now), now));
+          break;
+        default:
+          orders.push(effect);
+      }
+    }
+    return orders;
+  }
+
+  #peerUp(up: LinkUp, now: Instant): readonly InnerEffect[] {
+    this.#certificates.remember(up.certificate);
+    const fact = { kind: 'peerUp', peer: up.peer } as const;
+    return [
+      ...this.discovery.handle(fact, now),
+      ...this.membership.handle(fact, now),
+      ...this.records.handle(fact, now),
+      ...this.boards.handle(fact, now),
+    ];
+  }
+
+  #peerDown(down: PeerDown, now: Instant): readonly InnerEffect[] {
+    return [
+      ...this.discovery.handle(down, now),
+      ...this.membership.handle(down, now),
+      ...this.records.handle(down, now),
+      ...this.boards.handle(down, now),
+    ];
+  }
+
+  #memberChanged(change: MemberChanged, now: Instant): readonly InnerEffect[] {
+    return this.agents.handle({ kind: 'memberChanged', member: change.member, state: change.state }, now);
+  }
+
+  #recordChanged(record: SignedRecord, now: Instant): readonly InnerEffect[] {
+    const body = this.records.body(record.owner, record.kind, record.key);
+    switch (record.kind) {
+      case 'lanes':
+        if (record.key !== '' || !this.#owners.learn(record.owner, body)) {
+          return [{ kind: 'penalise', peer: record.owner, reason: 'its lanes record is malformed' }];
+        }
+        return this.boards.handle({ kind: 'lanesChanged', owner: record.owner }, now);
+      case 'node':
+        return record.owner === this.self ? [] : this.#descriptorChanged(record.owner, body, now);
+      case 'agent':
+        return this.agents.handle({ kind: 'recordChanged', record }, now);
+      default:
+        return [];
+    }
+  }
+
+  #descriptorChanged(owner: NodeId, body: unknown, now: Instant): readonly InnerEffect[] {
+    const addresses = (body as Partial<NodeBody> | undefined)?.addresses;
+    if (!Array.isArray(addresses)) return [];
+    const texts = addresses.filter((address): address is string => typeof address === 'string');
+    return this.discovery.handle(
+      { kind: 'claimed', source: 'gossip', claims: [{ nodeId: owner, addresses: texts }] },
+      now,
+    );
+  }
+
+  #renewed(certificate: Uint8Array, now: Instant): readonly InnerEffect[] {
+    this.#certificate = certificate;
+    return [
+      ...this.links.handle({ kind: 'renewed', certificate }, now),
+      ...this.#publishDescriptor(this.#addresses, now),
+    ];
+  }
+
+  #publishDescriptor(addresses: readonly string[], now: Instant): readonly InnerEffect[] {
+    this.#addresses = addresses;
+    const body: NodeBody = {
+      ...this.#options.descriptor,
+      addresses,
+      startedAt: this.startedAt,
+      certificate: this.#certificate,
+    };
+    return this.records.publish('node', '', body, now);
+  }
+
+  #publishLanes(lanes: LanesBody, now: Instant): readonly InnerEffect[] {
+    const running = { id: this.incarnation, nonce: this.#options.nonce };
+    return this.records.publish('lanes', '', this.#owners.bodyToPublish(this.self, lanes, running), now, {
+      durable: true,
+    });
+  }
+}
+
+/** The journal's records of some tags, in order, without their tag. */
+function untagged(journal: readonly Uint8Array[], tags: readonly JournalTag[]): readonly Uint8Array[] {
+  const wanted: ReadonlySet<number> = new Set(tags.map((tag) => JOURNAL_TAGS[tag]));
+  return journal.filter((record) => wanted.has(record[0] ?? 0)).map((record) => record.subarray(1));
+}

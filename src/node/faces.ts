@@ -1,0 +1,85 @@
+import type { AgentDirectory, AgentInfo } from '../agents/api.ts';
+import type { Blackboard, BoardAnswers, BoardCall, Change, Writer, YjsAccess } from '../blackboard/api.ts';
+import type { Result } from '../kernel/errors.ts';
+import type { BoardName } from '../kernel/ids.ts';
+import type { Clock } from '../kernel/ports.ts';
+import type { Calls } from './calls.ts';
+import type { NodeCore, NodeEvent } from './core.ts';
+import { Topic } from './topic.ts';
+
+/** Who wants to hear of what the core announces; fed by the host's effects. */
+export class Announcements {
+  readonly boardChanges = new Topic<readonly Change[]>();
+  readonly yjsUpdates = new Topic<Uint8Array>();
+
+  static yjsKey(board: BoardName, document: string | undefined): string {
+    return document === undefined ? board : `${board}/${document}`;
+  }
+}
+
+export interface FaceParts {
+  readonly core: NodeCore;
+  readonly clock: Clock;
+  readonly calls: Calls;
+  readonly announcements: Announcements;
+  readonly deliver: (event: NodeEvent) => void;
+}
+
+/** The blackboard over the core: calls become events, answers resolve promises; plain reads are answered at once. */
+export function blackboardOf({ core, clock, calls, announcements, deliver }: FaceParts): Blackboard {
+  return {
+    call<C extends BoardCall>(call: C, writer: Writer, signal?: AbortSignal) {
+      if (call.op === 'read' || call.op === 'list' || call.op === 'documentRead') {
+        const result = core.boards.read(call, clock.now());
+        // What a session still lacks may arrive: such a read waits in the core.
+        const mayWait = !result.ok && result.error.code === 'SESSION_NOT_SATISFIED';
+        if (!mayWait) return Promise.resolve(result as Result<BoardAnswers[C['op']]>);
+      }
+      return calls.ask<BoardAnswers[C['op']]>(
+        (id) => deliver({ kind: 'requested', id, call, writer }),
+        (id) => deliver({ kind: 'cancelled', id }),
+        signal,
+      );
+    },
+    boards: () => core.boards.boards(),
+    watch: (board, listener) => announcements.boardChanges.listen(board, listener),
+  };
+}
+
+export function yjsAccessOf({ core, calls, announcements, deliver }: FaceParts): YjsAccess {
+  return {
+    stateVector: (board, document) => core.boards.stateVector(board, document),
+    encodeState: (board, document, stateVector) => core.boards.encodeState(board, document, stateVector),
+    applyUpdate: (board, document, update, writer) =>
+      calls.ask<void>(
+        (id) => deliver({ kind: 'yjsUpdate', id, board, document, update, writer }),
+        () => undefined,
+      ),
+    observe: (board, document, listener) =>
+      announcements.yjsUpdates.listen(Announcements.yjsKey(board, document), listener),
+  };
+}
+
+export function agentDirectoryOf({ core, clock, calls, deliver }: FaceParts): AgentDirectory {
+  return {
+    register: (registration) =>
+      calls.ask<AgentInfo>(
+        (id) =>
+          deliver({
+            kind: 'agentRequested',
+            event: { kind: 'requested', id, call: { op: 'register', registration } },
+          }),
+        () => undefined,
+      ),
+    heartbeat: (agentId) =>
+      calls.ask<AgentInfo>(
+        (id) =>
+          deliver({
+            kind: 'agentRequested',
+            event: { kind: 'requested', id, call: { op: 'heartbeat', agentId } },
+          }),
+        () => undefined,
+      ),
+    discover: (query) => core.agents.discover(query, clock.now()),
+  };
+}

@@ -1,0 +1,196 @@
+import { nodeClock } from '../adapters/node/clock.ts';
+import { nodeCryptography } from '../adapters/node/cryptography.ts';
+import { nodeEntropy } from '../adapters/node/entropy.ts';
+import type { Journal } from '../adapters/node/journal.ts';
+import type { Identity } from '../adapters/node/keys.ts';
+import type { NodeLogger } from '../adapters/node/log.ts';
+import { collectProcess, createMeter, type NodeMeter } from '../adapters/node/meter.ts';
+import type { AgentDirectory } from '../agents/api.ts';
+import type { Blackboard, YjsAccess } from '../blackboard/api.ts';
+import type { BoardsConfig } from '../blackboard/boards.ts';
+import type { Clock, JournalContents, Wire } from '../kernel/ports.ts';
+import { seededRng } from '../kernel/rng.ts';
+import { certifyMember, type Swarm } from '../mesh/identity/swarm.ts';
+import type { MeshView, Problem } from '../mesh/view.ts';
+import { Calls } from './calls.ts';
+import type { Config } from './config/options.ts';
+import { NodeCore, type NodeEffect, type NodeEvent } from './core.ts';
+import { Executor } from './executor.ts';
+import { Announcements, agentDirectoryOf, blackboardOf, yjsAccessOf } from './faces.ts';
+import { type MeshFacts, peersOf, statusOf } from './mesh-view.ts';
+import { perform } from './perform.ts';
+import { VERSION } from './version.ts';
+
+export interface HostParts {
+  readonly config: Config;
+  readonly identity: Identity;
+  readonly swarm: Swarm;
+  readonly journal: JournalContents;
+  readonly disk: Journal;
+  readonly wire: Wire;
+  readonly logger: NodeLogger;
+}
+
+/** What callers within this process use; HTTP and MCP stand on the same. */
+export interface Faces {
+  readonly blackboard: Blackboard;
+  readonly yjs: YjsAccess;
+  readonly agents: AgentDirectory;
+  readonly mesh: MeshView;
+  readonly clock: Clock;
+}
+
+const DAY_MS = 24 * 3_600_000;
+const NONCE_BYTES = 8;
+/** EX_SOFTWARE of sysexits.h. */
+const BROKEN_EXIT_CODE = 70;
+
+/** The node's core on the real ports, with its faces. */
+export class Host {
+  readonly meter: NodeMeter = createMeter();
+  readonly faces: Faces;
+  readonly #parts: HostParts;
+  readonly #clock = nodeClock();
+  readonly #entropy = nodeEntropy();
+  readonly #calls = new Calls();
+  readonly #announcements = new Announcements();
+  readonly #core: NodeCore;
+  readonly #executor: Executor<NodeEvent, NodeEffect>;
+  readonly #renewal: NodeJS.Timeout;
+  /** Problems of the world outside the core: multicast, a registry. */
+  readonly #problems: (() => readonly Problem[])[] = [];
+
+  constructor(parts: HostParts) {
+    this.#parts = parts;
+    const { name, roles } = parts.config.node;
+    const descriptor = { name, roles, zone: 'trusted', version: VERSION };
+    this.#core = new NodeCore({
+      self: parts.identity.nodeId,
+      signer: parts.identity.signer,
+      cryptography: nodeCryptography,
+      swarm: parts.swarm,
+      certificate: this.#certificate(),
+      nonce: this.#entropy.bytes(NONCE_BYTES),
+      descriptor,
+      boards: boardsOf(parts.config),
+      journal: parts.journal.records,
+      rng: seededRng(this.#randomInteger()),
+      now: this.#clock.now(),
+    });
+    this.#executor = this.#execute();
+    this.#renewal = setInterval(
+      () => this.deliver({ kind: 'renewed', certificate: this.#certificate() }),
+      DAY_MS,
+    );
+    this.#renewal.unref();
+    collectProcess(this.meter);
+    this.faces = this.#makeFaces({
+      core: this.#core,
+      swarm: parts.swarm.id,
+      descriptor,
+      meshAddresses: () => parts.wire.addresses(),
+      problems: () => [
+        ...journalProblems(parts.journal),
+        ...this.#problems.flatMap((problems) => problems()),
+      ],
+    });
+  }
+
+  deliver(event: NodeEvent): void {
+    this.#executor.deliver(event);
+  }
+
+  addProblems(problems: () => readonly Problem[]): void {
+    this.#problems.push(problems);
+  }
+
+  /** Tells the other members that this node goes. */
+  leave(): void {
+    this.#executor.execute(this.#core.leave(this.#clock.now()));
+  }
+
+  /** Nothing happens any more; callers that still wait are told so. */
+  halt(): void {
+    clearInterval(this.#renewal);
+    this.#executor.stop();
+    this.#calls.close();
+  }
+
+  #execute(): Executor<NodeEvent, NodeEffect> {
+    const { wire, logger, disk } = this.#parts;
+    const performers = {
+      wire,
+      logger,
+      meter: this.meter,
+      calls: this.#calls,
+      announcements: this.#announcements,
+    };
+    return new Executor<NodeEvent, NodeEffect>({
+      machine: this.#core,
+      clock: this.#clock,
+      disk,
+      defer: (callback) => {
+        setImmediate(callback);
+      },
+      perform: (effect) => perform(effect, performers),
+      onBroken: (error) => {
+        logger.log('error', 'node.broken', { error: error instanceof Error ? error.stack : String(error) });
+        process.exitCode = BROKEN_EXIT_CODE;
+        setImmediate(() => process.exit());
+      },
+    });
+  }
+
+  #makeFaces(facts: MeshFacts): Faces {
+    const parts = {
+      core: this.#core,
+      clock: this.#clock,
+      calls: this.#calls,
+      announcements: this.#announcements,
+      deliver: (event: NodeEvent) => this.deliver(event),
+    };
+    return {
+      blackboard: blackboardOf(parts),
+      yjs: yjsAccessOf(parts),
+      agents: agentDirectoryOf(parts),
+      mesh: { peers: () => peersOf(facts), status: () => statusOf(facts) },
+      clock: this.#clock,
+    };
+  }
+
+  #certificate(): Uint8Array {
+    const { identity, swarm, config } = this.#parts;
+    const { name, roles } = config.node;
+    const member = {
+      nodeId: identity.nodeId,
+      name,
+      roles,
+      zone: 'trusted',
+      serial: this.#randomInteger() + 1,
+    };
+    return certifyMember(swarm, member, this.#clock.now());
+  }
+
+  #randomInteger(): number {
+    return this.#entropy.bytes(6).reduce((value, byte) => value * 256 + byte, 0);
+  }
+}
+
+function journalProblems(journal: JournalContents): readonly Problem[] {
+  return journal.quarantined.map((file) => ({
+    code: 'JOURNAL_CORRUPT',
+    message: `A file of the journal was damaged and is kept aside as ${file}.`,
+    hint: 'What was readable is in use, and the rest comes back from the other nodes; check the disk, then delete the file.',
+  }));
+}
+
+/** `main` is there without being declared. */
+function boardsOf({ boards }: Config): BoardsConfig {
+  const declared = Object.entries(boards).map(([name, { mode, quota }]) => ({
+    name,
+    mode,
+    quotaKeys: quota.keys,
+    quotaBytes: quota.bytes,
+  }));
+  return { boards: 'main' in boards ? declared : [{ name: 'main', mode: 'crdt' }, ...declared] };
+}

@@ -1,0 +1,178 @@
+/** Composition root: one node from one configuration. Starts in order, stops in reverse, every step bounded. */
+import { startControl } from '../adapters/http/control.ts';
+import { startHttp } from '../adapters/http/server.ts';
+import { hkdf, nodeCryptography, signerFromSeed } from '../adapters/node/cryptography.ts';
+import { openDataDirectory } from '../adapters/node/data-directory.ts';
+import { Journal } from '../adapters/node/journal.ts';
+import { loadIdentity, loadSwarmSecret } from '../adapters/node/keys.ts';
+import { createLogger, type NodeLogger } from '../adapters/node/log.ts';
+import type { AgentDirectory } from '../agents/api.ts';
+import type { Blackboard, YjsAccess } from '../blackboard/api.ts';
+import { SkeinError } from '../kernel/errors.ts';
+import type { NodeId } from '../kernel/ids.ts';
+import { type Swarm, swarmFromSecret } from '../mesh/identity/swarm.ts';
+import type { MeshView } from '../mesh/view.ts';
+import type { Config } from './config/options.ts';
+import { startDiscoverers } from './discoverers.ts';
+import { Host } from './host.ts';
+import { VERSION } from './version.ts';
+
+export interface StartOptions {
+  /** Told what the start is doing, for a person who waits. */
+  readonly progress?: (line: string) => void;
+  /** Gives the start up; a node that runs already is stopped with `stop`. */
+  readonly signal?: AbortSignal;
+  readonly logger?: NodeLogger;
+}
+
+export interface RunningNode {
+  readonly ready: {
+    readonly nodeId: NodeId;
+    readonly name: string;
+    readonly swarm: string;
+    readonly httpUrl: string | undefined;
+    readonly mcpUrl: string | undefined;
+    readonly meshAddresses: readonly string[];
+  };
+  readonly blackboard: Blackboard;
+  readonly yjs: YjsAccess;
+  readonly agents: AgentDirectory;
+  readonly mesh: MeshView;
+  /** Tells the others, answers what waits, makes durable what was written, and lets go of everything. */
+  stop(): Promise<void>;
+}
+
+/** What was started, to be ended in reverse order. */
+class Closers {
+  readonly #steps: { readonly name: string; readonly close: () => void | Promise<void> }[] = [];
+  #closing: Promise<void> | undefined;
+
+  add(name: string, close: () => void | Promise<void>): void {
+    this.#steps.push({ name, close });
+  }
+
+  /** One step that fails does not keep the others from being taken. */
+  closeAll(logger: NodeLogger): Promise<void> {
+    this.#closing ??= this.#close(logger);
+    return this.#closing;
+  }
+
+  async #close(logger: NodeLogger): Promise<void> {
+    for (const { name, close } of this.#steps.reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        logger.log('error', 'node.stopFailed', { step: name, error: String(error) });
+      }
+    }
+  }
+}
+
+/** Throws a `SkeinError` that says what to do where the node cannot start; nothing is left running then. */
+export async function startNode(config: Config, options: StartOptions = {}): Promise<RunningNode> {
+  const logger = options.logger ?? createLogger({ level: 'warn', base: { node: config.node.name } });
+  const closers = new Closers();
+  try {
+    return await start(config, options, logger, closers);
+  } catch (error) {
+    await closers.closeAll(logger);
+    throw error;
+  }
+}
+
+async function start(
+  config: Config,
+  options: StartOptions,
+  logger: NodeLogger,
+  closers: Closers,
+): Promise<RunningNode> {
+  const progress = options.progress ?? (() => undefined);
+  // The wire's library is by far the largest to read: it loads while the journal does.
+  const wireModule = import('../adapters/libp2p/wire.ts');
+  wireModule.catch(() => undefined);
+  const directory = openDataDirectory(config.node.data, { version: VERSION });
+  closers.add('data directory', () => directory.close());
+  const identity = loadIdentity(directory.path);
+  const swarm = swarmOf(config, directory.path, logger);
+
+  progress('Reading the journal…');
+  const disk = new Journal({ directory: directory.journalPath });
+  const journal = await disk.load();
+  closers.add('journal', () => disk.close());
+  if (journal.tornBytes > 0) logger.log('info', 'journal.tornTail', { bytes: journal.tornBytes });
+  for (const file of journal.quarantined) logger.log('error', 'journal.quarantined', { file });
+
+  const { libp2pWire } = await wireModule;
+  const wire = libp2pWire({ listen: listenAddresses(config), seed: identity.seed });
+  const host = new Host({ config, identity, swarm, journal, disk, wire, logger });
+  closers.add('core', () => host.halt());
+
+  progress('Joining the mesh…');
+  options.signal?.throwIfAborted();
+  closers.add('wire', () => wire.close());
+  await wire.listen((event) => host.deliver(event));
+  closers.add('membership', () => host.leave());
+  host.deliver({ kind: 'listening', addresses: wire.addresses() });
+  const discoverers = startDiscoverers({ config, identity, swarm, wire, host, logger });
+  closers.add('discovery', () => discoverers.stop());
+
+  progress('Opening the doors…');
+  const doors = await openDoors(config, directory.path, host, logger, closers);
+  const { blackboard, yjs, agents, mesh } = host.faces;
+  return {
+    ready: {
+      nodeId: identity.nodeId,
+      name: config.node.name,
+      swarm: swarm.id,
+      httpUrl: doors?.url,
+      mcpUrl: doors?.mcpUrl,
+      meshAddresses: wire.addresses(),
+    },
+    blackboard,
+    yjs,
+    agents,
+    mesh,
+    stop: () => closers.closeAll(logger),
+  };
+}
+
+function swarmOf(config: Config, dataDirectory: string, logger: NodeLogger): Swarm {
+  const secret = config.swarm.secret ?? loadSwarmSecret(dataDirectory).secret;
+  logger.hide(secret.trim());
+  const swarm = swarmFromSecret(secret, { hash: nodeCryptography.hash, hkdf, signerFromSeed });
+  if (!swarm.ok) throw new SkeinError(swarm.error);
+  return swarm.value;
+}
+
+function listenAddresses({ mesh }: Config): readonly string[] {
+  return mesh.listen.flatMap((host) => {
+    const base = `/${host.includes(':') ? 'ip6' : 'ip4'}/${host}`;
+    return [`${base}/tcp/${mesh.port}`, `${base}/tcp/${mesh.wsPort}/ws`];
+  });
+}
+
+/** HTTP, where it is wanted, and the sockets of the data directory. */
+async function openDoors(
+  config: Config,
+  dataDirectory: string,
+  host: Host,
+  logger: NodeLogger,
+  closers: Closers,
+): Promise<{ readonly url: string; readonly mcpUrl: string } | undefined> {
+  const setting = {
+    node: { ...host.faces, meter: { text: () => host.meter.render() } },
+    logger,
+    identity: { name: 'skein', version: VERSION },
+  };
+  const control = await startControl({ ...setting, dataDirectory });
+  closers.add('control sockets', () => control.close());
+  if (!config.http.enabled) return undefined;
+  const keys = config.guard.keys.map(({ principal, zone, secretHash }) => ({
+    principal,
+    zone,
+    hash: secretHash,
+  }));
+  const http = await startHttp({ ...setting, ...config.http, keys });
+  closers.add('http', () => http.close());
+  return { url: http.url, mcpUrl: http.mcpUrl };
+}

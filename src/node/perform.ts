@@ -1,0 +1,54 @@
+import type { Logger, Meter, Wire } from '../kernel/ports.ts';
+import type { Calls } from './calls.ts';
+import type { NodeEffect } from './core.ts';
+import { Announcements } from './faces.ts';
+
+export interface Performers {
+  readonly wire: Wire;
+  readonly calls: Calls;
+  readonly announcements: Announcements;
+  readonly logger: Logger;
+  readonly meter: Meter;
+}
+
+/** Carries out one order of the core; `persist` never comes here, the executor keeps it. */
+export function perform(effect: NodeEffect, to: Performers): void {
+  const onFault = (error: unknown) => to.logger.log('error', 'node.listenerFailed', { error: String(error) });
+  switch (effect.kind) {
+    case 'send':
+      for (const peer of effect.to) to.wire.send(peer, effect.channel, effect.bytes);
+      return;
+    case 'dial':
+      to.wire.dial(effect.address);
+      return;
+    case 'admit':
+      to.wire.admit(effect.peer);
+      return;
+    case 'disconnect':
+      to.wire.disconnect(effect.peer, effect.reason);
+      return;
+    case 'answer':
+      to.calls.answer(effect.id, effect.result);
+      return;
+    case 'mark':
+      to.meter.count(effect.name);
+      to.logger.log(effect.level, effect.name, effect.fields);
+      return;
+    case 'boardChanged':
+      to.announcements.boardChanges.announce(effect.board, effect.changes, onFault);
+      return;
+    case 'yjsUpdated':
+      to.announcements.yjsUpdates.announce(
+        Announcements.yjsKey(effect.board, effect.document),
+        effect.update,
+        onFault,
+      );
+      return;
+    case 'memberChanged':
+    case 'agentsChanged':
+      // Read from the core by whoever asks.
+      return;
+    case 'persist':
+      throw new Error('perform: a persist effect reached the host');
+  }
+}

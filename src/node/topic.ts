@@ -1,0 +1,26 @@
+/** Listeners by key. A listener that throws is a fault of its own and does not keep the others from hearing. */
+export class Topic<T> {
+  readonly #listeners = new Map<string, Set<(value: T) => void>>();
+
+  listen(key: string, listener: (value: T) => void): () => void {
+    const listeners = this.#listeners.get(key) ?? new Set();
+    this.#listeners.set(key, listeners);
+    // A wrapper of its own, so that one function may listen twice and each be ended alone.
+    const own = (value: T) => listener(value);
+    listeners.add(own);
+    return () => {
+      listeners.delete(own);
+      if (listeners.size === 0 && this.#listeners.get(key) === listeners) this.#listeners.delete(key);
+    };
+  }
+
+  announce(key: string, value: T, onFault: (error: unknown) => void): void {
+    for (const listener of this.#listeners.get(key) ?? []) {
+      try {
+        listener(value);
+      } catch (error) {
+        onFault(error);
+      }
+    }
+  }
+}
