@@ -70,6 +70,8 @@ export class Agents implements Machine<AgentsEvent, AgentsEffect> {
   readonly #nameOf: (node: NodeId) => string;
   readonly #local = new Map<string, LocalAgent>();
   readonly #remote = new RemoteAgents();
+  #deadline: Deadline | undefined;
+  #isDeadlineKnown = false;
 
   constructor(options: AgentsOptions) {
     this.#self = options.self;
@@ -99,6 +101,7 @@ export class Agents implements Machine<AgentsEvent, AgentsEffect> {
 
   expire(now: Instant): readonly AgentsEffect[] {
     const effects: AgentsEffect[] = [];
+    this.#isDeadlineKnown = false;
     let changed = this.#remote.nextExpiryMs <= now.monoMs && this.#remote.expire(now);
     for (const agent of this.#local.values()) {
       if (expiryMs(agent) <= now.monoMs) {
@@ -114,16 +117,11 @@ export class Agents implements Machine<AgentsEvent, AgentsEffect> {
   }
 
   deadline(): Deadline | undefined {
-    const deadlines: (Deadline | undefined)[] = [];
-    if (this.#remote.nextExpiryMs < Number.POSITIVE_INFINITY) {
-      deadlines.push({ atMs: this.#remote.nextExpiryMs, reason: 'agents.remoteExpiry' });
-    }
-    for (const agent of this.#local.values()) {
-      const atMs = refreshMs(agent);
-      deadlines.push({ atMs: expiryMs(agent), reason: 'agents.expiry' });
-      if (atMs !== undefined) deadlines.push({ atMs, reason: 'agents.refresh' });
-    }
-    return earliest(deadlines);
+    const remoteMs = this.#remote.nextExpiryMs;
+    return earliest([
+      this.#localDeadline(),
+      remoteMs === Number.POSITIVE_INFINITY ? undefined : { atMs: remoteMs, reason: 'agents.remoteExpiry' },
+    ]);
   }
 
   /** Sorted by agent id, then machine. */
@@ -151,8 +149,24 @@ export class Agents implements Machine<AgentsEvent, AgentsEffect> {
     );
   }
 
+  /** Hosts ask after every event, a node has up to 1,000 agents, and most events are about none of them. */
+  #localDeadline(): Deadline | undefined {
+    if (!this.#isDeadlineKnown) {
+      const deadlines: Deadline[] = [];
+      for (const agent of this.#local.values()) {
+        deadlines.push({ atMs: expiryMs(agent), reason: 'agents.expiry' });
+        const refreshAtMs = refreshMs(agent);
+        if (refreshAtMs !== undefined) deadlines.push({ atMs: refreshAtMs, reason: 'agents.refresh' });
+      }
+      this.#deadline = earliest(deadlines);
+      this.#isDeadlineKnown = true;
+    }
+    return this.#deadline;
+  }
+
   #requested(id: number, call: AgentCall, now: Instant): readonly AgentsEffect[] {
     const effects: AgentsEffect[] = [];
+    this.#isDeadlineKnown = false;
     const result =
       call.op === 'register'
         ? this.#register(call.registration, now, effects)
@@ -217,6 +231,7 @@ export class Agents implements Machine<AgentsEvent, AgentsEffect> {
     // A stamp of the future, from a clock that was wrong, must not make it immortal.
     const ageMs = Math.max(0, now.wallMs - wallMs);
     const lastSeen = { wallMs: Math.min(wallMs, now.wallMs), monoMs: now.monoMs - ageMs };
+    this.#isDeadlineKnown = false;
     this.#local.set(key, { agentId: key as AgentId, profile, lastSeen, publishedMs: lastSeen.monoMs });
     return true;
   }
