@@ -155,7 +155,8 @@ class RegistryPoller implements Registry {
         ...(nodeId === undefined ? { addresses } : { nodeId }),
       });
     }
-    if (now.size > 0) this.#options.on({ kind: 'claimed', source: 'registry', claims: [...now.values()] });
+    const news = [...now].filter(([key, claim]) => !isSame(before.get(key), claim)).map(([, claim]) => claim);
+    if (news.length > 0) this.#options.on({ kind: 'claimed', source: 'registry', claims: news });
   }
 }
 
@@ -196,7 +197,7 @@ function parseList(text: string): { nodes: readonly Claim[]; refused: number } {
   } catch {
     throw new Refused('it is not JSON', FORM);
   }
-  const list = isObject(body) ? body['nodes'] : undefined;
+  const list = isObject(body) ? body.nodes : undefined;
   if (!Array.isArray(list)) throw new Refused('it has no list "nodes"', FORM);
   const entries: readonly unknown[] = list;
   const nodes = entries.slice(0, limits.members).flatMap((entry) => {
@@ -207,11 +208,11 @@ function parseList(text: string): { nodes: readonly Claim[]; refused: number } {
 }
 
 function parseEntry(entry: unknown): Claim | undefined {
-  if (!isObject(entry) || !Array.isArray(entry['addresses'])) return undefined;
-  const named = entry['nodeId'];
+  if (!isObject(entry) || !Array.isArray(entry.addresses)) return undefined;
+  const named = entry.nodeId;
   const nodeId: NodeId | undefined = parseNodeId(named);
   if (named !== undefined && nodeId === undefined) return undefined;
-  const addresses = entry['addresses']
+  const addresses = entry.addresses
     .slice(0, limits.addressesPerClaim)
     .filter(
       (address: unknown): address is string =>
@@ -227,6 +228,10 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 
 function boundedTag(etag: string | undefined): string | undefined {
   return etag !== undefined && etag.length <= 256 ? etag : undefined;
+}
+
+function isSame(left: Claim | undefined, right: Claim): boolean {
+  return left?.addresses.join(' ') === right.addresses.join(' ');
 }
 
 /** Without user, password and query, which may be secrets. */

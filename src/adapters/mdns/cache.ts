@@ -18,7 +18,11 @@ interface Instance {
     readonly isLocal: boolean;
   };
   pointerUntilMs: number;
+  /** When it was last asked for what is missing, and how often. */
   askedMs: number;
+  asks: number;
+  /** What it comes to; absent where it has to be worked out anew. */
+  found?: readonly [NodeId, readonly string[]] | 'nothing';
 }
 
 interface HostAddress {
@@ -33,6 +37,7 @@ export type MdnsClaim =
 
 const ASK_AGAIN_MS = 5_000;
 const ASK_AT_ONCE = 8;
+const ASKS = 3;
 const SUFFIX = `.${SERVICE}`;
 
 export class MdnsCache {
@@ -41,6 +46,7 @@ export class MdnsCache {
   readonly #instances = new Map<string, Instance>();
   readonly #hosts = new Map<string, Map<string, HostAddress>>();
   readonly #reported = new Map<NodeId, string>();
+  #isChanged = false;
 
   constructor(self: NodeId, swarm: SwarmId) {
     this.#self = self;
@@ -50,21 +56,26 @@ export class MdnsCache {
   /** Takes in the records of one packet; `isLocal` where this machine sent it. Returns what changed. */
   note(records: readonly DnsRecord[], isLocal: boolean, nowMs: number): readonly MdnsClaim[] {
     const bounded = records.slice(0, limits.mdnsRecords);
-    for (const record of bounded) this.#flushHost(record, bounded);
+    this.#flushHosts(bounded);
     for (const record of bounded) this.#take(record, isLocal, nowMs);
-    return this.expire(nowMs);
+    return this.#isChanged ? this.#changes() : [];
   }
 
   /** Forgets what has outlived its time. Returns what changed. */
   expire(nowMs: number): readonly MdnsClaim[] {
     for (const [key, instance] of this.#instances) {
-      if (instance.srv !== undefined && instance.srv.untilMs <= nowMs) delete instance.srv;
-      if (instance.txt !== undefined && instance.txt.untilMs <= nowMs) delete instance.txt;
-      const isEmpty = instance.srv === undefined && instance.txt === undefined;
-      if (isEmpty && instance.pointerUntilMs <= nowMs) this.#instances.delete(key);
+      const { srv, txt, pointerUntilMs } = instance;
+      if (srv !== undefined && srv.untilMs <= nowMs) delete instance.srv;
+      if (txt !== undefined && txt.untilMs <= nowMs) delete instance.txt;
+      if (instance.srv !== srv || instance.txt !== txt) this.#touch(instance);
+      // One that has stopped telling where it is, or never did, is gone, whatever its pointer says.
+      const isSilent = srv !== undefined || instance.asks >= ASKS || pointerUntilMs <= nowMs;
+      if (instance.srv === undefined && isSilent) this.#instances.delete(key);
     }
     for (const [name, addresses] of this.#hosts) {
+      const before = addresses.size;
       for (const [address, { untilMs }] of addresses) if (untilMs <= nowMs) addresses.delete(address);
+      if (addresses.size < before) this.#touchTarget(name);
       if (addresses.size === 0) this.#hosts.delete(name);
     }
     return this.#changes();
@@ -77,7 +88,8 @@ export class MdnsCache {
       if (asked.length === ASK_AT_ONCE) break;
       const isWhole =
         instance.srv !== undefined && instance.txt !== undefined && this.#hosts.has(instance.srv.target);
-      if (isWhole || instance.askedMs + ASK_AGAIN_MS > nowMs) continue;
+      if (isWhole || instance.asks >= ASKS || instance.askedMs + ASK_AGAIN_MS > nowMs) continue;
+      instance.asks++;
       instance.askedMs = nowMs;
       asked.push(instance.name);
     }
@@ -104,24 +116,33 @@ export class MdnsCache {
         if (instance === undefined) return;
         instance.pointerUntilMs = untilMs;
         // Goodbye: what else is known of it is not waited for.
-        if (ttl === 0) this.#instances.delete(record.data.toLowerCase());
+        if (ttl === 0) {
+          this.#touch(instance);
+          this.#instances.delete(record.data.toLowerCase());
+        }
         return;
       }
       case 'SRV': {
         const instance = this.#instance(record.name, ttl > 0);
-        const { target, port } = record.data;
-        if (instance === undefined || typeof target !== 'string') return;
-        instance.srv = { target: target.toLowerCase(), port, untilMs };
+        const srv = srvOf(record.data);
+        if (instance === undefined || srv === undefined) return;
+        const { target, port } = instance.srv ?? {};
+        if (target !== srv.target || port !== srv.port || ttl === 0) this.#touch(instance);
+        if (ttl === 0) delete instance.srv;
+        else instance.srv = { ...srv, untilMs };
         return;
       }
       case 'TXT': {
         const instance = this.#instance(record.name, ttl > 0);
-        if (instance !== undefined) instance.txt = { entries: txtEntries(record.data), untilMs, isLocal };
+        if (instance === undefined) return;
+        this.#touch(instance);
+        if (ttl === 0) delete instance.txt;
+        else instance.txt = { entries: txtEntries(record.data), untilMs, isLocal };
         return;
       }
       case 'A':
       case 'AAAA':
-        if (typeof record.data === 'string') this.#host(name, record.data, { untilMs, isLocal });
+        if (typeof record.data === 'string') this.#host(name, record.data, { untilMs, isLocal }, ttl);
         return;
       default:
     }
@@ -132,15 +153,20 @@ export class MdnsCache {
     if (!key.endsWith(SUFFIX) || name.length > 255) return undefined;
     const known = this.#instances.get(key);
     if (known !== undefined || !mayAdd || this.#instances.size >= limits.mdnsInstances) return known;
-    const instance: Instance = { name, pointerUntilMs: 0, askedMs: Number.NEGATIVE_INFINITY };
+    const instance: Instance = { name, pointerUntilMs: 0, askedMs: Number.NEGATIVE_INFINITY, asks: 0 };
     this.#instances.set(key, instance);
     return instance;
   }
 
-  #host(name: string, address: string, told: HostAddress): void {
+  #host(name: string, address: string, told: HostAddress, ttl: number): void {
     const known = this.#hosts.get(name) ?? new Map<string, HostAddress>();
-    if (!known.has(address) && known.size >= limits.addressesPerClaim) return;
-    if (!this.#hosts.has(name)) {
+    const before = known.get(address);
+    if (ttl === 0) {
+      if (known.delete(address)) this.#touchTarget(name);
+      return;
+    }
+    if (before === undefined && known.size >= limits.addressesPerClaim) return;
+    if (known.size === 0) {
       // Hosts that are nobody's target are other programs': they do not belong here.
       const isTarget = [...this.#instances.values()].some((instance) => instance.srv?.target === name);
       if (!isTarget && !name.startsWith('skein-')) return;
@@ -148,25 +174,37 @@ export class MdnsCache {
       this.#hosts.set(name, known);
     }
     known.set(address, told);
+    if (before?.isLocal !== told.isLocal) this.#touchTarget(name);
   }
 
-  /** An address with the flush bit says: these are all (RFC 6762, section 10.2). */
-  #flushHost(record: DnsRecord, packet: readonly DnsRecord[]): void {
-    if ((record.type !== 'A' && record.type !== 'AAAA') || record.flush !== true) return;
-    const name = record.name.toLowerCase();
-    const known = this.#hosts.get(name);
-    if (known === undefined) return;
-    const told = new Set<unknown>();
-    for (const other of packet) {
-      if ('data' in other && other.name.toLowerCase() === name) told.add(other.data);
+  /** An address with the flush bit says: this packet has them all (RFC 6762, section 10.2). */
+  #flushHosts(packet: readonly DnsRecord[]): void {
+    const told = new Map<string, Set<unknown>>();
+    for (const record of packet) {
+      if ((record.type !== 'A' && record.type !== 'AAAA') || record.flush !== true) continue;
+      const name = record.name.toLowerCase();
+      told.set(name, (told.get(name) ?? new Set()).add(record.type).add(record.data));
     }
-    for (const address of known.keys()) {
-      const isOfType = address.includes(':') === (record.type === 'AAAA');
-      if (isOfType && !told.has(address)) known.delete(address);
+    for (const [name, all] of told) {
+      for (const address of this.#hosts.get(name)?.keys() ?? []) {
+        if (all.has(address) || !all.has(address.includes(':') ? 'AAAA' : 'A')) continue;
+        this.#hosts.get(name)?.delete(address);
+        this.#touchTarget(name);
+      }
     }
+  }
+
+  #touch(instance: Instance): void {
+    delete instance.found;
+    this.#isChanged = true;
+  }
+
+  #touchTarget(host: string): void {
+    for (const instance of this.#instances.values()) if (instance.srv?.target === host) this.#touch(instance);
   }
 
   #changes(): readonly MdnsClaim[] {
+    this.#isChanged = false;
     const changes: MdnsClaim[] = [];
     const now = this.#addressesByNode();
     for (const [nodeId, addresses] of now) {
@@ -186,13 +224,20 @@ export class MdnsCache {
   #addressesByNode(): ReadonlyMap<NodeId, readonly string[]> {
     const byNode = new Map<NodeId, (readonly string[])[]>();
     for (const instance of this.#instances.values()) {
-      const nodeId = parseNodeId(instance.txt?.entries.get('id')?.[0]);
-      if (nodeId === undefined || nodeId === this.#self) continue;
-      if (instance.txt?.entries.get('sw')?.[0] !== this.#swarm) continue;
-      const addresses = this.#addressesOf(instance, nodeId);
-      if (addresses.length > 0) byNode.set(nodeId, [...(byNode.get(nodeId) ?? []), addresses]);
+      instance.found ??= this.#find(instance);
+      if (instance.found === 'nothing') continue;
+      const [nodeId, addresses] = instance.found;
+      byNode.set(nodeId, [...(byNode.get(nodeId) ?? []), addresses]);
     }
     return new Map([...byNode].map(([nodeId, lists]) => [nodeId, interleaved(lists)]));
+  }
+
+  #find(instance: Instance): readonly [NodeId, readonly string[]] | 'nothing' {
+    const nodeId = parseNodeId(instance.txt?.entries.get('id')?.[0]);
+    const swarm = instance.txt?.entries.get('sw')?.[0];
+    if (nodeId === undefined || nodeId === this.#self || swarm !== this.#swarm) return 'nothing';
+    const addresses = this.#addressesOf(instance, nodeId);
+    return addresses.length === 0 ? 'nothing' : [nodeId, addresses];
   }
 
   #addressesOf({ srv, txt }: Instance, nodeId: NodeId): readonly string[] {
@@ -214,12 +259,20 @@ export class MdnsCache {
   }
 }
 
+function srvOf(data: unknown): { readonly target: string; readonly port: number } | undefined {
+  if (typeof data !== 'object' || data === null) return undefined;
+  const { target, port } = data as { readonly target?: unknown; readonly port?: unknown };
+  if (typeof target !== 'string' || typeof port !== 'number') return undefined;
+  return { target: target.toLowerCase(), port };
+}
+
 /** Entries of a TXT record by key, each key's values in order (RFC 6763, section 6). */
 function txtEntries(data: unknown): ReadonlyMap<string, readonly string[]> {
   const entries = new Map<string, string[]>();
   const parts: readonly unknown[] = Array.isArray(data) ? data : [data];
   for (const part of parts.slice(0, 16)) {
-    const text = part instanceof Uint8Array ? Buffer.from(part).toString('utf8') : String(part);
+    if (typeof part !== 'string' && !(part instanceof Uint8Array)) continue;
+    const text = typeof part === 'string' ? part : Buffer.from(part).toString('utf8');
     const split = text.indexOf('=');
     if (split < 1) continue;
     const key = text.slice(0, split).toLowerCase();

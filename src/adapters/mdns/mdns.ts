@@ -5,7 +5,7 @@
  * in A and AAAA, and in TXT `v=1`, `id=` the node id, `sw=` the first 8 digits of the swarm id, `t=` the transport where
  * it is not TCP, `a=` further multiaddrs. So `avahi-browse -r _skein._tcp` and every other browser of services sees it.
  *
- * Each interface has its own channel; interfaces that come and go are looked for every 10 seconds. Questions go out at
+ * Each interface has its own channel; interfaces that come and go are looked for every 5 seconds. Questions go out at
  * start and 1, 3, 9 and 27 seconds later, then about once a minute on the whole link: who hears another's
  * question puts off its own, since the answers are for all.
  *
@@ -43,7 +43,7 @@ export interface Mdns {
   stop(): Promise<void>;
 }
 
-const RESCAN_MS = 10_000;
+const RESCAN_MS = 5_000;
 const FIRST_QUESTIONS_MS = [0, 1_000, 3_000, 9_000, 27_000];
 const ANNOUNCEMENTS_MS = [0, 1_000];
 const QUESTION_MS = 45_000;

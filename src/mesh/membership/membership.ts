@@ -43,7 +43,8 @@ import { type Member, Members } from './members.ts';
 import { encodeMessage, MAX_INCARNATION, type Message, parseMessage, type Update } from './messages.ts';
 import { News } from './news.ts';
 import { Pings, type Relay } from './pings.ts';
-import { deathMs, LAST_WORD_MS, LocalHealth } from './suspicion.ts';
+import { putOff } from './stall.ts';
+import { deathMs, LocalHealth } from './suspicion.ts';
 
 export type { Lagged, MemberChanged, MemberInfo, MembershipEffect, MembershipEvent } from './events.ts';
 
@@ -558,7 +559,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
     this.#deadline = undefined;
   }
 
-  /** Puts off all that runs against others by the time in which this node did not run; each stretch counts once. */
+  /** Each stretch of time in which this node did not run counts once, whoever noticed it. */
   #accountStall(ms: number, now: Instant): void {
     const lostMs = Math.min(ms, now.monoMs - this.#accountedMs);
     const { stallMs, stallGraceMs } = this.#config;
@@ -566,19 +567,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
     this.#accountedMs = now.monoMs;
     this.#health.worsen();
     this.#mark('debug', 'membership.stalled', { ms: Math.round(lostMs) });
-    for (const member of this.#members.values()) {
-      for (const [by, saidMs] of member.doubters) {
-        member.doubters.set(by, Math.min(now.monoMs, saidMs + lostMs));
-      }
-      const { probe, suspicion } = member;
-      if (probe !== undefined) probe.nextMs = Math.max(probe.nextMs + lostMs, now.monoMs + probe.stepMs);
-      if (suspicion === undefined) continue;
-      suspicion.startMs = Math.min(now.monoMs, suspicion.startMs + lostMs);
-      // What arrived meanwhile is still to be handled: the suspected has its last word again.
-      suspicion.evidenceMs = Math.max(suspicion.evidenceMs, now.monoMs + stallGraceMs - LAST_WORD_MS);
-      suspicion.nextCheckMs = now.monoMs;
-    }
-    for (const relay of this.#pings.relays()) relay.nackMs = Math.max(relay.nackMs + lostMs, now.monoMs);
+    putOff(this.#members.values(), this.#pings.relays(), lostMs, stallGraceMs, now);
   }
 
   // Small things
