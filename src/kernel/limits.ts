@@ -105,7 +105,7 @@ export const limits = {
   /** mDNS: instances and hosts remembered, records looked at in one packet, packets handled in a second. */
   mdnsInstances: 512,
   mdnsRecords: 256,
-  mdnsPacketsPerSecond: 500,
+  mdnsPacketsPerSecond: 200,
   /** Body of an HTTP registry's answer. */
   registryBytes: 1024 * 1024,
 
