@@ -5,6 +5,8 @@
 
 /** Three digits of seven bits reach 2 MiB, twice the largest frame. */
 const LENGTH_DIGITS = 3;
+/** Copied one by one: making a view costs more. */
+const FEW_BYTES = 32;
 
 /** How many bytes the frame takes on the stream. */
 export function framedBytes(frame: Uint8Array): number {
@@ -63,7 +65,8 @@ export class FrameReader {
       this.#length = 0;
       this.#digits = 0;
       if (at + length <= chunk.length) {
-        this.#onFrame(chunk.subarray(at, at + length));
+        // Not `subarray`: of a Buffer it would be one, whose `slice` does not copy.
+        this.#onFrame(new Uint8Array(chunk.buffer, chunk.byteOffset + at, length));
         at += length;
       } else {
         this.#length = length;
@@ -83,7 +86,9 @@ export class FrameReader {
       buffer.set(partial.subarray(0, this.#filled));
       this.#partial = buffer;
     }
-    buffer.set(chunk.subarray(at, at + taken), this.#filled);
+    if (taken <= FEW_BYTES)
+      for (let byte = 0; byte < taken; byte++) buffer[this.#filled + byte] = chunk[at + byte] as number;
+    else buffer.set(chunk.subarray(at, at + taken), this.#filled);
     this.#filled += taken;
     if (this.#filled === this.#length) {
       this.#partial = undefined;

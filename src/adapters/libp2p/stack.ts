@@ -30,9 +30,10 @@ export interface StackConfig {
 
 export interface Stack {
   readonly libp2p: Libp2p;
+  readonly config: StackConfig;
   /** Where it listens, wildcards expanded, without the peer id. */
   listenAddresses(): readonly string[];
-  /** When an incoming connection last proved to come from this very node; 0 if never. */
+  /** When (`performance.now`) an incoming connection last proved to come from this very node; 0 if never. */
   lastSelfDialMs(): number;
 }
 
@@ -61,7 +62,7 @@ export async function createStack(config: StackConfig): Promise<Stack> {
     ],
     connectionEncrypters: [
       encrypter(() => {
-        lastSelfDialMs = Date.now();
+        lastSelfDialMs = performance.now();
       }),
     ],
     streamMuxers: [muxer],
@@ -82,6 +83,7 @@ export async function createStack(config: StackConfig): Promise<Stack> {
   });
   return {
     libp2p,
+    config,
     listenAddresses: () => transports?.getAddrs().map(String) ?? [],
     lastSelfDialMs: () => lastSelfDialMs,
   };
@@ -92,11 +94,12 @@ export async function startStack(stack: Stack): Promise<void> {
   try {
     await stack.libp2p.start();
   } catch (cause) {
-    throw listenError(cause instanceof Error ? cause.message : String(cause));
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw listenError(message, stack.config.listen.join(', '));
   }
 }
 
-function listenError(message: string): SkeinError {
+function listenError(message: string, listen: string): SkeinError {
   const found = /\b(EADDRINUSE|EACCES|EADDRNOTAVAIL)\b[^\n]*?(\S+):(\d+)/.exec(message);
   const [, code, host = '', port = ''] = found ?? [];
   switch (code) {
@@ -121,25 +124,25 @@ function listenError(message: string): SkeinError {
     default:
       return SkeinError.of(
         'INVALID_ARGUMENT',
-        `Cannot listen on the addresses in mesh.listen: ${message.split('\n    at ')[0]}`,
+        `Cannot listen on ${listen}.`,
         'Write them as multiaddrs of TCP or WebSocket: /ip4/0.0.0.0/tcp/7331, /ip4/0.0.0.0/tcp/7332/ws.',
       );
   }
 }
 
-/** Noise, writing each of its messages in one piece, and telling of connections from oneself. */
+/** Noise, over a prepared connection, and telling of connections from oneself. */
 function encrypter(onSelfDial: () => void): Factory<'connectionEncrypters'> {
   return (components) => {
     const inner = noise()(components);
     return {
       protocol: inner.protocol,
       async secureInbound(connection, options) {
-        const secured = await inner.secureInbound(writingWhole(connection), options);
+        const secured = await inner.secureInbound(prepared(connection), options);
         if (secured.remotePeer.equals(components.peerId)) onSelfDial();
         return secured;
       },
       async secureOutbound(connection, options) {
-        const secured = await inner.secureOutbound(writingWhole(connection), options);
+        const secured = await inner.secureOutbound(prepared(connection), options);
         if (secured.remotePeer.equals(components.peerId)) {
           await new Promise((resolve) => setTimeout(resolve, SELF_DIAL_HOLD_MS));
         }
@@ -150,16 +153,21 @@ function encrypter(onSelfDial: () => void): Factory<'connectionEncrypters'> {
 }
 
 /**
- * Noise hands the socket a length and a ciphertext, which would be two writes, two packets and two wake-ups of the
- * other side. Joined they are one.
+ * Two corrections to the connection under Noise. Noise hands it a length and a ciphertext, which would be two writes,
+ * two packets and two wake-ups of the other side; joined they are one. And aborting a WebSocket asks it to close with
+ * a code that it does not accept, which leaves it open.
  */
-function writingWhole(connection: MessageStream): MessageStream {
+function prepared(connection: MessageStream): MessageStream {
   const send = connection.send.bind(connection);
   connection.send = (data) => send(data instanceof Uint8Array ? data : data.subarray());
+  const { websocket } = connection as { websocket?: { close(): void } };
+  if (websocket !== undefined) {
+    connection.addEventListener('close', () => websocket.close(), { once: true });
+  }
   return connection;
 }
 
-const muxer: Factory<'streamMuxers'> = (components) => {
+const muxer: Factory<'streamMuxers'> = () => {
   const inner = yamux({
     maxInboundStreams: STREAMS_PER_CONNECTION,
     maxOutboundStreams: STREAMS_PER_CONNECTION,
@@ -169,7 +177,6 @@ const muxer: Factory<'streamMuxers'> = (components) => {
       maxWriteBufferLength: 4 * limits.frameBytes,
     },
   })();
-  void components;
   return {
     protocol: inner.protocol,
     createStreamMuxer(connection) {

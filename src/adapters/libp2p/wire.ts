@@ -95,7 +95,7 @@ class Libp2pWire implements Wire {
     }
     const key = withoutPeer(target.toString());
     const openingsBefore = this.#openings;
-    const startedMs = Date.now();
+    const startedMs = performance.now();
     this.#dialling.set(key, address);
     stack.libp2p
       .dial(target, { signal: AbortSignal.timeout(limits.dialMs) })
@@ -227,8 +227,8 @@ class Libp2pWire implements Wire {
       for (const chunk of chunks) {
         if (peer.closing !== undefined) return;
         if (reader.read(chunk)) continue;
-        stream.abort(new Error('frame too large'));
         this.#close(peer, `it announced a frame larger than allowed on ${channel}`);
+        connection.abort(new Error('frame too large'));
         return;
       }
     });
