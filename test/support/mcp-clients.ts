@@ -10,7 +10,7 @@ import { StreamableHTTPClientTransport as OldHttp } from '@modelcontextprotocol/
 import { ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 
 export const CLIENTS = ['v1 (2025-11-25)', 'v2 (2025-11-25)', 'v2 (2026-07-28)'] as const;
-export type ClientKind = (typeof CLIENTS)[number];
+export type ClientKind = (typeof CLIENTS)[number] | 'v2 (negotiated)';
 
 export type Where = { readonly url: string; readonly key?: string } | { readonly socketPath: string };
 
@@ -34,7 +34,9 @@ export interface TestClient {
 }
 
 export async function connectClient(kind: ClientKind, where: Where): Promise<TestClient> {
-  return kind === 'v1 (2025-11-25)' ? connectOld(where) : connectModern(where, kind === 'v2 (2026-07-28)');
+  if (kind === 'v1 (2025-11-25)') return connectOld(where);
+  if (kind === 'v2 (negotiated)') return connectModern(where, 'auto');
+  return connectModern(where, kind === 'v2 (2026-07-28)' ? { pin: '2026-07-28' } : 'legacy');
 }
 
 async function connectOld(where: Where): Promise<TestClient> {
@@ -65,11 +67,11 @@ async function connectOld(where: Where): Promise<TestClient> {
   };
 }
 
-async function connectModern(where: Where, modern: boolean): Promise<TestClient> {
-  const client = new ModernClient(
-    { name: 'test-v2', version: '1.0.0' },
-    modern ? { versionNegotiation: { mode: { pin: '2026-07-28' } } } : {},
-  );
+async function connectModern(
+  where: Where,
+  mode: 'legacy' | 'auto' | { pin: '2026-07-28' },
+): Promise<TestClient> {
+  const client = new ModernClient({ name: 'test-v2', version: '1.0.0' }, { versionNegotiation: { mode } });
   const headers = 'key' in where && where.key !== undefined ? { authorization: `Bearer ${where.key}` } : {};
   const transport =
     'url' in where
@@ -86,7 +88,7 @@ async function connectModern(where: Where, modern: boolean): Promise<TestClient>
       outcomeOf(await client.callTool({ name, arguments: args }, requestOptions(options))),
     subscribe: async (uri, onUpdate) => {
       listeners.set(uri, onUpdate);
-      if (!modern) {
+      if (mode === 'legacy') {
         await client.subscribeResource({ uri });
         return async () => {
           listeners.delete(uri);

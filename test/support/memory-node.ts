@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import * as Y from 'yjs';
 import type { NodePorts } from '../../src/adapters/http/application.ts';
-import { TextMeter } from '../../src/adapters/http/meter.ts';
+import { createMeter, type NodeMeter } from '../../src/adapters/node/meter.ts';
 import type { AgentDirectory, AgentInfo, AgentRegistration } from '../../src/agents/api.ts';
 import type {
   Blackboard,
@@ -369,17 +369,18 @@ export interface MemoryNode extends NodePorts {
   readonly yjs: MemoryYjs;
   readonly agents: MemoryAgents;
   readonly mesh: MemoryMesh;
-  readonly meter: TextMeter;
+  readonly meter: NodePorts['meter'] & { readonly counters: NodeMeter };
 }
 
 export function memoryNode(): MemoryNode {
   const yjs = new MemoryYjs();
+  const counters = createMeter();
   return {
     yjs,
     blackboard: new MemoryBlackboard(yjs),
     agents: new MemoryAgents(),
     mesh: new MemoryMesh(),
-    meter: new TextMeter(),
+    meter: { counters, text: () => counters.render() },
     clock: new RealClock(),
   };
 }

@@ -14,11 +14,15 @@ import { type McpHttpHandler, mcpHttpHandler } from '../mcp-sdk/http.ts';
 import type { ServerIdentity } from '../mcp-sdk/server.ts';
 import { type Body, readJson } from './body.ts';
 import { asAgent } from './keys.ts';
-import type { MeterReading } from './meter.ts';
 import { prepareRefusal, STATUS_OF, sendError, sendJson, sendText } from './respond.ts';
 import { decode, methodNotAllowed, noSuchPath, Rest } from './rest.ts';
 import { StreamCount, tooManyStreams } from './streams.ts';
 import { YjsFace, type YjsTarget } from './yjs.ts';
+
+/** Counters and gauges as `/metrics` shows them: the text format of Prometheus, version 0.0.4. */
+export interface MeterReading {
+  text(): string;
+}
 
 /** What the faces need of a node. */
 export interface NodePorts extends NodeFaces {

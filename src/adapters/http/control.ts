@@ -52,7 +52,9 @@ export async function startControl(setting: ControlSetting): Promise<ControlFace
   const application = new Application(setting, controlDoor());
   const control = boundedServer(application);
   const connections = new Set<McpConnection>();
-  const mcp = createServer((socket) => serveMcp(socket, application, setting, connections));
+  const mcp = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
+    serveMcp(socket, application, setting, connections),
+  );
   mcp.maxConnections = limits.mcpConnections;
   await listenPrivately(control, controlPath);
   try {

@@ -10,6 +10,8 @@ const PARSE_ERROR = -32700;
 const INVALID_REQUEST = -32600;
 /** JSON-RPC leaves -32000 downwards to servers; the body in `data` says which error it is. */
 const REFUSED = -32000;
+/** After the client has ended its side, for so long. */
+const DRAIN_MS = 3_000;
 
 /** A socket, or the two ends of a process's stdio. */
 export type ByteStream = Duplex | { readonly readable: Readable; readonly writable: Writable };
@@ -30,6 +32,7 @@ export class ByteStreamTransport implements Transport {
   readonly #reader: LineReader;
   readonly #open = new Set<RequestId>();
   #corked = false;
+  #draining: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(stream: ByteStream, options: ByteStreamOptions) {
@@ -49,12 +52,13 @@ export class ByteStreamTransport implements Transport {
     this.#input.on('error', this.#onError);
     this.#output.on('drain', this.#onDrain);
     this.#output.on('error', this.#onError);
+    this.#output.on('close', this.#onClose);
   }
 
   async send(message: JSONRPCMessage): Promise<void> {
     if (this.#closed) throw new Error('The connection is closed.');
-    if ('id' in message && !('method' in message)) this.#open.delete(message.id as RequestId);
     this.#write(message);
+    if ('id' in message && !('method' in message)) this.#settle(message.id as RequestId);
   }
 
   async close(): Promise<void> {
@@ -64,6 +68,8 @@ export class ByteStreamTransport implements Transport {
     this.#input.off('end', this.#onEnd);
     this.#input.off('close', this.#onEnd);
     this.#output.off('drain', this.#onDrain);
+    this.#output.off('close', this.#onClose);
+    clearTimeout(this.#draining);
     // The listeners for errors stay: a write under way may still fail, and nobody else would catch it.
     this.#uncork();
     this.#output.end();
@@ -83,7 +89,18 @@ export class ByteStreamTransport implements Transport {
     void this.close();
   };
 
+  /** A client that has said all it had to say, such as a script, still gets the answers that are under way. */
   readonly #onEnd = (): void => {
+    if (this.#closed || this.#draining !== undefined) return;
+    if (this.#open.size === 0) {
+      void this.close();
+      return;
+    }
+    this.#draining = setTimeout(() => void this.close(), DRAIN_MS);
+    this.#draining.unref();
+  };
+
+  readonly #onClose = (): void => {
     void this.close();
   };
 
@@ -111,9 +128,14 @@ export class ByteStreamTransport implements Transport {
       this.#open.add(message.id);
     } else if ('method' in message && message.method === 'notifications/cancelled') {
       const cancelled = message.params?.requestId;
-      if (cancelled !== undefined) this.#open.delete(cancelled as RequestId);
+      if (cancelled !== undefined) this.#settle(cancelled as RequestId);
     }
     if (!this.#inspect(message)) this.onmessage?.(message);
+  }
+
+  #settle(id: RequestId): void {
+    this.#open.delete(id);
+    if (this.#draining !== undefined && this.#open.size === 0) void this.close();
   }
 
   #refuse(id: RequestId | null, code: number, error: Parameters<typeof errorMessage>[2]): void {

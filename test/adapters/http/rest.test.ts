@@ -259,8 +259,8 @@ describe('rest', () => {
   });
 
   it('shows counters and gauges as Prometheus reads them', async () => {
-    node.meter.count('board.writes', 3);
-    node.meter.gauge('link.rttMs', 1.5);
+    node.meter.counters.count('board.writes', 3);
+    node.meter.counters.gauge('link.rttMs', 1.5);
     const { text, headers } = await get('/metrics');
     expect(headers['content-type']).toContain('version=0.0.4');
     expect(text).toContain('# TYPE skein_board_writes_total counter\nskein_board_writes_total 3\n');
