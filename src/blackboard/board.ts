@@ -1,0 +1,317 @@
+/** One board's entries: its lanes, what readers see of them, and what this node changed since the last flush. */
+import type { BoardName } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import { ByteReader, ByteWriter, decodeUtf8 } from './bytes.ts';
+import { type EntryHead, type EntryToWrite, readEntryHead, writeEntry } from './entry.ts';
+import { wallMsOf } from './hlc.ts';
+import { type Item, Lane } from './lane.ts';
+import { type LaneUpdate, rangesOf } from './lane-update.ts';
+import { View } from './view.ts';
+
+export interface BoardConfig {
+  readonly name: string;
+  readonly mode: 'crdt' | 'quorum';
+  readonly quotaKeys?: number;
+  readonly quotaBytes?: number;
+}
+
+/** By incarnation, the clock that must have been reached. */
+export type Clocks = ReadonlyMap<number, number>;
+
+/** What this node did to one of its lanes: to be pushed and persisted. */
+export interface OwnChange {
+  readonly board: BoardName;
+  readonly lane: Lane;
+  readonly update: Uint8Array;
+  /** Clocks of other lanes that this change relies on and that were not announced before. */
+  readonly deps: Clocks;
+  /** Receivers hold the change back until they have `deps`, for a while. */
+  readonly hold: boolean;
+}
+
+interface Pending {
+  fromClock: number;
+  readonly deletes: number[];
+  readonly deps: Map<number, number>;
+  hold: boolean;
+}
+
+/** Trims of items that another's write superseded are gathered up to this many. */
+const TRIM_BATCH = 512;
+const scratch = new ByteWriter(1024);
+
+export class Board {
+  readonly name: BoardName;
+  readonly declared: BoardConfig | undefined;
+  readonly view: View;
+  readonly lanes = new Map<number, Lane>();
+  /** True for a lane that was folded away, once what it held is here in another lane. */
+  readonly #isGone: (board: Board, incarnation: number) => boolean;
+  /** Keys changed for readers since `takeChanged`, in order, with repetitions. */
+  #changed: string[] = [];
+  readonly #pending = new Map<Lane, Pending>();
+  #trims: Item[] = [];
+  #bytes = 0;
+  /** Grows with every change of any lane. */
+  version = 0;
+
+  constructor(
+    name: BoardName,
+    declared: BoardConfig | undefined,
+    isGone: (board: Board, incarnation: number) => boolean,
+  ) {
+    this.name = name;
+    this.declared = declared;
+    this.#isGone = isGone;
+    this.view = new View({
+      settled: (lane) => this.settled(lane),
+      hidden: (item) => {
+        if (item.lane.own) this.#trims.push(item);
+      },
+    });
+  }
+
+  get quotaKeys(): number {
+    return this.declared?.quotaKeys ?? limits.boardKeys;
+  }
+
+  get quotaBytes(): number {
+    return this.declared?.quotaBytes ?? limits.boardBytes;
+  }
+
+  /** Live bytes in all lanes, those that readers do not see included. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get trimsWaiting(): number {
+    return this.#trims.length;
+  }
+
+  /** Readers are told of the key although no item changed: its time is up. */
+  touch(key: string): void {
+    this.#changed.push(key);
+  }
+
+  /** Own items that lost while it was not known that they are own: after loading. */
+  findTrims(): void {
+    for (const item of this.view.hiddenItems()) if (item.lane.own) this.#trims.push(item);
+  }
+
+  get mustTrim(): boolean {
+    return this.#trims.length >= TRIM_BATCH;
+  }
+
+  get hasPending(): boolean {
+    return this.#pending.size > 0;
+  }
+
+  lane(incarnation: number): Lane {
+    let lane = this.lanes.get(incarnation);
+    if (lane === undefined) {
+      lane = new Lane(incarnation, false);
+      this.lanes.set(incarnation, lane);
+    }
+    return lane;
+  }
+
+  clockOf(incarnation: number): number {
+    return this.lanes.get(incarnation)?.clock ?? 0;
+  }
+
+  /** True where this board has reached the clock, or the lane was folded away. */
+  reached(incarnation: number, clock: number): boolean {
+    return this.clockOf(incarnation) >= clock || this.#isGone(this, incarnation);
+  }
+
+  /** Everything that the lane relies on has arrived. */
+  settled(lane: Lane): boolean {
+    if (lane.open.size === 0) return true;
+    for (const [incarnation, clock] of lane.open) {
+      if (!this.reached(incarnation, clock)) return false;
+      lane.open.delete(incarnation);
+    }
+    return true;
+  }
+
+  addDeps(lane: Lane, deps: Clocks): void {
+    for (const [incarnation, clock] of deps) {
+      if ((lane.deps.get(incarnation) ?? 0) >= clock || incarnation === lane.incarnation) continue;
+      lane.deps.set(incarnation, clock);
+      if (!this.reached(incarnation, clock)) lane.open.set(incarnation, clock);
+    }
+  }
+
+  /** Keys that changed for readers since the last call. */
+  takeChanged(): readonly string[] {
+    const changed = this.#changed;
+    if (changed.length > 0) this.#changed = [];
+    return changed;
+  }
+
+  /** Appends to one's own lane; the item, already visible. `deps` are what the writer's session has seen. */
+  write(lane: Lane, entry: EntryToWrite, deps?: Clocks): Item {
+    scratch.clear();
+    writeEntry(scratch, entry);
+    const bytes = scratch.view();
+    const head = readEntryHead(new ByteReader(bytes));
+    if (head === undefined) throw new Error('board: wrote an entry that it cannot read');
+    const pending = this.#pendingOf(lane);
+    if (deps !== undefined) {
+      for (const [incarnation, clock] of deps) {
+        if (incarnation === lane.incarnation || (lane.deps.get(incarnation) ?? 0) >= clock) continue;
+        if (!this.lanes.has(incarnation)) continue;
+        pending.deps.set(incarnation, clock);
+        pending.hold = true;
+      }
+      this.addDeps(lane, pending.deps);
+    }
+    const waiting = this.#trims.length;
+    const item = this.#append(lane, head, bytes, 0, bytes.length);
+    this.version++;
+    // What this write superseded of one's own goes at once, in the same change.
+    if (this.#trims.length > waiting) this.#trimFrom(waiting);
+    return item;
+  }
+
+  /** Copies an own item of an earlier lane into the running one, identity and all. */
+  copy(lane: Lane, item: Item): void {
+    const { author, value } = item.body();
+    this.write(lane, {
+      kind: item.kind,
+      revision: item.revision,
+      key: item.key,
+      author,
+      ttlSeconds: item.expiresMs === 0 ? 0 : Math.round((item.expiresMs - wallMsOf(item.revision)) / 1_000),
+      origin: item.origin,
+      value: decodeUtf8(value) ?? '',
+    });
+  }
+
+  /** Deletes one's own items that nobody sees any more. */
+  trim(): void {
+    this.#trimFrom(0);
+  }
+
+  /** Deletes an own item although readers may see it: an expired one that is buried, a tombstone that has served. */
+  deleteOwn(item: Item): void {
+    if (!item.dead) this.#deleteOwn(item);
+  }
+
+  /** What changed in one's own lanes since the last call, in pieces of about `maxBytes`. */
+  takeOwnChanges(maxBytes: number): readonly OwnChange[] {
+    if (this.#pending.size === 0) return [];
+    const changes: OwnChange[] = [];
+    for (const [lane, pending] of this.#pending) {
+      let deletes = rangesOf(pending.deletes);
+      let fromClock = pending.fromClock;
+      let deps: Clocks = pending.deps;
+      do {
+        const { bytes, toClock } = lane.encode(fromClock, maxBytes, deletes);
+        if (toClock > fromClock || deletes.length > 0) {
+          changes.push({ board: this.name, lane, update: bytes, deps, hold: pending.hold });
+        }
+        fromClock = toClock;
+        deletes = [];
+        deps = new Map();
+      } while (fromClock < lane.clock);
+    }
+    this.#pending.clear();
+    return changes;
+  }
+
+  /** Takes in a checked update: `heads` are those of its new items, in order. True where anything was new. */
+  apply(lane: Lane, update: LaneUpdate, bytes: Uint8Array, heads: readonly EntryHead[]): boolean {
+    const before = lane.clock;
+    let deleted = false;
+    let nextHead = 0;
+    const { structs, deletes } = update;
+    for (let at = 0; at < structs.length; at += 3) {
+      const clock = structs[at] as number;
+      const offset = structs[at + 1] as number;
+      const length = structs[at + 2] as number;
+      if (offset < 0) {
+        const missing = clock + length - lane.clock;
+        if (missing > 0) lane.appendDeleted(missing);
+      } else if (clock >= lane.clock) {
+        this.#append(lane, heads[nextHead++] as EntryHead, bytes, offset, length);
+      }
+    }
+    for (let at = 0; at < deletes.length; at += 2) {
+      const from = deletes[at] as number;
+      for (const item of lane.items(from, from + (deletes[at + 1] as number))) {
+        this.#delete(item);
+        deleted = true;
+      }
+    }
+    if (lane.clock === before && !deleted) return false;
+    this.version++;
+    this.settle();
+    return true;
+  }
+
+  /** Lets go of ghosts whose time has come. */
+  settle(): void {
+    if (this.view.ghosts.size > 0) for (const key of this.view.layGhosts()) this.#changed.push(key);
+  }
+
+  /** Forgets a lane, its items and what they showed. */
+  drop(lane: Lane): void {
+    for (const item of lane.items()) {
+      if (this.view.remove(item)) this.#changed.push(item.key);
+      this.#bytes -= item.length;
+      lane.kill(item);
+    }
+    this.lanes.delete(lane.incarnation);
+    this.#pending.delete(lane);
+    for (const other of this.lanes.values()) {
+      other.deps.delete(lane.incarnation);
+      other.open.delete(lane.incarnation);
+    }
+    this.version++;
+    this.settle();
+  }
+
+  #append(lane: Lane, head: EntryHead, bytes: Uint8Array, from: number, length: number): Item {
+    const item = lane.append(head, bytes, from, length);
+    this.#bytes += length;
+    if (this.view.add(item)) this.#changed.push(item.key);
+    return item;
+  }
+
+  #delete(item: Item): void {
+    if (this.view.remove(item)) this.#changed.push(item.key);
+    this.#bytes -= item.length;
+    item.lane.kill(item);
+  }
+
+  #trimFrom(index: number): void {
+    for (const item of this.#trims.splice(index)) if (!item.dead) this.#deleteOwn(item);
+  }
+
+  #deleteOwn(item: Item): void {
+    const { lane } = item;
+    const pending = this.#pendingOf(lane);
+    if (item.clock < pending.fromClock) pending.deletes.push(item.clock);
+    const winner = this.view.newest(item.key);
+    if (winner !== undefined && winner !== item && winner.lane !== lane) {
+      const { incarnation } = winner.lane;
+      const clock = winner.clock + 1;
+      if ((lane.deps.get(incarnation) ?? 0) < clock) {
+        pending.deps.set(incarnation, clock);
+        lane.deps.set(incarnation, clock);
+      }
+    }
+    this.#delete(item);
+    this.version++;
+  }
+
+  #pendingOf(lane: Lane): Pending {
+    let pending = this.#pending.get(lane);
+    if (pending === undefined) {
+      pending = { fromClock: lane.clock, deletes: [], deps: new Map(), hold: false };
+      this.#pending.set(lane, pending);
+    }
+    return pending;
+  }
+}

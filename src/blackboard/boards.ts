@@ -1,0 +1,460 @@
+/**
+ * The blackboard of a node as one pure machine: local calls, what neighbours bring, and the upkeep of both.
+ *
+ * Intuition: every write is an item in this node's own lane. It is visible here at once; all writes of one turn of
+ * the host's loop leave together, as one frame to every neighbour and one record on the disk, and are answered when
+ * the disk has them. What comes in from neighbours passes the gate and is merged; what is lost on the way is found
+ * by anti-entropy.
+ *
+ * Streams: `board` carries the journal of local writes and their answers, `board/push` what goes to neighbours,
+ * `board/merge` the journal of what came from them, `board/read` answers that rely on no write.
+ */
+import type {
+  Answer,
+  DiskFailed,
+  DiskRecovered,
+  Mark,
+  PeerDown,
+  PeerUp,
+  Penalise,
+  Persist,
+  Received,
+  Send,
+} from '../kernel/effects.ts';
+import { journalRecord } from '../kernel/effects.ts';
+import { type ErrorBody, fail, failWith, ok, type Result } from '../kernel/errors.ts';
+import type { BoardName, NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Machine } from '../kernel/machine.ts';
+import type { Cryptography, Signer } from '../kernel/ports.ts';
+import type { Rng } from '../kernel/rng.ts';
+import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import { AntiEntropy, type AntiEntropyEffect } from '../replication/anti-entropy.ts';
+import type { LanesBody } from '../replication/record.ts';
+import type { BoardCall, BoardInfo, Change, WaitAnswer, WaitCall, Writer } from './api.ts';
+import type { Board, BoardConfig } from './board.ts';
+import { ByteWriter } from './bytes.ts';
+import { checkCall, checkDocumentName } from './calls.ts';
+import { clocksOf, Desk, documentSession } from './desk.ts';
+import { DocumentsLattice } from './documents-lattice.ts';
+import { encodeLanes, encodeStateVector } from './export.ts';
+import { hashBoard } from './hash.ts';
+import { HybridClock } from './hlc.ts';
+import { Intake } from './intake.ts';
+import { checkpoint, load } from './journal.ts';
+import { BoardsLattice } from './lattice.ts';
+import {
+  type BoardsConfig,
+  type BoardsEffect,
+  type BoardsEvent,
+  ChangedKeys,
+  diskFull,
+  isWrite,
+  type Requested,
+  readOnlyEntries,
+  tooManyWait,
+  type YjsUpdate,
+} from './messages.ts';
+import { changeOf } from './read.ts';
+import { writeDocumentSection, writeLaneSection } from './sections.ts';
+import type { Session } from './session.ts';
+import { SessionCheck } from './session-check.ts';
+
+export type {
+  BoardChanged,
+  BoardsConfig,
+  BoardsEffect,
+  BoardsEvent,
+  PublishLanes,
+  YjsUpdated,
+} from './messages.ts';
+
+import { BoardStore, type LanesView } from './store.ts';
+import { Upkeep } from './upkeep.ts';
+import { Waiting, type Woken } from './waiting.ts';
+
+interface Parked {
+  readonly id: number;
+  readonly call: BoardCall;
+  readonly writer: Writer;
+  readonly session: Session | undefined;
+  readonly deadlineMs: number;
+}
+
+export interface BoardsOptions {
+  readonly self: NodeId;
+  /** Of this run; never used before. */
+  readonly incarnation: number;
+  readonly config: BoardsConfig;
+  readonly lanes: LanesView;
+  readonly membership: { isUp(node: NodeId): boolean };
+  readonly signer: Signer;
+  readonly cryptography: Cryptography;
+  readonly rng: Rng;
+  readonly now: Instant;
+}
+
+export class Boards implements Machine<BoardsEvent, BoardsEffect> {
+  readonly #store: BoardStore;
+  readonly #documents: DocumentsLattice;
+  readonly #intake: Intake;
+  readonly #lattice: BoardsLattice;
+  readonly #entropy: AntiEntropy;
+  readonly #desk: Desk;
+  readonly #upkeep: Upkeep;
+  readonly #cryptography: Cryptography;
+  readonly #clock = new HybridClock();
+  readonly #waiting: Waiting;
+  readonly #sessions: SessionCheck;
+  readonly #parked = new Map<number, Parked>();
+  readonly #writer = new ByteWriter(4096);
+  /** Answers that wait for the flush of what they wrote. */
+  #written: Answer[] = [];
+  #edits: { readonly board: BoardName; readonly document: string; readonly update: Uint8Array }[] = [];
+  #effects: BoardsEffect[] = [];
+  #flush: Deadline | undefined;
+  #diskFailure: string | undefined;
+
+  constructor(options: BoardsOptions) {
+    const { self, incarnation, config, lanes, membership, cryptography, now } = options;
+    this.#cryptography = cryptography;
+    this.#store = new BoardStore(self, incarnation, config.boards, lanes);
+    this.#documents = new DocumentsLattice(incarnation, cryptography.hash);
+    this.#store.follow(this.#documents);
+    this.#intake = new Intake({
+      store: this.#store,
+      cryptography,
+      documents: this.#documents,
+      isUp: (node) => membership.isUp(node),
+    });
+    this.#lattice = new BoardsLattice({
+      store: this.#store,
+      cryptography,
+      intake: this.#intake,
+      documents: this.#documents,
+      links: () => this.#entropy.neighbours,
+    });
+    this.#entropy = new AntiEntropy({
+      self,
+      channel: 'board',
+      stream: 'board/push',
+      lattice: this.#lattice,
+      rng: options.rng,
+      now,
+    });
+    this.#upkeep = new Upkeep({
+      store: this.#store,
+      intake: this.#intake,
+      clock: this.#clock,
+      cryptography,
+      signer: options.signer,
+      now,
+    });
+    this.#desk = new Desk({
+      store: this.#store,
+      documents: this.#documents,
+      clock: this.#clock,
+      edited: (board, document, update) => this.#edited(board, document, update),
+    });
+    this.#waiting = new Waiting(this.#store, this.#desk);
+    this.#sessions = new SessionCheck(this.#store, this.#documents);
+  }
+
+  /** What the journal held, before anything else. Tag bytes of `board` and `document` stripped. */
+  load(records: readonly Uint8Array[], now: Instant): void {
+    load(records, this.#store, this.#documents, this.#clock);
+    for (const board of this.#store.boards.values()) board.takeChanged();
+    this.#upkeep.loaded(now);
+  }
+
+  /** Journal records of all that is held, each of about 256 KiB; take one at a time, with other work in between. */
+  checkpoint(): Generator<Uint8Array> {
+    return checkpoint(this.#store, this.#documents);
+  }
+
+  handle(event: BoardsEvent, now: Instant): readonly BoardsEffect[] {
+    switch (event.kind) {
+      case 'requested':
+        this.#requested(event, now);
+        break;
+      case 'cancelled':
+        this.#waiting.cancel(event.id);
+        this.#parked.delete(event.id);
+        break;
+      case 'yjsUpdate':
+        this.#yjsUpdate(event, now);
+        break;
+      case 'lanesChanged':
+        this.#lanesChanged(event.owner, now);
+        break;
+      case 'diskFailed':
+        this.#diskFailure = event.reason;
+        break;
+      case 'diskRecovered':
+        this.#diskFailure = undefined;
+        break;
+      default:
+        this.#take(this.#entropy.handle(event, now));
+    }
+    return this.#settle(now);
+  }
+
+  expire(now: Instant): readonly BoardsEffect[] {
+    this.#take(this.#upkeep.expire(now));
+    if (isDue(this.#flush, now) || this.#store.hasPending || this.#edits.length > 0) this.#flushOwn(now);
+    this.#take(this.#entropy.expire(now));
+    this.#wake(this.#waiting.takeDue(now));
+    for (const parked of [...this.#parked.values()]) {
+      if (parked.deadlineMs > now.monoMs) continue;
+      this.#parked.delete(parked.id);
+      this.#answer(parked.id, this.#sessions.refusal(parked.call, parked.session));
+    }
+    return this.#settle(now);
+  }
+
+  deadline(): Deadline | undefined {
+    const waitMs = this.#waiting.deadlineMs;
+    let parkedMs = Number.POSITIVE_INFINITY;
+    for (const { deadlineMs } of this.#parked.values()) parkedMs = Math.min(parkedMs, deadlineMs);
+    return earliest([
+      this.#flush,
+      this.#entropy.deadline(),
+      this.#upkeep.deadline(),
+      waitMs === Number.POSITIVE_INFINITY ? undefined : { atMs: waitMs, reason: 'board.wait' },
+      parkedMs === Number.POSITIVE_INFINITY ? undefined : { atMs: parkedMs, reason: 'board.session' },
+    ]);
+  }
+
+  /** Answers at once what needs neither a wait nor a write; at level `eventual`, or where the session is satisfied. */
+  read(call: BoardCall & { readonly op: 'read' | 'list' | 'documentRead' }, now: Instant): Result<unknown> {
+    const checked = this.#checked(call);
+    if (!checked.ok) return checked;
+    const session = this.#sessions.of(call);
+    if (!session.ok) return session;
+    if (!this.#sessions.isSatisfied(call, session.value)) {
+      return this.#sessions.refusal(call, session.value);
+    }
+    return this.#desk.run(call, NOBODY, session.value, now);
+  }
+
+  /** Boards with their size, sorted by name. */
+  boards(): readonly BoardInfo[] {
+    return [...this.#store.boards.values()]
+      .map((board) => ({
+        name: board.name,
+        mode: board.declared?.mode ?? 'crdt',
+        keys: board.view.keys,
+        bytes: board.bytes + this.#documents.bytes(board.name),
+      }))
+      .sort((left, right) => (left.name < right.name ? -1 : 1));
+  }
+
+  /** True while this node is known to lack something that a neighbour is about to give. */
+  get repairing(): boolean {
+    return this.#entropy.repairing;
+  }
+
+  stateVector(board: BoardName, document: string | undefined): Uint8Array {
+    if (document !== undefined) {
+      return this.#documents.find(board, document)?.stateVector ?? Uint8Array.of(0);
+    }
+    return encodeStateVector(this.#store.find(board));
+  }
+
+  /** A Yjs update with what the holder of `stateVector` lacks. */
+  encodeState(board: BoardName, document: string | undefined, stateVector?: Uint8Array): Uint8Array {
+    if (document !== undefined) {
+      return this.#documents.find(board, document)?.encode(stateVector) ?? Uint8Array.of(0, 0);
+    }
+    return encodeLanes(this.#store.find(board), stateVector);
+  }
+
+  /** Hash of all that readers can see of a board: equal on nodes that show the same. Hexadecimal. */
+  hash(board: BoardName, now: Instant): string {
+    return hashBoard(this.#store.find(board), this.#documents.of(board), this.#cryptography.hash, now);
+  }
+
+  #requested(event: Requested, now: Instant): void {
+    const { id, call, writer } = event;
+    const checked = this.#checked(call);
+    const session = checked.ok ? this.#sessions.of(call) : checked;
+    if (!session.ok) return void this.#answer(id, session);
+    if (isWrite(call) && this.#diskFailure !== undefined)
+      return void this.#answer(id, diskFull(this.#diskFailure));
+    if (this.#sessions.isSatisfied(call, session.value))
+      return this.#run(id, call, writer, session.value, now);
+    if (this.#parked.size >= limits.waiters) return void this.#answer(id, tooManyWait());
+    this.#parked.set(id, {
+      id,
+      call,
+      writer,
+      session: session.value,
+      deadlineMs: now.monoMs + limits.sessionWaitMs,
+    });
+    this.#take(this.#entropy.handle({ kind: 'lacking' }, now));
+  }
+
+  #run(id: number, call: BoardCall, writer: Writer, session: Session | undefined, now: Instant): void {
+    if (call.op === 'wait') {
+      const answered = this.#waiting.ask(id, call, now);
+      if (answered !== undefined) this.#answer(id, answered);
+      return;
+    }
+    const result = this.#desk.run(call, writer, session, now);
+    if (!isWrite(call) || !result.ok) return void this.#answer(id, result);
+    this.#written.push({ kind: 'answer', stream: 'board', id, result });
+    this.#flush ??= { atMs: now.monoMs, reason: 'board.flush' };
+  }
+
+  #checked(call: BoardCall): Result<Board> {
+    const checked = checkCall(call);
+    if (!checked.ok) return checked;
+    const board = this.#desk.board(call.board);
+    if (!board.ok) return board;
+    if (board.value.declared?.mode === 'quorum') {
+      return failWith(
+        'LEVEL_NOT_OFFERED',
+        `The board "${call.board}" is declared "quorum", which this node does not serve yet.`,
+        'Use a board of mode crdt.',
+      );
+    }
+    if (call.level === 'strong') {
+      return failWith(
+        'LEVEL_NOT_OFFERED',
+        `The board "${call.board}" is of mode crdt and offers eventual and session.`,
+        'Use one of these levels, or a board of mode quorum.',
+      );
+    }
+    return board;
+  }
+
+  #yjsUpdate(event: YjsUpdate, now: Instant): void {
+    const { id, board: name, document, update } = event;
+    const board = this.#desk.board(name);
+    if (!board.ok) return void this.#answer(id, board);
+    if (document === undefined) return void this.#answer(id, readOnlyEntries());
+    const named = checkDocumentName(document);
+    if (!named.ok) return void this.#answer(id, named);
+    if (this.#diskFailure !== undefined) return void this.#answer(id, diskFull(this.#diskFailure));
+    if (update.length > limits.frameBytes / 2) {
+      return void this.#answer(
+        id,
+        failWith('TOO_LARGE', 'The update is too large.', 'Send smaller updates.'),
+      );
+    }
+    const outcome = this.#documents.merge(board.value, document, update, this.#store.self, now);
+    if (outcome.kind !== 'merged') {
+      const reason = outcome.kind === 'behind' ? 'what it builds on is missing' : outcome.reason;
+      return void this.#answer(
+        id,
+        failWith('INVALID_ARGUMENT', `The update was refused: ${reason}.`, 'Synchronise the document first.'),
+      );
+    }
+    if (outcome.changed) this.#edited(name, document, update);
+    this.#written.push({ kind: 'answer', stream: 'board', id, result: ok(undefined) });
+    this.#flush ??= { atMs: now.monoMs, reason: 'board.flush' };
+  }
+
+  #lanesChanged(owner: NodeId, now: Instant): void {
+    this.#upkeep.lanesChanged(owner);
+    this.#intake.retry(now);
+    if (owner !== this.#store.self && this.#entropy.neighbours.includes(owner)) {
+      this.#take(this.#entropy.handle({ kind: 'lacking', peer: owner }, now));
+    }
+  }
+
+  #edited(board: BoardName, document: string, update: Uint8Array): void {
+    this.#documents.version++;
+    this.#edits.push({ board, document, update });
+  }
+
+  /** Everything that this node wrote since the last flush: to the neighbours, to the disk, and answered. */
+  #flushOwn(now: Instant): void {
+    this.#flush = undefined;
+    const records: Uint8Array[] = [];
+    const take = (tag: 'board' | 'document') => {
+      const section = this.#writer.take();
+      this.#lattice.push(section);
+      records.push(journalRecord(tag, section));
+    };
+    for (const board of this.#store.boards.values()) {
+      for (const change of board.takeOwnChanges(limits.repairBytes)) {
+        writeLaneSection(this.#writer, { kind: 'lane', ...change, board: board.name });
+        take('board');
+        this.#upkeep.changed(board, change.lane, now);
+        this.#effects.push({
+          kind: 'yjsUpdated',
+          board: board.name,
+          document: undefined,
+          update: change.update,
+        });
+      }
+    }
+    for (const { board, document, update } of this.#edits.splice(0)) {
+      writeDocumentSection(this.#writer, board, document, update);
+      take('document');
+      this.#effects.push({ kind: 'yjsUpdated', board, document, update });
+    }
+    for (const frame of this.#upkeep.takeFrames(now)) this.#lattice.push(frame);
+    this.#take(this.#entropy.handle({ kind: 'changed' }, now));
+    this.#take(this.#entropy.expire(now));
+    if (records.length > 0) this.#effects.push({ kind: 'persist', stream: 'board', records, durable: true });
+    this.#effects.push(...this.#written.splice(0));
+  }
+
+  /** What follows from whatever just happened: journal, watchers, waiting sessions. */
+  #settle(now: Instant): readonly BoardsEffect[] {
+    const merged = this.#intake.takeRecords();
+    if (merged.length > 0) {
+      const records = merged.map((section) =>
+        journalRecord(section[0] === 3 ? 'document' : 'board', section),
+      );
+      this.#effects.push({ kind: 'persist', stream: 'board/merge', records, durable: false });
+      this.#upkeep.merged();
+    }
+    for (const { board, document, update } of this.#intake.takeUpdates()) {
+      this.#effects.push({ kind: 'yjsUpdated', board, document, update });
+    }
+    this.#effects.push(...this.#intake.takeMarks());
+    for (const board of this.#store.boards.values()) {
+      const changed = board.takeChanged();
+      if (changed.length > 0) this.#changed(board, changed, now);
+    }
+    if (this.#parked.size > 0 && merged.length > 0) this.#retryParked(now);
+    if (this.#flush === undefined && (this.#store.hasPending || this.#upkeep.hasFrames)) {
+      this.#flush = { atMs: now.monoMs, reason: 'board.flush' };
+    }
+    const effects = this.#effects;
+    if (effects.length > 0) this.#effects = [];
+    return effects;
+  }
+
+  #changed(board: Board, changed: readonly string[], now: Instant): void {
+    const keys = changed.length === 1 ? changed : [...new Set(changed)];
+    this.#wake(this.#waiting.changed(board, keys, now));
+    this.#upkeep.noticed(board, keys);
+    this.#effects.push(new ChangedKeys(board, keys, now));
+  }
+
+  #wake(woken: readonly Woken[]): void {
+    for (const { id, answer } of woken) this.#answer(id, ok(answer));
+  }
+
+  #retryParked(now: Instant): void {
+    for (const parked of [...this.#parked.values()]) {
+      if (!this.#sessions.isSatisfied(parked.call, parked.session)) continue;
+      this.#parked.delete(parked.id);
+      this.#run(parked.id, parked.call, parked.writer, parked.session, now);
+    }
+  }
+
+  #answer(id: number, result: Result<unknown>): void {
+    this.#effects.push({ kind: 'answer', stream: 'board/read', id, result });
+  }
+
+  #take(effects: readonly (AntiEntropyEffect | BoardsEffect)[]): void {
+    for (const effect of effects) this.#effects.push(effect);
+  }
+}
+
+const NOBODY = { agent: '' } as unknown as Writer;

@@ -1,0 +1,333 @@
+/** Carries out calls on boards that need no waiting: everything between a checked call and its answer. */
+import { failWith, ok, type Result } from '../kernel/errors.ts';
+import type { BoardName } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Instant } from '../kernel/time.ts';
+import type {
+  AppendCall,
+  BoardCall,
+  DeleteAnswer,
+  DeleteCall,
+  DocumentAnswer,
+  DocumentEditCall,
+  DocumentReadCall,
+  ListAnswer,
+  ListCall,
+  ReadAnswer,
+  ReadCall,
+  WriteAnswer,
+  WriteCall,
+  Writer,
+} from './api.ts';
+import type { Board, Clocks } from './board.ts';
+import { checkTtl, checkValue, listCursor, readListCursor } from './calls.ts';
+import type { DocumentsLattice } from './documents-lattice.ts';
+import { KIND } from './entry.ts';
+import type { HybridClock } from './hlc.ts';
+import type { Lane } from './lane.ts';
+import { entryOf, itemsOf } from './read.ts';
+import { encodeSession, mergeSeen, type Session } from './session.ts';
+import type { BoardStore } from './store.ts';
+import { isVisible, Log } from './view.ts';
+
+/** Bytes of an item around its key, author and value. */
+const ITEM_BYTES = 24;
+/** Answers of a list stay below this, whatever the limit in entries is. */
+const LIST_BYTES = limits.listAnswerBytes;
+
+export interface DeskOptions {
+  readonly store: BoardStore;
+  readonly documents: DocumentsLattice;
+  readonly clock: HybridClock;
+  /** Called with the update that an edit made. */
+  readonly edited: (board: BoardName, document: string, update: Uint8Array) => void;
+}
+
+export class Desk {
+  readonly #store: BoardStore;
+  readonly #documents: DocumentsLattice;
+  readonly #clock: HybridClock;
+  readonly #edited: DeskOptions['edited'];
+
+  constructor(options: DeskOptions) {
+    this.#store = options.store;
+    this.#documents = options.documents;
+    this.#clock = options.clock;
+    this.#edited = options.edited;
+  }
+
+  /** The declared board that a call names. */
+  board(name: BoardName): Result<Board> {
+    if (!this.#store.isDeclared(name)) {
+      return failWith(
+        'NOT_FOUND',
+        `There is no board "${name}".`,
+        `Declare it in the configuration of this node: boards: { ${name}: { mode: crdt } }.`,
+      );
+    }
+    const board = this.#store.board(name);
+    return board === undefined
+      ? failWith('QUOTA_EXCEEDED', 'There are too many boards.', `At most ${limits.boards} can be kept.`)
+      : ok(board);
+  }
+
+  read(board: Board, call: ReadCall, session: Session | undefined, now: Instant): ReadAnswer {
+    const seen = new Map<number, number>();
+    for (const item of itemsOf(board.view, call.key)) see(seen, item.lane, item.clock + 1, item.ghost);
+    const token = this.token(board.name, seen, session);
+    const entry = entryOf(board.view, call.key, now.wallMs);
+    if (entry !== undefined) return { found: true, ...entry, session: token };
+    return { found: false, session: token, revision: board.view.newest(call.key)?.revision ?? 0 };
+  }
+
+  list(board: Board, call: ListCall, session: Session | undefined, now: Instant): ListAnswer {
+    const { limit = 100, prefix = '', cursor } = call;
+    const entries: NonNullable<ReturnType<typeof entryOf>>[] = [];
+    const token = this.token(board.name, clocksOf(board), session);
+    let bytes = 0;
+    const after = cursor === undefined ? '' : (readListCursor(cursor) ?? '');
+    for (const key of board.view.keysFrom(prefix, after)) {
+      const entry = entryOf(board.view, key, now.wallMs);
+      if (entry === undefined) continue;
+      for (const item of itemsOf(board.view, key)) bytes += item.length;
+      if (entries.length === limit || (bytes > LIST_BYTES && entries.length > 0)) {
+        return { entries, cursor: listCursor((entries.at(-1) as { key: string }).key), session: token };
+      }
+      entries.push(entry);
+    }
+    return { entries, session: token };
+  }
+
+  write(
+    board: Board,
+    call: WriteCall,
+    writer: Writer,
+    session: Session | undefined,
+    now: Instant,
+  ): Result<WriteAnswer> {
+    const ttl = checkTtl(call.ttlSeconds);
+    if (!ttl.ok) return ttl;
+    const value = checkValue(call.value, 'The value');
+    if (!value.ok) return value;
+    const newest = board.view.newest(call.key);
+    const state = board.view.get(call.key);
+    const gone = newest?.lane.own && newest.kind === KIND.set ? newest.length : 0;
+    const room = this.#room(board, isVisible(state) ? 0 : 1, call.key.length + value.value.length - gone);
+    if (!room.ok) return room;
+    const item = board.write(
+      this.#lane(board),
+      {
+        kind: KIND.set,
+        revision: this.#clock.next(now, newest?.revision ?? 0),
+        key: call.key,
+        author: writer.agent,
+        value: value.value,
+        ttlSeconds: call.ttlSeconds,
+      },
+      session?.get(board.name),
+    );
+    return this.#written(board, item.revision, item.lane, session);
+  }
+
+  delete(
+    board: Board,
+    call: DeleteCall,
+    writer: Writer,
+    session: Session | undefined,
+    now: Instant,
+  ): Result<DeleteAnswer> {
+    const newest = board.view.newest(call.key);
+    if (newest === undefined || newest.kind === KIND.delete) {
+      const seen = new Map<number, number>();
+      if (newest !== undefined) see(seen, newest.lane, newest.clock + 1, newest.ghost);
+      const token = this.token(board.name, seen, session);
+      return ok({ revision: newest?.revision ?? 0, deleted: false, session: token });
+    }
+    const deleted = entryOf(board.view, call.key, now.wallMs) !== undefined;
+    const item = board.write(
+      this.#lane(board),
+      {
+        kind: KIND.delete,
+        revision: this.#clock.next(now, newest.revision),
+        key: call.key,
+        author: writer.agent,
+        value: '',
+      },
+      session?.get(board.name),
+    );
+    const written = this.#written(board, item.revision, item.lane, session);
+    return ok({ ...written.value, deleted });
+  }
+
+  append(
+    board: Board,
+    call: AppendCall,
+    writer: Writer,
+    session: Session | undefined,
+    now: Instant,
+  ): Result<WriteAnswer> {
+    const { items, key } = call;
+    if (!Array.isArray(items) || items.length === 0 || items.length > limits.appendItems) {
+      return failWith(
+        'INVALID_ARGUMENT',
+        'The list of items is not valid.',
+        `Pass 1 to ${limits.appendItems} items.`,
+      );
+    }
+    const values: string[] = [];
+    let bytes = 0;
+    for (const [index, item] of items.entries()) {
+      const value = checkValue(item, `Item ${index + 1}`);
+      if (!value.ok) return value;
+      values.push(value.value);
+      bytes += value.value.length + key.length + ITEM_BYTES;
+    }
+    const room = this.#room(board, isVisible(board.view.get(key)) ? 0 : 1, bytes);
+    if (!room.ok) return room;
+    const logRoom = roomInLog(board, key, items.length, bytes);
+    if (!logRoom.ok) return logRoom;
+    let revision = 0;
+    const lane = this.#lane(board);
+    for (const value of values) {
+      revision = this.#clock.next(now, board.view.newest(key)?.revision ?? 0);
+      board.write(
+        lane,
+        { kind: KIND.append, revision, key, author: writer.agent, value },
+        session?.get(board.name),
+      );
+    }
+    return this.#written(board, revision, lane, session);
+  }
+
+  documentRead(call: DocumentReadCall, session: Session | undefined): DocumentAnswer {
+    const document = this.#documents.find(call.board, call.document);
+    const name = documentSession(call.board, call.document);
+    return {
+      text: document?.text ?? '',
+      revision: document?.revision ?? 0,
+      session: this.token(name, document?.clocks ?? new Map(), session),
+    };
+  }
+
+  documentEdit(call: DocumentEditCall, session: Session | undefined): Result<DocumentAnswer> {
+    const document = this.#documents.document(call.board, call.document);
+    if (document === undefined) {
+      return failWith(
+        'QUOTA_EXCEEDED',
+        'The board has too many documents.',
+        `At most ${limits.documents} are kept; use another board.`,
+      );
+    }
+    const edited = document.edit(call.edits);
+    if (!edited.ok) return edited;
+    if (edited.value !== undefined) this.#edited(call.board, call.document, edited.value);
+    return ok(this.documentRead({ ...call, op: 'documentRead' }, session));
+  }
+
+  /** Does what a call asks; waiting calls are not for here. */
+  run(call: BoardCall, writer: Writer, session: Session | undefined, now: Instant): Result<unknown> {
+    const found = this.board(call.board);
+    if (!found.ok) return found;
+    const board = found.value;
+    switch (call.op) {
+      case 'read':
+        return ok(this.read(board, call, session, now));
+      case 'list':
+        return ok(this.list(board, call, session, now));
+      case 'write':
+        return this.write(board, call, writer, session, now);
+      case 'delete':
+        return this.delete(board, call, writer, session, now);
+      case 'append':
+        return this.append(board, call, writer, session, now);
+      case 'documentRead':
+        return ok(this.documentRead(call, session));
+      case 'documentEdit':
+        return this.documentEdit(call, session);
+      case 'wait':
+        return failWith('INTERNAL', 'A wait cannot be answered at once.', 'Report this.');
+    }
+  }
+
+  /** The session token of an answer: what the caller had seen, and what this answer shows. */
+  token(name: BoardName, seen: Clocks, session: Session | undefined): string {
+    if (session === undefined) return encodeSession(new Map(seen.size === 0 ? [] : [[name, seen]]));
+    const merged: Session = new Map(session);
+    merged.set(name, new Map(session.get(name) ?? []));
+    mergeSeen(merged, name, seen);
+    return encodeSession(merged);
+  }
+
+  #written(
+    board: Board,
+    revision: number,
+    lane: Lane,
+    session: Session | undefined,
+  ): { readonly ok: true; readonly value: WriteAnswer } {
+    return ok({
+      revision,
+      session: this.token(board.name, new Map([[lane.incarnation, lane.clock]]), session),
+    });
+  }
+
+  #lane(board: Board): Lane {
+    return this.#store.lane(board, this.#store.incarnation);
+  }
+
+  #room(board: Board, keys: number, bytes: number): Result<undefined> {
+    const { quotaKeys, quotaBytes } = board;
+    const details = { board: board.name, quotaKeys, quotaBytes, keys: board.view.keys, bytes: board.bytes };
+    if (board.view.keys + keys > quotaKeys) {
+      return failWith(
+        'QUOTA_EXCEEDED',
+        `The board "${board.name}" has its ${quotaKeys} keys.`,
+        'Delete keys that are no longer needed, give entries a time to live, or raise quotaKeys.',
+        { details },
+      );
+    }
+    if (board.bytes + bytes + ITEM_BYTES > quotaBytes) {
+      return failWith(
+        'QUOTA_EXCEEDED',
+        `The board "${board.name}" has its ${quotaBytes} bytes.`,
+        'Delete entries that are no longer needed, write smaller values, or raise quotaBytes.',
+        { details },
+      );
+    }
+    return ok(undefined);
+  }
+}
+
+/** What a board holds of every lane. */
+export function clocksOf(board: Board): Map<number, number> {
+  const clocks = new Map<number, number>();
+  for (const lane of board.lanes.values()) {
+    if (lane.clock === 0) continue;
+    if (clocks.size >= limits.sessionLanes / 2) break;
+    clocks.set(lane.incarnation, lane.clock);
+  }
+  return clocks;
+}
+
+/** Documents stand in a session under a name of their own. */
+export function documentSession(board: BoardName, document: string): BoardName {
+  return `${board}/${document}` as BoardName;
+}
+
+function see(seen: Map<number, number>, lane: Lane, clock: number, isGhost: boolean): void {
+  if ((seen.get(lane.incarnation) ?? 0) < clock) seen.set(lane.incarnation, clock);
+  // What is shown though its author deleted it: elsewhere its successor must be there.
+  if (isGhost) for (const [incarnation, dep] of lane.open) seen.set(incarnation, dep);
+}
+
+function roomInLog(board: Board, key: string, items: number, bytes: number): Result<undefined> {
+  const state = board.view.get(key);
+  const present = state instanceof Log ? state.items : [];
+  let total = bytes;
+  for (const item of present) total += item.length;
+  if (present.length + items <= limits.logItems && total <= limits.logBytes) return ok(undefined);
+  return failWith(
+    'QUOTA_EXCEEDED',
+    `The log "${key}" would have more than ${limits.logItems} items or ${limits.logBytes} bytes.`,
+    'Start another log key, or write the key anew to begin again.',
+  );
+}

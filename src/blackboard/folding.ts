@@ -1,0 +1,166 @@
+/**
+ * Folding: the lanes of earlier runs are emptied into the running one, so that a node that restarts often does not
+ * leave a lane behind each time.
+ *
+ * Method: items that still show are copied with their identity (so no reader can tell), a bounded number at a time;
+ * copying makes the original superseded, so the usual trimming removes it. When a lane is empty on every board, it is
+ * struck off the node's `lanes` record, and others drop it once they have the copies (`LanesBody.folded`).
+ *
+ * Which lanes: like the levels of a log-structured merge tree. A lane is folded only when what is newer than it has
+ * grown as large as it, or it is tiny, or lanes are too many; so each item is copied a number of times that grows
+ * with the logarithm of the board's size, not with the number of restarts.
+ */
+import { limits } from '../kernel/limits.ts';
+import type { Deadline, Instant } from '../kernel/time.ts';
+import type { LanesBody } from '../replication/record.ts';
+import type { Board } from './board.ts';
+import type { Item, Lane } from './lane.ts';
+import type { BoardStore } from './store.ts';
+
+/** Lanes below this are always worth folding. */
+const TINY_BYTES = 64 * 1024;
+/** After a start, so that what others still have of an old lane has come back first. */
+const SETTLE_MS = 10_000;
+const STEP_MS = 20;
+const STEP_ITEMS = 128;
+const STEP_BYTES = 128 * 1024;
+const REPLAN_MS = 60_000;
+/** Folded incarnations that are named in the record, for session tokens that still name them. */
+const RETIRED = 256;
+
+export class Folding {
+  readonly #store: BoardStore;
+  readonly #folded = new Map<string, number>();
+  #folding: number[] = [];
+  #atMs: number;
+
+  constructor(store: BoardStore, now: Instant) {
+    this.#store = store;
+    this.#atMs = now.monoMs + SETTLE_MS;
+  }
+
+  /** Takes over what the node's own record said before. */
+  loaded(now: Instant): void {
+    const { self, own } = this.#store;
+    const body = this.#store.bodyOf(self);
+    for (const [key, clock] of Object.entries(body?.folded ?? {})) this.#folded.set(key, clock);
+    for (const incarnation of body?.incarnations ?? []) {
+      if (this.#holds(incarnation)) own.add(incarnation);
+    }
+    this.#atMs = now.monoMs + SETTLE_MS;
+  }
+
+  /** The node's `lanes` record. */
+  body(): LanesBody {
+    const { own, incarnation } = this.#store;
+    const older = [...own].filter((each) => each !== incarnation && this.#holds(each));
+    return { incarnations: [...older, incarnation], folded: Object.fromEntries(this.#folded) };
+  }
+
+  deadline(): Deadline | undefined {
+    return this.#store.own.size > 1 ? { atMs: this.#atMs, reason: 'board.fold' } : undefined;
+  }
+
+  /** A step of the work; the lanes that are now empty everywhere, and the record that says so. */
+  expire(now: Instant): {
+    readonly dropped: readonly { readonly board: Board; readonly lane: Lane }[];
+    readonly body: LanesBody | undefined;
+  } {
+    const nothing = { dropped: [], body: undefined };
+    if (this.#store.own.size < 2 || now.monoMs < this.#atMs) return nothing;
+    this.#folding = this.#folding.filter((incarnation) => this.#store.own.has(incarnation));
+    if (this.#folding.length === 0) this.#folding = this.#plan();
+    const [incarnation] = this.#folding;
+    if (incarnation === undefined) {
+      this.#atMs = now.monoMs + REPLAN_MS;
+      return nothing;
+    }
+    this.#atMs = now.monoMs + STEP_MS;
+    if (this.#step(incarnation)) return nothing;
+    const dropped = this.#lanesOf(incarnation);
+    // Trims of the last step may still be waiting to be pushed; only an empty lane goes.
+    if (dropped.some(({ lane }) => lane.liveItems > 0)) return nothing;
+    this.#retire(incarnation);
+    return { dropped, body: this.body() };
+  }
+
+  #plan(): number[] {
+    const { own, incarnation } = this.#store;
+    const older = [...own]
+      .filter((each) => each !== incarnation)
+      .map((each) => ({ incarnation: each, bytes: this.#bytesOf(each) }))
+      .sort((left, right) => left.bytes - right.bytes);
+    let newer = this.#bytesOf(incarnation);
+    let left = older.length;
+    const chosen: number[] = [];
+    for (const lane of older) {
+      const tooMany = left > limits.incarnations / 2;
+      if (lane.bytes > TINY_BYTES && lane.bytes > newer && !tooMany) break;
+      chosen.push(lane.incarnation);
+      newer += lane.bytes;
+      left--;
+    }
+    return chosen;
+  }
+
+  /** Copies some items of a lane; false where none is left to copy. */
+  #step(incarnation: number): boolean {
+    let items = STEP_ITEMS;
+    let bytes = STEP_BYTES;
+    for (const { board, lane } of this.#lanesOf(incarnation)) {
+      const running = this.#store.lane(board, this.#store.incarnation);
+      board.trim();
+      for (const item of [...first(lane, STEP_ITEMS)]) {
+        if (items-- <= 0 || bytes <= 0) return true;
+        bytes -= item.length;
+        if (item.dead) continue;
+        if (board.view.shows(item)) board.copy(running, item);
+        board.trim();
+        // Superseded, and not trimmed with its winner: nobody needs it.
+        if (!item.dead && !board.view.shows(item)) board.deleteOwn(item);
+      }
+      if (lane.liveItems > 0) return true;
+    }
+    return false;
+  }
+
+  #retire(incarnation: number): void {
+    const { own, incarnation: running } = this.#store;
+    for (const board of this.#store.boards.values()) {
+      const clock = board.clockOf(running);
+      if (clock > 0) this.#folded.set(`${board.name}@${running}`, clock);
+    }
+    own.delete(incarnation);
+    this.#store.retired.set(incarnation, this.#store.self);
+    for (const key of [...this.#folded.keys()]) {
+      // What was folded into a lane that is now gone itself has moved on with it.
+      if (key.endsWith(`@${incarnation}`)) this.#folded.delete(key);
+    }
+    this.#folded.set(`@${incarnation}`, 0);
+    const retired = [...this.#folded.keys()].filter((key) => key.startsWith('@'));
+    for (const key of retired.slice(0, Math.max(0, retired.length - RETIRED))) this.#folded.delete(key);
+  }
+
+  #lanesOf(incarnation: number): { readonly board: Board; readonly lane: Lane }[] {
+    return [...this.#store.boards.values()].flatMap((board) => {
+      const lane = board.lanes.get(incarnation);
+      return lane === undefined ? [] : [{ board, lane }];
+    });
+  }
+
+  #bytesOf(incarnation: number): number {
+    return this.#lanesOf(incarnation).reduce((sum, { lane }) => sum + lane.liveBytes, 0);
+  }
+
+  #holds(incarnation: number): boolean {
+    return this.#lanesOf(incarnation).length > 0;
+  }
+}
+
+function* first(lane: Lane, count: number): Generator<Item> {
+  let left = count;
+  for (const item of lane.items()) {
+    if (left-- <= 0) return;
+    yield item;
+  }
+}

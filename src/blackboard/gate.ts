@@ -1,0 +1,85 @@
+/**
+ * The gate: looks at what a peer says its lane became before anything of it is believed. One pass, no allocation for
+ * what is merely announced, nothing kept of what is refused.
+ *
+ * What the bytes are is settled by `readLaneUpdate` (one client, unbroken clocks, the lane as parent, no foreign
+ * deletes); here it is whether they fit this replica, and whether every new item is well-formed.
+ */
+import { checkJson } from '../kernel/json.ts';
+import { limits } from '../kernel/limits.ts';
+import { ByteReader, decodeUtf8 } from './bytes.ts';
+import { type EntryHead, KIND, readEntryHead } from './entry.ts';
+import { wallMsOf } from './hlc.ts';
+import type { LaneUpdate } from './lane-update.ts';
+
+export type Verdict =
+  | { readonly kind: 'fits'; readonly heads: readonly EntryHead[] }
+  /** What precedes it is missing here. */
+  | { readonly kind: 'gap' }
+  /** Stamped a little further ahead than is believed: the clocks of the two nodes disagree; it will pass later. */
+  | { readonly kind: 'early' }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+const POISONED: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
+const GAP: Verdict = { kind: 'gap' };
+const EARLY: Verdict = { kind: 'early' };
+
+function refuse(reason: string): Verdict {
+  return { kind: 'refused', reason };
+}
+
+/** Whether an update fits a lane that stands at `clock`, and the heads of its new items. */
+export function checkLaneUpdate(
+  update: LaneUpdate,
+  bytes: Uint8Array,
+  clock: number,
+  wallMs: number,
+): Verdict {
+  if (update.structs.length > 0 && update.fromClock > clock) return GAP;
+  const behind = Math.max(clock, update.toClock);
+  const lastDelete = update.deletes.length - 2;
+  if (lastDelete >= 0) {
+    const end = (update.deletes[lastDelete] as number) + (update.deletes[lastDelete + 1] as number);
+    if (end > behind) return GAP;
+  }
+  const heads: EntryHead[] = [];
+  let early = false;
+  const { structs } = update;
+  for (let at = 0; at < structs.length; at += 3) {
+    const offset = structs[at + 1] as number;
+    if (offset < 0 || (structs[at] as number) < clock) continue;
+    const reader = new ByteReader(bytes, offset, offset + (structs[at + 2] as number));
+    const head = readEntryHead(reader);
+    if (head === undefined) return refuse('malformed entry');
+    if (POISONED.has(head.key)) return refuse('poisoned key');
+    const aheadMs = wallMsOf(head.revision) - wallMs;
+    if (aheadMs > limits.clockSkewMs) {
+      if (aheadMs > 2 * limits.clockSkewMs) return refuse('stamped ahead of the clock');
+      early = true;
+    }
+    if (head.kind !== KIND.delete && !isJson(bytes, reader.at, reader.end)) return refuse('malformed value');
+    heads.push(head);
+  }
+  return early ? EARLY : { kind: 'fits', heads };
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/** JSON of bounded depth and without poisoned keys. A plain ASCII string, the usual case, needs no parser. */
+function isJson(bytes: Uint8Array, from: number, to: number): boolean {
+  if (bytes[from] === QUOTE && bytes[to - 1] === QUOTE && to - from >= 2) {
+    let at = from + 1;
+    for (; at < to - 1; at++) {
+      const byte = bytes[at] as number;
+      if (byte < 0x20 || byte > 0x7e || byte === QUOTE || byte === BACKSLASH) break;
+    }
+    if (at === to - 1) return true;
+  }
+  try {
+    const text = decodeUtf8(bytes.subarray(from, to));
+    return text !== undefined && checkJson(JSON.parse(text), 'value').ok;
+  } catch {
+    return false;
+  }
+}

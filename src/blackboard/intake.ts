@@ -1,0 +1,323 @@
+/**
+ * Taking in what peers bring, section by section: whose it is, whether they may bring it, whether it passes the gate,
+ * and whether it must wait. What is taken in goes to the journal and to those who follow the Yjs documents.
+ */
+import { equalBytes } from '../kernel/codec.ts';
+import type { Mark } from '../kernel/effects.ts';
+import type { BoardName, NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Cryptography } from '../kernel/ports.ts';
+import type { Instant } from '../kernel/time.ts';
+import type { Merged } from '../replication/lattice.ts';
+import type { Board } from './board.ts';
+import { ByteReader } from './bytes.ts';
+import type { DocumentsLattice } from './documents-lattice.ts';
+import { checkLaneUpdate } from './gate.ts';
+import { Held } from './held.ts';
+import type { Lane } from './lane.ts';
+import { type LaneUpdate, MOST_STRUCTS, readLaneUpdate } from './lane-update.ts';
+import { Relay } from './relay.ts';
+import {
+  type CompareSection,
+  type DocumentSection,
+  type LaneSection,
+  type MarkerSection,
+  markerSection,
+  readSections,
+  type Section,
+} from './sections.ts';
+import type { BoardStore } from './store.ts';
+
+export interface YjsChange {
+  readonly board: BoardName;
+  readonly document: string | undefined;
+  readonly update: Uint8Array;
+}
+
+type Outcome = { readonly kind: 'merged'; readonly changed: boolean } | { readonly kind: 'behind' } | Refused;
+type Raw<Each> = Each & { readonly raw: Uint8Array };
+type Refused = { readonly kind: 'refused'; readonly reason: string };
+
+const KNOWN: Outcome = { kind: 'merged', changed: false };
+const NEW: Outcome = { kind: 'merged', changed: true };
+const BEHIND: Outcome = { kind: 'behind' };
+
+export class Intake {
+  readonly held = new Held();
+  readonly #store: BoardStore;
+  readonly #documents: DocumentsLattice;
+  readonly #relay: Relay;
+  readonly #isUp: (node: NodeId) => boolean;
+  #records: Uint8Array[] = [];
+  #updates: YjsChange[] = [];
+  #marks: Mark[] = [];
+
+  constructor(options: {
+    readonly store: BoardStore;
+    readonly cryptography: Cryptography;
+    readonly documents: DocumentsLattice;
+    readonly isUp: (node: NodeId) => boolean;
+  }) {
+    this.#store = options.store;
+    this.#documents = options.documents;
+    this.#isUp = options.isUp;
+    this.#relay = new Relay(options.cryptography);
+  }
+
+  /** Sections for the journal since the last call. */
+  takeRecords(): readonly Uint8Array[] {
+    return this.#records.splice(0);
+  }
+
+  takeUpdates(): readonly YjsChange[] {
+    return this.#updates.splice(0);
+  }
+
+  takeMarks(): readonly Mark[] {
+    return this.#marks.splice(0);
+  }
+
+  take(delta: Uint8Array, from: NodeId, now: Instant): Merged {
+    const sections = readSections(delta);
+    if (sections === undefined) return { kind: 'refused', reason: 'malformed delta' };
+    let changed = false;
+    let behind = false;
+    let structs = 0;
+    this.#relay.begin();
+    for (const section of sections) {
+      const outcome = this.#section(section, from, now, structs);
+      if (outcome.kind === 'refused') return outcome;
+      if (outcome.kind === 'behind') behind = true;
+      else if (outcome.changed) changed = true;
+      structs += this.#lastStructs;
+      this.#lastStructs = 0;
+    }
+    return behind ? { kind: 'behind' } : { kind: 'merged', changed };
+  }
+
+  #lastStructs = 0;
+
+  /** The node's lanes became known: what waited for that is tried again. */
+  retry(now: Instant): void {
+    for (const { section, raw, from } of this.held.takeAll()) this.#lane({ ...section, raw }, from, now, 0);
+  }
+
+  #section(section: Section, from: NodeId, now: Instant, structs: number): Outcome {
+    switch (section.kind) {
+      case 'lane':
+      case 'relay':
+        return this.#lane(section, from, now, structs);
+      case 'head':
+        return this.#head(section, from);
+      case 'proof':
+        this.#relay.proof(section);
+        return KNOWN;
+      case 'compare':
+        return this.#compare(section, from);
+      case 'document':
+      case 'documents':
+        return this.#document(section, from, now);
+      default:
+        return { kind: 'refused', reason: 'a section that only journals have' };
+    }
+  }
+
+  #document(
+    section: Exclude<Section, { kind: Exclude<Section['kind'], 'document' | 'documents'> }>,
+    from: NodeId,
+    now: Instant,
+  ): Outcome {
+    const board = this.#store.board(section.board);
+    if (board === undefined) return { kind: 'refused', reason: 'too many boards' };
+    if (section.kind !== 'document') {
+      this.#documents.compare(board);
+      return KNOWN;
+    }
+    const outcome = this.#documents.merge(board, section.document, section.update, from, now);
+    if (outcome.kind === 'merged' && outcome.changed) {
+      this.#records.push(section.raw);
+      this.#updates.push({ board: board.name, document: section.document, update: section.update });
+    }
+    return outcome;
+  }
+
+  #lane(section: Raw<LaneSection>, from: NodeId, now: Instant, structs: number): Outcome {
+    const reader = new ByteReader(section.update);
+    const update = readLaneUpdate(reader);
+    if (update === undefined || !reader.done) return { kind: 'refused', reason: 'malformed update' };
+    const { client } = update;
+    this.#lastStructs = update.structs.length / 3 + update.deletes.length / 2;
+    if (structs + this.#lastStructs > 2 * MOST_STRUCTS)
+      return { kind: 'refused', reason: 'too many structs' };
+    if (client === 0) return KNOWN;
+    const board = this.#store.board(section.board);
+    if (board === undefined) return { kind: 'refused', reason: 'too many boards' };
+    if (client === this.#store.incarnation) return this.#ownLane(board, update);
+    const owner = this.#store.ownerOf(client);
+    if (owner === undefined) {
+      this.#hold(section, from, update, now);
+      return KNOWN;
+    }
+    if (this.#store.retired.has(client)) return KNOWN;
+    if (section.kind === 'lane' && owner !== from) return { kind: 'refused', reason: "another's lane" };
+    return this.#fit(board, section, update, owner, from, now);
+  }
+
+  /** Nobody but this node writes here: what others hold of it came from here. */
+  #ownLane(board: Board, update: LaneUpdate): Outcome {
+    const lane = board.lanes.get(update.client);
+    return update.toClock > (lane?.clock ?? 0)
+      ? { kind: 'refused', reason: 'a forged continuation of the lane of this node' }
+      : KNOWN;
+  }
+
+  #fit(
+    board: Board,
+    section: Raw<LaneSection>,
+    update: LaneUpdate,
+    owner: NodeId,
+    from: NodeId,
+    now: Instant,
+  ): Outcome {
+    const { client } = update;
+    const known = board.lanes.get(client);
+    const verdict = checkLaneUpdate(update, section.update, known?.clock ?? 0, now.wallMs);
+    if (verdict.kind === 'refused') return verdict;
+    if (verdict.kind === 'early') {
+      this.#mark('warn', 'board.clocksDisagree', { board: board.name, from, owner });
+      return KNOWN;
+    }
+    if (verdict.kind === 'gap') {
+      this.#hold(section, from, update, now);
+      return BEHIND;
+    }
+    const room = this.#hasRoom(board, section.update.length, known);
+    if (room !== undefined) return { kind: 'refused', reason: room };
+    if (section.hold && !this.#hasCauses(board, section)) {
+      this.#hold(section, from, update, now);
+      return BEHIND;
+    }
+    const lane = this.#store.lane(board, client);
+    lane.owner = owner;
+    if (section.kind === 'relay' && from !== owner) {
+      const allowed = this.#relay.allows(lane, update, section.update, verdict.heads, {
+        authorAway: owner === this.#store.self || !this.#isUp(owner),
+      });
+      if (allowed === 'forged')
+        return { kind: 'refused', reason: 'a relayed lane that its author did not sign' };
+      if (allowed === 'no') return KNOWN;
+    }
+    board.addDeps(lane, section.deps);
+    const changed = board.apply(lane, update, section.update, verdict.heads);
+    this.#relay.learn(lane);
+    if (!changed) return KNOWN;
+    this.#records.push(section.raw);
+    this.#updates.push({ board: board.name, document: undefined, update: section.update });
+    this.#retryHeld(board, lane, now);
+    return NEW;
+  }
+
+  #hasRoom(board: Board, bytes: number, lane: Lane | undefined): string | undefined {
+    if (lane === undefined && board.lanes.size >= limits.boardLanes) return 'too many lanes';
+    const slack = limits.quotaSlack;
+    if (board.bytes + bytes > board.quotaBytes * slack || board.view.keys > board.quotaKeys * slack) {
+      return 'far beyond the quota of the board';
+    }
+    return undefined;
+  }
+
+  #hasCauses(board: Board, section: LaneSection): boolean {
+    for (const [incarnation, clock] of section.deps) {
+      if (!board.reached(incarnation, clock)) return false;
+    }
+    return true;
+  }
+
+  #hold(section: Raw<LaneSection>, from: NodeId, update: LaneUpdate, now: Instant): void {
+    // A copy: the frame that it stands in may be much larger.
+    const raw = section.raw.slice();
+    const offset = section.update.byteOffset - section.raw.byteOffset;
+    this.held.add({
+      from,
+      raw,
+      section: { ...section, update: raw.subarray(offset, offset + section.update.length) },
+      incarnation: update.client,
+      fromClock: update.fromClock,
+      untilMs: now.monoMs + limits.heldMs,
+    });
+  }
+
+  #retryHeld(board: Board, lane: Lane, now: Instant): void {
+    if (this.held.size === 0) return;
+    for (const { section, raw, from } of this.held.take(board.name, lane.incarnation)) {
+      this.#lane({ ...section, raw }, from, now, 0);
+    }
+    // Lanes held back for this one's sake are few; trying them all is simpler than an index.
+    for (const other of this.held.waitingFor(board.name, lane.incarnation)) {
+      for (const { section, raw, from } of this.held.take(board.name, other)) {
+        this.#lane({ ...section, raw }, from, now, 0);
+      }
+    }
+  }
+
+  #head(section: Section & { kind: 'head' }, from: NodeId): Outcome {
+    const { head } = section;
+    const board = this.#store.find(section.board);
+    const lane = board?.lanes.get(head.incarnation);
+    const owner = this.#store.ownerOf(head.incarnation);
+    if (owner === undefined || owner === this.#store.self) return KNOWN;
+    const outcome = this.#relay.head(lane, head, owner, owner === from);
+    if (outcome === 'forged') return { kind: 'refused', reason: 'a head that its author did not sign' };
+    if (outcome === 'equivocation') {
+      this.#mark('error', 'board.equivocation', {
+        board: section.board,
+        author: owner,
+        incarnation: head.incarnation,
+      });
+    }
+    if (outcome === 'newer') this.#records.push(section.raw);
+    return KNOWN;
+  }
+
+  /** The author says how its lane stands at a clock; a copy that differs there although all was sent is discarded. */
+  #compare(section: CompareSection, from: NodeId): Outcome {
+    const board = this.#store.find(section.board);
+    const lane = board?.lanes.get(section.incarnation);
+    if (board === undefined || lane === undefined || lane.running) return KNOWN;
+    const isAuthor = lane.owner === from;
+    const beyond = lane.clock > section.clock && isAuthor && section.answered;
+    if (lane.clock !== section.clock && !beyond) {
+      lane.compare = false;
+      return KNOWN;
+    }
+    if (equalBytes(lane.root(this.#relay.hash), section.root)) {
+      lane.compare = false;
+      return KNOWN;
+    }
+    if (!section.answered) {
+      lane.compare = true;
+      return KNOWN;
+    }
+    lane.compare = false;
+    if (!isAuthor && !this.#relay.hasProven(lane, section)) return KNOWN;
+    this.#mark('error', 'board.laneReset', {
+      board: board.name,
+      author: lane.owner,
+      incarnation: lane.incarnation,
+      clock: lane.clock,
+      from,
+    });
+    this.reset(board, lane);
+    return NEW;
+  }
+
+  /** Discards a copy of a lane, to be fetched anew. */
+  reset(board: Board, lane: Lane): void {
+    board.drop(lane);
+    this.#records.push(markerSection('reset', board.name, lane.incarnation));
+  }
+
+  #mark(level: Mark['level'], name: string, fields: Mark['fields']): void {
+    this.#marks.push({ kind: 'mark', level, name, fields });
+  }
+}

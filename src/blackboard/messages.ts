@@ -1,0 +1,147 @@
+/** What the blackboard's machine is told, what it orders, and what it refuses. */
+import type {
+  Answer,
+  DiskFailed,
+  DiskRecovered,
+  Mark,
+  PeerDown,
+  PeerUp,
+  Penalise,
+  Persist,
+  Received,
+  Send,
+} from '../kernel/effects.ts';
+import { type ErrorBody, fail, failWith } from '../kernel/errors.ts';
+import type { BoardName, NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Instant } from '../kernel/time.ts';
+import type { LanesBody } from '../replication/record.ts';
+import type { BoardCall, Change, Writer } from './api.ts';
+import type { Board, BoardConfig } from './board.ts';
+import { changeOf } from './read.ts';
+
+export interface BoardsConfig {
+  readonly boards: readonly BoardConfig[];
+}
+
+export interface Requested {
+  readonly kind: 'requested';
+  readonly id: number;
+  readonly call: BoardCall;
+  readonly writer: Writer;
+}
+/** The caller of a request no longer wants its answer. */
+export interface Cancelled {
+  readonly kind: 'cancelled';
+  readonly id: number;
+}
+/** The node's `lanes` record changed. */
+export interface LanesChanged {
+  readonly kind: 'lanesChanged';
+  readonly owner: NodeId;
+}
+/** A Yjs client wrote. Answered like a request. */
+export interface YjsUpdate {
+  readonly kind: 'yjsUpdate';
+  readonly id: number;
+  readonly board: BoardName;
+  readonly document: string | undefined;
+  readonly update: Uint8Array;
+  readonly writer: Writer;
+}
+
+export type BoardsEvent =
+  | Requested
+  | Cancelled
+  | LanesChanged
+  | YjsUpdate
+  | Received
+  | PeerUp
+  | PeerDown
+  | DiskFailed
+  | DiskRecovered
+  /** The wire lost frames to this neighbour. */
+  | { readonly kind: 'dropped'; readonly peer: NodeId };
+
+/** Keys of a board changed for readers. */
+export interface BoardChanged {
+  readonly kind: 'boardChanged';
+  readonly board: BoardName;
+  /** Once each. */
+  readonly keys: readonly string[];
+  /** What they are now; worked out when asked for, so ask while carrying out the effect. */
+  readonly changes: readonly Change[];
+}
+/** An update of a board's Yjs documents came into being or came in. */
+export interface YjsUpdated {
+  readonly kind: 'yjsUpdated';
+  readonly board: BoardName;
+  /** `undefined`: the entries. */
+  readonly document: string | undefined;
+  readonly update: Uint8Array;
+}
+/** Publish this as the node's own `lanes` record. */
+export interface PublishLanes {
+  readonly kind: 'publishLanes';
+  readonly body: LanesBody;
+}
+
+export type BoardsEffect =
+  | Send
+  | Penalise
+  | Mark
+  | Persist
+  | Answer
+  | BoardChanged
+  | YjsUpdated
+  | PublishLanes;
+
+/** Works out the changes only where somebody looks. */
+export class ChangedKeys implements BoardChanged {
+  readonly kind = 'boardChanged';
+  readonly board: BoardName;
+  readonly keys: readonly string[];
+  readonly #of: Board;
+  readonly #wallMs: number;
+
+  constructor(board: Board, keys: readonly string[], now: Instant) {
+    this.board = board.name;
+    this.keys = keys;
+    this.#of = board;
+    this.#wallMs = now.wallMs;
+  }
+
+  get changes(): readonly Change[] {
+    return this.keys.map((key) => changeOf(this.#of.view, key, this.#wallMs));
+  }
+}
+
+export function isWrite(call: BoardCall): boolean {
+  return call.op === 'write' || call.op === 'delete' || call.op === 'append' || call.op === 'documentEdit';
+}
+
+export function diskFull(reason: string): { readonly ok: false; readonly error: ErrorBody } {
+  return failWith(
+    'INTERNAL',
+    `This node cannot write to its disk: ${reason}.`,
+    'Free space in the data directory; writes are accepted again by themselves.',
+    { retryable: true, retryAfterMs: 1_000, details: { outcome: 'not-done' } },
+  );
+}
+
+export function tooManyWait(): { readonly ok: false; readonly error: ErrorBody } {
+  return failWith(
+    'RATE_LIMITED',
+    `More than ${limits.waiters} calls are waiting on this node.`,
+    'End waits that are no longer needed, or wait for a prefix instead of many keys.',
+  );
+}
+
+export function readOnlyEntries(): { readonly ok: false; readonly error: ErrorBody } {
+  return fail({
+    code: 'DENIED',
+    message: 'The entries of a board cannot be written as a Yjs document by a client.',
+    hint: 'Write entries with board_write or the REST interface; free documents can be written through Yjs.',
+    retryable: false,
+  });
+}

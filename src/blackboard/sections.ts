@@ -1,0 +1,306 @@
+/**
+ * What a delta between nodes, and a journal record of the blackboard, is made of: sections, one after the other.
+ *
+ *     lane      board, flags, deps (with flag 1), update: what the lane's author did
+ *     relay     the same, brought by somebody else: taken only with proof or where the author is away
+ *     document  board, document, update
+ *     head      board, incarnation, what its author signed of it
+ *     compare   board, incarnation, clock, root, answered: "at this clock my copy of the lane has this root"
+ *     proof     board, incarnation, buckets: index and hash of each, whose root a head has signed
+ *     documents board: "my documents differ from yours"
+ *
+ * Only in the journal: `reset` and `own` (incarnation).
+ */
+import { type BoardName, parseBoardName } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import { ByteReader, ByteWriter } from './bytes.ts';
+import { HASH_BYTES } from './lane.ts';
+
+export const SECTION = {
+  lane: 1,
+  relay: 2,
+  document: 3,
+  head: 4,
+  compare: 5,
+  proof: 6,
+  documents: 7,
+  reset: 16,
+  own: 17,
+  ghost: 18,
+} as const;
+
+const HAS_DEPS = 1;
+const HOLD = 2;
+export const SIGNATURE_BYTES = 64;
+export const DOCUMENT_NAME_BYTES = 256;
+
+export interface LaneSection {
+  readonly kind: 'lane' | 'relay';
+  readonly board: BoardName;
+  readonly deps: ReadonlyMap<number, number>;
+  readonly hold: boolean;
+  /** A Yjs update. */
+  readonly update: Uint8Array;
+}
+export interface DocumentSection {
+  readonly kind: 'document';
+  readonly board: BoardName;
+  readonly document: string;
+  readonly update: Uint8Array;
+}
+/** What an author signs of its lane. */
+export interface Head {
+  readonly board: BoardName;
+  readonly incarnation: number;
+  readonly clock: number;
+  /** Living items. It only falls while the clock stands, so clock and this name one state of an honest author's lane. */
+  readonly live: number;
+  readonly root: Uint8Array;
+  /** Wall clock of the author. */
+  readonly atMs: number;
+  readonly deps: ReadonlyMap<number, number>;
+  readonly signature: Uint8Array;
+}
+export interface HeadSection {
+  readonly kind: 'head';
+  readonly board: BoardName;
+  readonly head: Head;
+}
+export interface CompareSection {
+  readonly kind: 'compare';
+  readonly board: BoardName;
+  readonly incarnation: number;
+  readonly clock: number;
+  readonly root: Uint8Array;
+  readonly answered: boolean;
+}
+export interface ProofSection {
+  readonly kind: 'proof';
+  readonly board: BoardName;
+  readonly incarnation: number;
+  readonly buckets: readonly { readonly index: number; readonly hash: Uint8Array }[];
+}
+export interface MarkerSection {
+  readonly kind: 'documents' | 'reset' | 'own';
+  readonly board: BoardName;
+  readonly incarnation: number;
+}
+export interface GhostSection {
+  readonly kind: 'ghost';
+  readonly board: BoardName;
+  readonly incarnation: number;
+  readonly clock: number;
+  readonly bytes: Uint8Array;
+}
+
+export type Section = (
+  | LaneSection
+  | DocumentSection
+  | HeadSection
+  | CompareSection
+  | ProofSection
+  | MarkerSection
+  | GhostSection
+) & {
+  /** The section's own bytes within the delta. */
+  readonly raw: Uint8Array;
+};
+
+/** Most sections in one delta. */
+const MOST_SECTIONS = 16_384;
+
+/** All sections, or `undefined` where any is malformed. */
+export function readSections(bytes: Uint8Array): readonly Section[] | undefined {
+  const reader = new ByteReader(bytes);
+  const sections: Section[] = [];
+  while (reader.remaining > 0) {
+    const from = reader.at;
+    const section = readSection(reader);
+    if (section === undefined || reader.failed || sections.length === MOST_SECTIONS) return undefined;
+    sections.push({ ...section, raw: bytes.subarray(from, reader.at) } as Section);
+  }
+  return sections;
+}
+
+type Bare = Section extends infer Each ? (Each extends Section ? Omit<Each, 'raw'> : never) : never;
+
+function readSection(reader: ByteReader): Bare | undefined {
+  const kind = reader.byte();
+  const board = parseBoardName(reader.text(64));
+  if (board === undefined) return undefined;
+  switch (kind) {
+    case SECTION.lane:
+    case SECTION.relay:
+      return readLane(reader, board, kind === SECTION.lane ? 'lane' : 'relay');
+    case SECTION.document:
+      return { kind: 'document', board, document: reader.text(DOCUMENT_NAME_BYTES), update: reader.sized() };
+    case SECTION.head:
+      return { kind: 'head', board, head: readHead(reader, board) };
+    case SECTION.compare: {
+      const incarnation = reader.varuint();
+      const clock = reader.varuint();
+      const root = reader.raw(HASH_BYTES);
+      return { kind: 'compare', board, incarnation, clock, root, answered: reader.byte() === 1 };
+    }
+    case SECTION.proof:
+      return readProof(reader, board);
+    case SECTION.documents:
+      return { kind: 'documents', board, incarnation: 0 };
+    case SECTION.reset:
+      return { kind: 'reset', board, incarnation: reader.varuint() };
+    case SECTION.own:
+      return { kind: 'own', board, incarnation: reader.varuint() };
+    case SECTION.ghost: {
+      const incarnation = reader.varuint();
+      return { kind: 'ghost', board, incarnation, clock: reader.varuint(), bytes: reader.sized() };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function readLane(reader: ByteReader, board: BoardName, kind: 'lane' | 'relay'): LaneSection | undefined {
+  const flags = reader.byte();
+  if (flags > (HAS_DEPS | HOLD)) return undefined;
+  const deps = flags & HAS_DEPS ? readClocks(reader) : NO_CLOCKS;
+  return { kind, board, deps, hold: (flags & HOLD) !== 0, update: reader.sized() };
+}
+
+function readHead(reader: ByteReader, board: BoardName): Head {
+  return {
+    board,
+    incarnation: reader.varuint(),
+    clock: reader.varuint(),
+    live: reader.varuint(),
+    root: reader.raw(HASH_BYTES).slice(),
+    atMs: reader.varuint(),
+    deps: readClocks(reader),
+    signature: reader.raw(SIGNATURE_BYTES).slice(),
+  };
+}
+
+function readProof(reader: ByteReader, board: BoardName): ProofSection | undefined {
+  const incarnation = reader.varuint();
+  const count = reader.varuint();
+  if (count * (HASH_BYTES + 1) > reader.remaining) return undefined;
+  const buckets: { index: number; hash: Uint8Array }[] = [];
+  let index = -1;
+  for (let at = 0; at < count; at++) {
+    index += reader.varuint() + 1;
+    buckets.push({ index, hash: reader.raw(HASH_BYTES).slice() });
+  }
+  return { kind: 'proof', board, incarnation, buckets };
+}
+
+const NO_CLOCKS: ReadonlyMap<number, number> = new Map();
+
+export function readClocks(reader: ByteReader): ReadonlyMap<number, number> {
+  const count = reader.varuint();
+  if (count === 0) return NO_CLOCKS;
+  const clocks = new Map<number, number>();
+  if (count > limits.boardLanes || count * 2 > reader.remaining) {
+    reader.fail();
+    return NO_CLOCKS;
+  }
+  for (let at = 0; at < count; at++) clocks.set(reader.varuint(), reader.varuint());
+  return clocks;
+}
+
+export function writeClocks(writer: ByteWriter, clocks: ReadonlyMap<number, number>): void {
+  writer.varuint(clocks.size);
+  for (const [incarnation, clock] of clocks) {
+    writer.varuint(incarnation);
+    writer.varuint(clock);
+  }
+}
+
+export function writeLaneSection(writer: ByteWriter, section: Omit<LaneSection, 'raw'>): void {
+  const { kind, board, deps, hold, update } = section;
+  writer.byte(SECTION[kind]);
+  writer.text(board);
+  writer.byte((deps.size > 0 ? HAS_DEPS : 0) | (hold ? HOLD : 0));
+  if (deps.size > 0) writeClocks(writer, deps);
+  writer.sized(update);
+}
+
+export function writeDocumentSection(
+  writer: ByteWriter,
+  board: BoardName,
+  document: string,
+  update: Uint8Array,
+): void {
+  writer.byte(SECTION.document);
+  writer.text(board);
+  writer.text(document);
+  writer.sized(update);
+}
+
+/** What the author signs, and with the signature behind it, a head's section. */
+export function writeHead(writer: ByteWriter, head: Omit<Head, 'signature'>): void {
+  writer.varuint(head.incarnation);
+  writer.varuint(head.clock);
+  writer.varuint(head.live);
+  writer.raw(head.root);
+  writer.varuint(head.atMs);
+  writeClocks(writer, head.deps);
+}
+
+export function writeHeadSection(writer: ByteWriter, head: Head): void {
+  writer.byte(SECTION.head);
+  writer.text(head.board);
+  writeHead(writer, head);
+  writer.raw(head.signature);
+}
+
+export function writeCompare(writer: ByteWriter, section: Omit<CompareSection, 'raw' | 'kind'>): void {
+  writer.byte(SECTION.compare);
+  writer.text(section.board);
+  writer.varuint(section.incarnation);
+  writer.varuint(section.clock);
+  writer.raw(section.root);
+  writer.byte(section.answered ? 1 : 0);
+}
+
+export function writeProof(
+  writer: ByteWriter,
+  board: BoardName,
+  incarnation: number,
+  buckets: ProofSection['buckets'],
+): void {
+  writer.byte(SECTION.proof);
+  writer.text(board);
+  writer.varuint(incarnation);
+  writer.varuint(buckets.length);
+  let before = -1;
+  for (const { index, hash } of buckets) {
+    writer.varuint(index - before - 1);
+    writer.raw(hash);
+    before = index;
+  }
+}
+
+export function markerSection(
+  kind: 'documents' | 'reset' | 'own',
+  board: BoardName,
+  incarnation = 0,
+): Uint8Array {
+  const writer = new ByteWriter(32);
+  writer.byte(SECTION[kind]);
+  writer.text(board);
+  if (kind !== 'documents') writer.varuint(incarnation);
+  return writer.take();
+}
+
+export function writeGhost(
+  writer: ByteWriter,
+  board: BoardName,
+  incarnation: number,
+  clock: number,
+  bytes: Uint8Array,
+): void {
+  writer.byte(SECTION.ghost);
+  writer.text(board);
+  writer.varuint(incarnation);
+  writer.varuint(clock);
+  writer.sized(bytes);
+}

@@ -1,0 +1,136 @@
+/** Every board of this node, and whose lanes are whose. */
+import type { BoardName, NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { LanesBody } from '../replication/record.ts';
+import { Board, type BoardConfig } from './board.ts';
+import type { Lane } from './lane.ts';
+
+/** Whose incarnation is whose, from signed records. */
+export interface LanesView {
+  ownerOf(incarnation: number): NodeId | undefined;
+  of(node: NodeId): LanesBody | undefined;
+}
+
+export class BoardStore {
+  readonly self: NodeId;
+  readonly incarnation: number;
+  readonly boards = new Map<BoardName, Board>();
+  /** Incarnations whose lanes were folded away, with their owner. */
+  readonly retired = new Map<number, NodeId>();
+  /** This node's incarnations: those of earlier runs, and the running one. */
+  readonly own: Set<number>;
+  readonly #declared: ReadonlyMap<string, BoardConfig>;
+  readonly #lanes: LanesView;
+  #documents: { readonly version: number } = { version: 0 };
+
+  constructor(self: NodeId, incarnation: number, declared: readonly BoardConfig[], lanes: LanesView) {
+    this.self = self;
+    this.incarnation = incarnation;
+    this.own = new Set([incarnation]);
+    this.#declared = new Map(declared.map((config) => [config.name, config]));
+    this.#lanes = lanes;
+
+    for (const { name } of declared) this.board(name as BoardName);
+  }
+
+  /** Free documents count in `version` too. */
+  follow(documents: { readonly version: number }): void {
+    this.#documents = documents;
+  }
+
+  /** Grows with every change of anything that neighbours compare. */
+  get version(): number {
+    let version = this.#documents.version;
+    for (const board of this.boards.values()) version += board.version;
+    return version;
+  }
+
+  /** Something of one's own waits to be pushed. */
+  get hasPending(): boolean {
+    for (const board of this.boards.values()) if (board.hasPending) return true;
+    return false;
+  }
+
+  isDeclared(name: BoardName): boolean {
+    return this.#declared.has(name);
+  }
+
+  config(name: BoardName): BoardConfig | undefined {
+    return this.#declared.get(name);
+  }
+
+  find(name: BoardName): Board | undefined {
+    return this.boards.get(name);
+  }
+
+  /** The board, made on demand; `undefined` where there are too many. */
+  board(name: BoardName): Board | undefined {
+    let board = this.boards.get(name);
+    if (board === undefined && this.boards.size < limits.boards) {
+      board = new Board(name, this.#declared.get(name), (on, incarnation) => this.isGone(on, incarnation));
+      this.boards.set(name, board);
+    }
+    return board;
+  }
+
+  /** A lane of a board, made on demand. */
+  lane(board: Board, incarnation: number): Lane {
+    const known = board.lanes.get(incarnation);
+    if (known !== undefined) return known;
+    const lane = board.lane(incarnation);
+    lane.running = incarnation === this.incarnation;
+    lane.own = this.own.has(incarnation);
+    lane.owner = lane.own ? this.self : this.#lanes.ownerOf(incarnation);
+    return lane;
+  }
+
+  ownerOf(incarnation: number): NodeId | undefined {
+    if (this.own.has(incarnation)) return this.self;
+    return this.#lanes.ownerOf(incarnation) ?? this.retired.get(incarnation);
+  }
+
+  /** What the node says of its lanes. */
+  bodyOf(node: NodeId): LanesBody | undefined {
+    return this.#lanes.of(node);
+  }
+
+  /** True for a lane that its owner folded away, once this board has reached what it was folded into. */
+  isGone(board: Board, incarnation: number): boolean {
+    const owner = this.retired.get(incarnation);
+    return owner !== undefined && this.hasFolded(board, owner);
+  }
+
+  /** True where this board has reached every lane that the node folded others into. */
+  hasFolded(board: Board, owner: NodeId): boolean {
+    const body = this.#lanes.of(owner);
+    if (body === undefined) return false;
+    return foldedInto(body, board.name).every(([incarnation, clock]) => board.clockOf(incarnation) >= clock);
+  }
+
+  /** Learns owners that were not known when a lane was loaded. */
+  adopt(owner: NodeId): void {
+    for (const board of this.boards.values()) {
+      for (const lane of board.lanes.values()) {
+        if (lane.owner === undefined && this.ownerOf(lane.incarnation) === owner) lane.owner = owner;
+      }
+    }
+  }
+}
+
+/**
+ * Keys of `LanesBody.folded`: `board@incarnation` with the clock that a copy of that lane must have reached, and
+ * `@incarnation` with 0 for a lane that was folded away.
+ */
+export function foldedInto(body: LanesBody, board: BoardName): readonly (readonly [number, number])[] {
+  const prefix = `${board}@`;
+  const listed = new Set(body.incarnations);
+  return Object.entries(body.folded).flatMap(([key, clock]) => {
+    if (!key.startsWith(prefix)) return [];
+    const incarnation = Number(key.slice(prefix.length));
+    return listed.has(incarnation) ? [[incarnation, clock] as const] : [];
+  });
+}
+
+export function retiredIn(body: LanesBody): readonly number[] {
+  return Object.keys(body.folded).flatMap((key) => (key.startsWith('@') ? [Number(key.slice(1))] : []));
+}
