@@ -16,7 +16,7 @@ const SECTION = 'MCP';
 const IN_FLIGHT = 64;
 const KEYS = 64;
 const TEXT = 'x'.repeat(200);
-const BOARD = 'bench';
+const BOARD = 'main';
 const CALLS_GOAL: Goal = { direction: 'at least', bound: 0.8, peer: 'bare' };
 const LATENCY_GOAL: Goal = { direction: 'at most', bound: 1.25, peer: 'bare' };
 

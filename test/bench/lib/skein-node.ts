@@ -5,7 +5,7 @@ import { type RunningNode, type StartOptions, startNode } from '../../../src/nod
 import { nowUs, until } from './clock.ts';
 import { SECRET } from './skein-process.ts';
 
-export const BOARD = 'bench' as BoardName;
+export const BOARD = 'main' as BoardName;
 export const WRITER = { agent: 'bench' as AgentId };
 const PAGE = 1000;
 
