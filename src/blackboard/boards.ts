@@ -9,20 +9,9 @@
  * Streams: `board` carries the journal of local writes and their answers, `board/push` what goes to neighbours,
  * `board/merge` the journal of what came from them, `board/read` answers that rely on no write.
  */
-import type {
-  Answer,
-  DiskFailed,
-  DiskRecovered,
-  Mark,
-  PeerDown,
-  PeerUp,
-  Penalise,
-  Persist,
-  Received,
-  Send,
-} from '../kernel/effects.ts';
+import type { Answer } from '../kernel/effects.ts';
 import { journalRecord } from '../kernel/effects.ts';
-import { type ErrorBody, fail, failWith, ok, type Result } from '../kernel/errors.ts';
+import { failWith, ok, type Result } from '../kernel/errors.ts';
 import type { BoardName, NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
@@ -30,12 +19,11 @@ import type { Cryptography, Signer } from '../kernel/ports.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { AntiEntropy, type AntiEntropyEffect } from '../replication/anti-entropy.ts';
-import type { LanesBody } from '../replication/record.ts';
-import type { BoardCall, BoardInfo, Change, WaitAnswer, WaitCall, Writer } from './api.ts';
-import type { Board, BoardConfig } from './board.ts';
+import type { BoardCall, BoardInfo, Writer } from './api.ts';
+import type { Board } from './board.ts';
 import { ByteWriter } from './bytes.ts';
 import { checkCall, checkDocumentName } from './calls.ts';
-import { clocksOf, Desk, documentSession } from './desk.ts';
+import { Desk } from './desk.ts';
 import { DocumentsLattice } from './documents-lattice.ts';
 import { encodeLanes, encodeStateVector } from './export.ts';
 import { hashBoard } from './hash.ts';
@@ -55,7 +43,6 @@ import {
   tooManyWait,
   type YjsUpdate,
 } from './messages.ts';
-import { changeOf } from './read.ts';
 import { writeDocumentSection, writeLaneSection } from './sections.ts';
 import type { Session } from './session.ts';
 import { SessionCheck } from './session-check.ts';
@@ -175,14 +162,14 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   handle(event: BoardsEvent, now: Instant): readonly BoardsEffect[] {
     switch (event.kind) {
       case 'requested':
-        this.#requested(event, now);
+        this.#answerIf(event.id, this.#tryNow(event, now));
         break;
       case 'cancelled':
         this.#waiting.cancel(event.id);
         this.#parked.delete(event.id);
         break;
       case 'yjsUpdate':
-        this.#yjsUpdate(event, now);
+        this.#answerIf(event.id, this.#yjsUpdate(event, now));
         break;
       case 'lanesChanged':
         this.#lanesChanged(event.owner, now);
@@ -274,36 +261,36 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     return hashBoard(this.#store.find(board), this.#documents.of(board), this.#cryptography.hash, now);
   }
 
-  #requested(event: Requested, now: Instant): void {
+  /** The answer, or `undefined` where it comes later: after the disk, the session or a change. */
+  #tryNow(event: Requested, now: Instant): Result<unknown> | undefined {
     const { id, call, writer } = event;
     const checked = this.#checked(call);
-    const session = checked.ok ? this.#sessions.of(call) : checked;
-    if (!session.ok) return void this.#answer(id, session);
-    if (isWrite(call) && this.#diskFailure !== undefined)
-      return void this.#answer(id, diskFull(this.#diskFailure));
+    if (!checked.ok) return checked;
+    const session = this.#sessions.of(call);
+    if (!session.ok) return session;
+    if (isWrite(call) && this.#diskFailure !== undefined) return diskFull(this.#diskFailure);
     if (this.#sessions.isSatisfied(call, session.value))
       return this.#run(id, call, writer, session.value, now);
-    if (this.#parked.size >= limits.waiters) return void this.#answer(id, tooManyWait());
-    this.#parked.set(id, {
-      id,
-      call,
-      writer,
-      session: session.value,
-      deadlineMs: now.monoMs + limits.sessionWaitMs,
-    });
+    if (this.#parked.size >= limits.waiters) return tooManyWait();
+    const deadlineMs = now.monoMs + limits.sessionWaitMs;
+    this.#parked.set(id, { id, call, writer, session: session.value, deadlineMs });
     this.#take(this.#entropy.handle({ kind: 'lacking' }, now));
+    return undefined;
   }
 
-  #run(id: number, call: BoardCall, writer: Writer, session: Session | undefined, now: Instant): void {
-    if (call.op === 'wait') {
-      const answered = this.#waiting.ask(id, call, now);
-      if (answered !== undefined) this.#answer(id, answered);
-      return;
-    }
+  #run(
+    id: number,
+    call: BoardCall,
+    writer: Writer,
+    session: Session | undefined,
+    now: Instant,
+  ): Result<unknown> | undefined {
+    if (call.op === 'wait') return this.#waiting.ask(id, call, now);
     const result = this.#desk.run(call, writer, session, now);
-    if (!isWrite(call) || !result.ok) return void this.#answer(id, result);
+    if (!isWrite(call) || !result.ok) return result;
     this.#written.push({ kind: 'answer', stream: 'board', id, result });
     this.#flush ??= { atMs: now.monoMs, reason: 'board.flush' };
+    return undefined;
   }
 
   #checked(call: BoardCall): Result<Board> {
@@ -328,31 +315,30 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     return board;
   }
 
-  #yjsUpdate(event: YjsUpdate, now: Instant): void {
+  #yjsUpdate(event: YjsUpdate, now: Instant): Result<unknown> | undefined {
     const { id, board: name, document, update } = event;
     const board = this.#desk.board(name);
-    if (!board.ok) return void this.#answer(id, board);
-    if (document === undefined) return void this.#answer(id, readOnlyEntries());
+    if (!board.ok) return board;
+    if (document === undefined) return readOnlyEntries();
     const named = checkDocumentName(document);
-    if (!named.ok) return void this.#answer(id, named);
-    if (this.#diskFailure !== undefined) return void this.#answer(id, diskFull(this.#diskFailure));
+    if (!named.ok) return named;
+    if (this.#diskFailure !== undefined) return diskFull(this.#diskFailure);
     if (update.length > limits.frameBytes / 2) {
-      return void this.#answer(
-        id,
-        failWith('TOO_LARGE', 'The update is too large.', 'Send smaller updates.'),
-      );
+      return failWith('TOO_LARGE', 'The update is too large.', 'Send smaller updates.');
     }
     const outcome = this.#documents.merge(board.value, document, update, this.#store.self, now);
     if (outcome.kind !== 'merged') {
       const reason = outcome.kind === 'behind' ? 'what it builds on is missing' : outcome.reason;
-      return void this.#answer(
-        id,
-        failWith('INVALID_ARGUMENT', `The update was refused: ${reason}.`, 'Synchronise the document first.'),
+      return failWith(
+        'INVALID_ARGUMENT',
+        `The update was refused: ${reason}.`,
+        'Synchronise the document first.',
       );
     }
     if (outcome.changed) this.#edited(name, document, update);
     this.#written.push({ kind: 'answer', stream: 'board', id, result: ok(undefined) });
     this.#flush ??= { atMs: now.monoMs, reason: 'board.flush' };
+    return undefined;
   }
 
   #lanesChanged(owner: NodeId, now: Instant): void {
@@ -444,8 +430,13 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     for (const parked of [...this.#parked.values()]) {
       if (!this.#sessions.isSatisfied(parked.call, parked.session)) continue;
       this.#parked.delete(parked.id);
-      this.#run(parked.id, parked.call, parked.writer, parked.session, now);
+      const { id, call, writer, session } = parked;
+      this.#answerIf(id, this.#run(id, call, writer, session, now));
     }
+  }
+
+  #answerIf(id: number, result: Result<unknown> | undefined): void {
+    if (result !== undefined) this.#answer(id, result);
   }
 
   #answer(id: number, result: Result<unknown>): void {

@@ -19,9 +19,7 @@ import { type LaneUpdate, MOST_STRUCTS, readLaneUpdate } from './lane-update.ts'
 import { Relay } from './relay.ts';
 import {
   type CompareSection,
-  type DocumentSection,
   type LaneSection,
-  type MarkerSection,
   markerSection,
   readSections,
   type Section,
