@@ -82,7 +82,7 @@ const BANNED_IN_PURE = [
   /\brandomUUID\b/,
   /\bperformance\.now\b/,
   /from 'node:/,
-  /\bprocess\.(?!exit)/,
+  /(?<![.#\w])process\.(?:env|argv|hrtime|memoryUsage|cwd|pid|platform|nextTick|stdin|stdout|stderr|exit|on)\b/,
 ];
 
 function importsOf(text: string): string[] {
