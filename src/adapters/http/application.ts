@@ -14,7 +14,7 @@ import { type McpHttpHandler, mcpHttpHandler } from '../mcp-sdk/http.ts';
 import type { ServerIdentity } from '../mcp-sdk/server.ts';
 import { type Body, readJson } from './body.ts';
 import { asAgent } from './keys.ts';
-import { prepareRefusal, STATUS_OF, sendError, sendJson, sendText } from './respond.ts';
+import { endSocket, prepareRefusal, STATUS_OF, sendError, sendJson, sendText } from './respond.ts';
 import { decode, methodNotAllowed, noSuchPath, Rest } from './rest.ts';
 import { StreamCount, tooManyStreams } from './streams.ts';
 import { YjsFace, type YjsTarget } from './yjs.ts';
@@ -115,8 +115,7 @@ export class Application {
   }
 
   async close(): Promise<void> {
-    this.#yjs.close();
-    await this.#mcp.close();
+    await Promise.all([this.#yjs.close(), this.#mcp.close()]);
     this.catalogue.close();
   }
 
@@ -309,7 +308,8 @@ function yjsTarget(path: string): Result<YjsTarget> {
 function refuseUpgrade(socket: Duplex, error: ErrorBody): void {
   const body = JSON.stringify({ error });
   const status = STATUS_OF[error.code];
-  socket.end(
+  endSocket(
+    socket,
     [
       `HTTP/1.1 ${status} ${error.code}`,
       'Connection: close',

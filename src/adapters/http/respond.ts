@@ -1,5 +1,6 @@
 /** Answers of the HTTP face: one shape for errors, one status for each code. */
 import type { ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { ErrorBody, ErrorCode } from '../../kernel/errors.ts';
 
 export const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
@@ -57,4 +58,15 @@ export function prepareRefusal(response: ServerResponse, error: ErrorBody): void
   if (error.retryAfterMs !== undefined) {
     response.setHeader('retry-after', Math.max(1, Math.ceil(error.retryAfterMs / 1000)));
   }
+}
+
+/** How long a client has to read a refusal before its connection is broken. */
+const READ_MS = 1_000;
+
+/** Sends the last words on a connection that never becomes, or no longer is, HTTP. */
+export function endSocket(socket: Duplex, text: string): void {
+  const timer = setTimeout(() => socket.destroy(), READ_MS);
+  timer.unref();
+  socket.once('close', () => clearTimeout(timer));
+  socket.end(text);
 }

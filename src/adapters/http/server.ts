@@ -7,6 +7,7 @@ import { limits } from '../../kernel/limits.ts';
 import { Application, type ApplicationSetting, type Door } from './application.ts';
 import { type ApiKey, callerOverTcp, KeyRing } from './keys.ts';
 import { isLoopback, OriginCheck } from './origins.ts';
+import { endSocket } from './respond.ts';
 
 export interface HttpSetting extends ApplicationSetting {
   readonly host: string;
@@ -126,7 +127,8 @@ function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   }
   const [status, body] = explainClientError(error.code);
   const text = JSON.stringify({ error: body });
-  socket.end(
+  endSocket(
+    socket,
     `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`,
   );
 }

@@ -36,6 +36,7 @@ const REFUSALS_BEFORE_CLOSE = 32;
 const STATES_PER_WINDOW = 20;
 const WINDOW_MS = 10_000;
 const PING_MS = 30_000;
+const GOODBYE_MS = 500;
 
 export interface YjsTarget {
   readonly board: BoardName;
@@ -68,8 +69,15 @@ export class YjsFace {
     client.begin();
   }
 
-  close(): void {
-    for (const client of this.#clients) client.end(CLOSE.goingAway, 'The node is stopping.');
+  /** Says goodbye, and breaks the connections of those that do not answer it. */
+  async close(): Promise<void> {
+    const leaving = [...this.#clients];
+    for (const client of leaving) client.end(CLOSE.goingAway, 'The node is stopping.');
+    const deadline = performance.now() + GOODBYE_MS;
+    while (this.#clients.size > 0 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    for (const client of this.#clients) client.break();
   }
 }
 
@@ -138,6 +146,10 @@ class YjsClient {
 
   end(code: number, reason: string): void {
     this.#socket.close(code, reason.slice(0, 120));
+  }
+
+  break(): void {
+    this.#socket.terminate();
   }
 
   #receive(data: Buffer): void {
@@ -246,7 +258,7 @@ class YjsClient {
     } else if (socket.bufferedAmount > limits.streamQueueBytes + 2 * this.#allowance) {
       this.#logger.log('warn', 'yjs.slow', { buffered: socket.bufferedAmount });
       this.end(CLOSE.tooSlow, 'Updates are read too slowly.');
-      socket.terminate();
+      this.break();
     }
   }
 
