@@ -35,7 +35,11 @@ describe('skein up', () => {
       });
       expect((await fetch(`${ready.httpUrl}/healthz`)).status).toBe(200);
       const { code, out, error } = await launched.kill(signal);
-      expect([code, out.split('\n').length, error]).toEqual([0, 2, '']);
+      expect([code, out.split('\n').length]).toEqual([0, 2]);
+      // A start that takes long on a busy machine says what it is at; nothing else is there to say.
+      expect(
+        error.split('\n').filter((text) => !/^(Starting|Reading|Joining|Opening).*…$/.test(text)),
+      ).toEqual(['']);
       expect(readdirSync(data).filter((name) => name.endsWith('.sock'))).toEqual([]);
     },
   );
@@ -161,8 +165,10 @@ describe('two nodes', () => {
   let a: { ready: Ready; data: string };
   let b: { ready: Ready; data: string };
   beforeAll(async () => {
-    a = await machine.up('a');
-    b = await machine.up('b', ['--peer', tcpOf(a.ready), '--role', 'observer']);
+    const config = machine.data('boards.yaml');
+    writeFileSync(config, 'boards:\n  source: {}\n  target: {}\n  keys: {}\n');
+    a = await machine.up('a', ['--config', config]);
+    b = await machine.up('b', ['--config', config, '--peer', tcpOf(a.ready), '--role', 'observer']);
   });
   afterAll(() => machine[Symbol.asyncDispose]());
 
@@ -309,23 +315,34 @@ describe('two nodes', () => {
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();
   });
 
+  it.each(['__proto__', 'constructor', '', 'k'.repeat(600), 'new\nline'])(
+    '%j is refused as a key with what to do',
+    async (key) => {
+      const { code, json } = await onA('board', 'set', 'main', key, '1', '--json');
+      expect(code).toBe(1);
+      const { error } = json as { error: { code: string; hint: string } };
+      expect(error.code).toMatch(/INVALID_ARGUMENT|TOO_LARGE/);
+      expect(error.hint).toMatch(/\w/);
+    },
+  );
+
   it('a level that the board does not offer is refused, not lowered', async () => {
     const { code, json } = await onA('board', 'get', 'main', 'k', '--level', 'strong', '--json');
     expect(code).toBe(1);
     expect(json).toMatchObject({ error: { code: 'LEVEL_NOT_OFFERED' } });
   });
 
-  it.each(['__proto__', 'constructor', 'a b', 'ä/ö?#%', '100%', 'items', 'x/items'])(
+  it.each(['a b', 'ä/ö?#%', '100%', 'items', 'x/items', '..', 'a/../b', '%2e%2e', '//', '-'])(
     '%j is a key like any other',
     async (key) => {
       expect((await onA('board', 'set', 'keys', key, '1')).code).toBe(0);
-      expect((await onA('board', 'append', 'keys', `${key}-log`, '1', '2')).code).toBe(0);
+      expect((await onA('board', 'append', 'keys', `log-${key}`, '1', '2')).code).toBe(0);
       expect((await onA('board', 'get', 'keys', key, '--json')).json).toMatchObject({
         found: true,
         key,
         value: 1,
       });
-      expect((await onA('board', 'get', 'keys', `${key}-log`, '--json')).json).toMatchObject({
+      expect((await onA('board', 'get', 'keys', `log-${key}`, '--json')).json).toMatchObject({
         value: [1, 2],
       });
       expect((await onA('board', 'delete', 'keys', key, '--json')).json).toMatchObject({ deleted: true });

@@ -97,8 +97,7 @@ async function listBoards(
           answer.boards.map(({ name, mode, keys, bytes }) => [name, mode, String(keys), bytesText(bytes)]),
         ),
   );
-  if (answer.boards.length === 0)
-    out.note('No board yet. The first write makes one: skein board set main KEY VALUE');
+  if (answer.boards.length === 0) out.note('No boards.');
   return answer.cursor;
 }
 

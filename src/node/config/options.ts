@@ -205,7 +205,7 @@ export const declaration = {
     z.record(boardName, board, { error: 'must be a mapping from board names to their settings' }),
     {},
     {
-      help: 'Boards that differ from the default. A board not named here comes to be with its first write.',
+      help: 'Boards that this node takes calls for, beside `main`, which is always there. A node passes on the others too.',
       fileOnly: true,
     },
   ),
