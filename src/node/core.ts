@@ -187,7 +187,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       const { certificate } = body as Partial<NodeBody>;
       if (certificate instanceof Uint8Array) this.#certificates.learn(owner, certificate);
     }
-    for (const { owner, body } of this.records.ofKind('lanes')) this.#owners.learn(owner, body);
+    for (const { owner, key, body } of this.records.ofKind('lanes')) this.#owners.learn(owner, key, body);
     this.agents.load(now);
     this.boards.load(untagged(journal, ['board', 'document']), now);
     this.#pending = this.#route(effects, now);
@@ -312,7 +312,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     const body = this.records.body(record.owner, record.kind, record.key);
     switch (record.kind) {
       case 'lanes':
-        if (record.key !== '' || !this.#owners.learn(record.owner, body)) {
+        if (!this.#owners.learn(record.owner, record.key, body)) {
           return [{ kind: 'penalise', peer: record.owner, reason: 'its lanes record is malformed' }];
         }
         return this.boards.handle({ kind: 'lanesChanged', owner: record.owner }, now);
@@ -356,9 +356,9 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   #publishLanes(lanes: LanesBody, now: Instant): readonly InnerEffect[] {
     const running = { id: this.incarnation, nonce: this.#options.nonce };
-    return this.records.publish('lanes', '', this.#owners.bodyToPublish(this.self, lanes, running), now, {
-      durable: true,
-    });
+    return this.#owners
+      .recordsFor(this.self, lanes, running)
+      .flatMap(({ key, body }) => this.records.publish('lanes', key, body, now, { durable: true }));
   }
 }
 

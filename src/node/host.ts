@@ -17,6 +17,7 @@ import type { Config } from './config/options.ts';
 import { NodeCore, type NodeEffect, type NodeEvent } from './core.ts';
 import { Executor } from './executor.ts';
 import { Announcements, agentDirectoryOf, blackboardOf, yjsAccessOf } from './faces.ts';
+import { NONCE_BYTES } from './lane-owners.ts';
 import { type MeshFacts, peersOf, statusOf } from './mesh-view.ts';
 import { perform } from './perform.ts';
 import { VERSION } from './version.ts';
@@ -41,7 +42,6 @@ export interface Faces {
 }
 
 const DAY_MS = 24 * 3_600_000;
-const NONCE_BYTES = 8;
 /** EX_SOFTWARE of sysexits.h. */
 const BROKEN_EXIT_CODE = 70;
 

@@ -1,10 +1,13 @@
 import { fromHex, toHex, utf8 } from '../kernel/codec.ts';
 import type { Incarnation, NodeId } from '../kernel/ids.ts';
 import { parseIncarnation } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
 import type { Cryptography } from '../kernel/ports.ts';
 import type { LanesBody } from '../replication/record.ts';
 
-/** 8 random bytes that bind an incarnation to its node. */
+export const NONCE_BYTES = 8;
+
+/** `NONCE_BYTES` random bytes that bind an incarnation to its node. */
 export type BootNonce = Uint8Array;
 
 /**
@@ -21,71 +24,93 @@ export function incarnationOf(cryptography: Cryptography, node: NodeId, nonce: B
   return incarnation;
 }
 
-/** What the `lanes` record carries on the wire: the machine's body, and the nonce of each incarnation. */
-interface LanesRecord {
-  readonly incarnations: readonly { readonly id: Incarnation; readonly nonce: string }[];
-  readonly folded: Readonly<Record<string, number>>;
+/** A record of kind `lanes` whose key is an incarnation: the proof of whose it is. */
+interface ProofBody {
+  readonly nonce: string;
 }
 
-/** Who owns which incarnation, from the signed `lanes` records; an unproven claim counts for nothing. */
+/** A record to publish; `undefined` withdraws it. */
+export interface LanesRecord {
+  readonly key: string;
+  readonly body: LanesBody | ProofBody | undefined;
+}
+
+/** More than a node can name: boards times incarnations that are folded into, and those that were folded away. */
+const MOST_FOLDED = 4_096;
+
+/**
+ * Who owns which incarnation, from signed records of kind `lanes`. Each incarnation has a record of its own, which proves
+ * its owner and stays when the node loses its disk and starts with an empty list; the record with the empty key
+ * lists which are in use and which were folded away. An unproven claim counts for nothing.
+ */
 export class LaneOwners {
   readonly #cryptography: Cryptography;
   readonly #owners = new Map<Incarnation, NodeId>();
-  readonly #records = new Map<NodeId, LanesRecord>();
   readonly #bodies = new Map<NodeId, LanesBody>();
-  readonly #ownNonces = new Map<Incarnation, string>();
 
   constructor(cryptography: Cryptography) {
     this.#cryptography = cryptography;
   }
 
-  ownerOf(incarnation: Incarnation): NodeId | undefined {
-    return this.#owners.get(incarnation);
+  ownerOf(incarnation: number): NodeId | undefined {
+    return this.#owners.get(incarnation as Incarnation);
   }
 
   of(node: NodeId): LanesBody | undefined {
     return this.#bodies.get(node);
   }
 
-  /** The record body to publish for lanes that this node lists; nonces are known from its start or its older record. */
-  bodyToPublish(self: NodeId, lanes: LanesBody, running: { id: Incarnation; nonce: BootNonce }): LanesRecord {
-    this.#ownNonces.set(running.id, toHex(running.nonce));
-    for (const { id, nonce } of this.#records.get(self)?.incarnations ?? []) this.#ownNonces.set(id, nonce);
-    const incarnations = lanes.incarnations.flatMap((value) => {
-      const id = parseIncarnation(value);
-      const nonce = id === undefined ? undefined : this.#ownNonces.get(id);
-      return id === undefined || nonce === undefined ? [] : [{ id, nonce }];
-    });
-    return { incarnations, folded: lanes.folded };
+  /** What to publish for this node's list: the proof of the running incarnation first, and no proof longer than it is needed. */
+  recordsFor(
+    self: NodeId,
+    body: LanesBody,
+    running: { id: Incarnation; nonce: BootNonce },
+  ): readonly LanesRecord[] {
+    const named = namedIn(body);
+    const before = this.#bodies.get(self);
+    const outlived =
+      before === undefined ? [] : [...namedIn(before)].filter((incarnation) => !named.has(incarnation));
+    return [
+      { key: String(running.id), body: { nonce: toHex(running.nonce) } },
+      { key: '', body },
+      ...outlived.map((incarnation) => ({ key: String(incarnation), body: undefined })),
+    ];
   }
 
-  /** Takes in a `lanes` record that the record store has verified; false where it is malformed or claims another's incarnation. */
-  learn(owner: NodeId, body: unknown): boolean {
-    const record = this.#checked(owner, body);
-    if (record === undefined) return false;
-    for (const { id } of this.#records.get(owner)?.incarnations ?? []) this.#owners.delete(id);
-    for (const { id } of record.incarnations) this.#owners.set(id, owner);
-    this.#records.set(owner, record);
-    this.#bodies.set(owner, { incarnations: record.incarnations.map(({ id }) => id), folded: record.folded });
+  /** Takes in a record that the store has verified; `undefined` is a withdrawal. False where it is malformed or claims what is another's. */
+  learn(owner: NodeId, key: string, body: unknown): boolean {
+    return key === '' ? this.#learnList(owner, body) : this.#learnProof(owner, Number(key), body);
+  }
+
+  #learnProof(owner: NodeId, value: number, body: unknown): boolean {
+    const incarnation = parseIncarnation(value);
+    if (incarnation === undefined) return false;
+    if (body === undefined) {
+      if (this.#owners.get(incarnation) === owner) this.#owners.delete(incarnation);
+      return true;
+    }
+    const { nonce } = (body ?? {}) as Partial<ProofBody>;
+    const bytes = typeof nonce === 'string' ? fromHex(nonce) : undefined;
+    if (bytes?.length !== NONCE_BYTES) return false;
+    if (incarnationOf(this.#cryptography, owner, bytes) !== incarnation) return false;
+    this.#owners.set(incarnation, owner);
     return true;
   }
 
-  #checked(owner: NodeId, body: unknown): LanesRecord | undefined {
-    if (typeof body !== 'object' || body === null) return undefined;
-    const { incarnations, folded } = body as { incarnations?: unknown; folded?: unknown };
-    if (!Array.isArray(incarnations) || incarnations.length > 64) return undefined;
-    const checked: { id: Incarnation; nonce: string }[] = [];
-    for (const entry of incarnations as unknown[]) {
-      const { id: rawId, nonce } = (entry ?? {}) as { id?: unknown; nonce?: unknown };
-      const id = parseIncarnation(rawId);
-      const bytes = typeof nonce === 'string' ? fromHex(nonce) : undefined;
-      if (id === undefined || bytes?.length !== 8) return undefined;
-      if (incarnationOf(this.#cryptography, owner, bytes) !== id) return undefined;
-      checked.push({ id, nonce: toHex(bytes) });
-    }
-    if (typeof folded !== 'object' || folded === null) return undefined;
+  #learnList(owner: NodeId, body: unknown): boolean {
+    const { incarnations, folded } = (body ?? {}) as Partial<LanesBody>;
+    if (!Array.isArray(incarnations) || incarnations.length > 4 * limits.incarnations) return false;
+    if (incarnations.some((value) => parseIncarnation(value) === undefined)) return false;
+    if (typeof folded !== 'object' || folded === null) return false;
     const clocks = Object.entries(folded as Record<string, unknown>);
-    if (clocks.length > 256 || clocks.some(([, clock]) => !Number.isSafeInteger(clock))) return undefined;
-    return { incarnations: checked, folded: folded as Record<string, number> };
+    if (clocks.length > MOST_FOLDED || clocks.some(([, clock]) => !Number.isSafeInteger(clock))) return false;
+    this.#bodies.set(owner, { incarnations, folded: folded as Record<string, number> });
+    return true;
   }
+}
+
+/** Incarnations that a list still needs proof for: in use, or folded away but named for those who were away. */
+function namedIn(body: LanesBody): ReadonlySet<number> {
+  const folded = Object.keys(body.folded).map((key) => Number(key.slice(key.indexOf('@') + 1)));
+  return new Set([...body.incarnations, ...folded]);
 }

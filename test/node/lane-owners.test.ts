@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { toHex } from '../../src/kernel/codec.ts';
 import { parseNodeId } from '../../src/kernel/ids.ts';
 import type { Cryptography } from '../../src/kernel/ports.ts';
 import { incarnationOf, LaneOwners } from '../../src/node/lane-owners.ts';
@@ -29,34 +30,63 @@ describe('lane owners', () => {
     expect(Math.max(...seen)).toBeGreaterThan(2 ** 52);
   });
 
-  it('knows the owner of what a record lists, and forgets what it lists no more', () => {
+  it('knows the owner by a proof, until it is withdrawn', () => {
     const owners = new LaneOwners(cryptography);
     const id = incarnationOf(cryptography, alice, nonce);
-    const record = owners.bodyToPublish(alice, { incarnations: [id], folded: {} }, { id, nonce });
-    expect(owners.learn(alice, record)).toBe(true);
+    for (const { key, body } of owners.recordsFor(alice, { incarnations: [id], folded: {} }, { id, nonce })) {
+      expect(owners.learn(alice, key, body)).toBe(true);
+    }
     expect(owners.ownerOf(id)).toBe(alice);
-    expect(owners.learn(alice, { incarnations: [], folded: {} })).toBe(true);
+    expect(owners.of(alice)).toEqual({ incarnations: [id], folded: {} });
+    expect(owners.learn(alice, String(id), undefined)).toBe(true);
     expect(owners.ownerOf(id)).toBeUndefined();
+  });
+
+  it('keeps the owner of earlier runs when a node that lost its disk lists only its new one', () => {
+    const owners = new LaneOwners(cryptography);
+    const earlier = incarnationOf(cryptography, alice, nonce);
+    owners.learn(alice, String(earlier), { nonce: toHex(nonce) });
+    owners.learn(alice, '', { incarnations: [earlier], folded: {} });
+    const id = incarnationOf(cryptography, alice, new Uint8Array(8).fill(9));
+    owners.learn(alice, '', { incarnations: [id], folded: {} });
+    expect(owners.ownerOf(earlier)).toBe(alice);
+  });
+
+  it('withdraws the proof of a run only once its list names it no more', () => {
+    const owners = new LaneOwners(cryptography);
+    const id = incarnationOf(cryptography, alice, nonce);
+    const older = incarnationOf(cryptography, alice, new Uint8Array(8).fill(9));
+    const withdrawn = (folded: Record<string, number>) =>
+      owners
+        .recordsFor(alice, { incarnations: [id], folded }, { id, nonce })
+        .filter(({ body }) => body === undefined)
+        .map(({ key }) => key);
+    owners.learn(alice, '', { incarnations: [older, id], folded: {} });
+    expect(withdrawn({ [`@${older}`]: 0, [`main@${id}`]: 7 })).toEqual([]);
+    expect(withdrawn({})).toEqual([String(older)]);
   });
 
   it("refuses a claim to another node's incarnation (S73)", () => {
     const owners = new LaneOwners(cryptography);
     const id = incarnationOf(cryptography, alice, nonce);
-    const record = owners.bodyToPublish(alice, { incarnations: [id], folded: {} }, { id, nonce });
-    owners.learn(alice, record);
-    expect(owners.learn(bob, record)).toBe(false);
+    expect(owners.learn(alice, String(id), { nonce: toHex(nonce) })).toBe(true);
+    expect(owners.learn(bob, String(id), { nonce: toHex(nonce) })).toBe(false);
+    expect(owners.learn(bob, String(id), undefined)).toBe(true);
     expect(owners.ownerOf(id)).toBe(alice);
   });
 
   it.each([
-    undefined,
-    null,
-    7,
-    {},
-    { incarnations: [7], folded: {} },
-    { incarnations: [{ id: 7, nonce: 'zz' }], folded: {} },
-    { incarnations: [], folded: { main: -1.5 } },
-  ])('refuses the malformed body %j', (body) => {
-    expect(new LaneOwners(cryptography).learn(alice, body)).toBe(false);
+    ['', undefined],
+    ['', null],
+    ['', 7],
+    ['', {}],
+    ['', { incarnations: [-7], folded: {} }],
+    ['', { incarnations: [7], folded: { main: -1.5 } }],
+    ['x', { nonce: '0102030405060708' }],
+    ['7', { nonce: 'zz' }],
+    ['7', { nonce: '0102030405060708' }],
+    ['7', null],
+  ])('refuses the malformed record %j %j', (key, body) => {
+    expect(new LaneOwners(cryptography).learn(alice, key, body)).toBe(false);
   });
 });
