@@ -156,11 +156,12 @@ export class Lane {
     this.#flush();
   }
 
-  /** The other side reset the stream, or the connection breaks: what was under way may be lost, how much nobody knows. */
   #onClosed(stream: Stream): void {
     if (this.#stream !== stream) return;
     this.#stream = undefined;
     this.#full = false;
+    if (this.#connection?.status !== 'open') return;
+    // The other side reset the stream alone: something was under way and is lost, how much nobody knows.
     this.#onLost(this.#channel, 1);
     this.#reopenLater();
   }

@@ -5,6 +5,7 @@
  * is served. When a node admits its peer it says so by an empty frame on `hello`, and the peer opens its other
  * streams on that sign: so no honest stream is ever refused for having come a moment too early.
  */
+import { peerIdFromString } from '@libp2p/peer-id';
 import { multiaddr } from '@multiformats/multiaddr';
 import { CHANNELS, type Channel } from '../../kernel/effects.ts';
 import { type NodeId, parseNodeId } from '../../kernel/ids.ts';
@@ -101,7 +102,10 @@ class Libp2pWire implements Wire {
       .dial(target, { signal: AbortSignal.timeout(limits.dialMs) })
       .then(
         (connection) => this.#onDialled(address, connection, openingsBefore),
-        (cause) => this.#dialFailed(address, this.#dialProblem(cause, target.toString(), startedMs)),
+        (cause) => {
+          this.#forgetNamed(target.toString());
+          this.#dialFailed(address, this.#dialProblem(cause, target.toString(), startedMs));
+        },
       )
       .finally(() => {
         if (this.#dialling.get(key) === address) this.#dialling.delete(key);
@@ -139,6 +143,7 @@ class Libp2pWire implements Wire {
   }
 
   #onOpen(connection: Connection): void {
+    if (connection.status !== 'open') return;
     const id = parseNodeId(connection.remotePeer.toString());
     const direction = connection.direction === 'inbound' ? 'in' : 'out';
     const known = id === undefined ? undefined : this.#peers.get(id);
@@ -195,14 +200,20 @@ class Libp2pWire implements Wire {
     if (peer.links.length > 0) return;
     peer.drop();
     this.#peers.delete(peer.id);
-    this.#forget(link.connection);
+    this.#forget(link.connection.remotePeer);
     this.#reportLost();
     this.#sink({ kind: 'disconnected', peer: peer.id, reason });
   }
 
-  /** libp2p keeps a book of every peer it ever saw; ours is elsewhere, and strangers must not fill it. */
-  #forget(connection: Connection): void {
-    this.#stack?.libp2p.peerStore.delete(connection.remotePeer).catch(() => undefined);
+  /** libp2p keeps a book of every peer it ever saw or dialled; ours is elsewhere, and strangers must not fill it. */
+  #forget(peer: Connection['remotePeer']): void {
+    this.#stack?.libp2p.peerStore.delete(peer).catch(() => undefined);
+  }
+
+  #forgetNamed(address: string): void {
+    const [, named] = /\/p2p\/([^/]+)$/.exec(address) ?? [];
+    const id = parseNodeId(named);
+    if (id !== undefined && !this.#peers.has(id)) this.#forget(peerIdFromString(id));
   }
 
   #onStream(channel: Channel, stream: Stream, connection: Connection): void {

@@ -14,12 +14,11 @@ export function nodeClock(): Clock {
     callAt(atMs, callback) {
       let timer: NodeJS.Timeout;
       const arm = () => {
-        const delayMs = atMs - performance.now();
-        if (delayMs > LONGEST_DELAY_MS) timer = setTimeout(arm, LONGEST_DELAY_MS);
-        // Node rounds down, and a timer that fires early would find its deadline not yet due.
-        else timer = setTimeout(callback, Math.max(0, Math.ceil(delayMs)));
-        timer.unref();
+        const delayMs = Math.min(LONGEST_DELAY_MS, Math.max(0, Math.ceil(atMs - performance.now())));
+        timer = setTimeout(fire, delayMs).unref();
       };
+      // Node counts from the start of its turn, so that a timer may fire a little early; its deadline would not be due.
+      const fire = () => (performance.now() < atMs ? arm() : callback());
       arm();
       return () => clearTimeout(timer);
     },
