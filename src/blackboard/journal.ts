@@ -76,7 +76,8 @@ function* checkpointLane(board: Board, lane: Lane, writer: ByteWriter): Generato
   }
   let fromClock = 0;
   // The lane may go on growing, or be dropped, between two records; then the log that follows says so.
-  while (fromClock < lane.clock && board.lanes.get(lane.incarnation) === lane) {
+  const end = lane.clock;
+  while (fromClock < end && board.lanes.get(lane.incarnation) === lane) {
     const { bytes, toClock } = lane.encode(fromClock, RECORD_BYTES, []);
     const deps = fromClock === 0 ? lane.deps : NO_DEPS;
     writeLaneSection(writer, { kind: 'lane', board: board.name, deps, hold: false, update: bytes });
