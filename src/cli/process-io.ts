@@ -1,12 +1,20 @@
 import { once } from 'node:events';
 import type { Io } from './io.ts';
 
+/** Under npm one Ctrl-C comes twice: from the terminal, and passed on by npm. */
+const SAME_PRESS_MS = 500;
+
 /** The real terminal. The first SIGINT, SIGTERM or SIGHUP aborts `signal`; a second one ends the process at once. */
 export function processIo(): Io {
   const interrupt = new AbortController();
+  let firstMs = 0;
   const onSignal = (name: NodeJS.Signals) => {
-    if (interrupt.signal.aborted) process.exit(exitCodeOfSignal(name));
-    interrupt.abort(name);
+    if (!interrupt.signal.aborted) {
+      firstMs = performance.now();
+      interrupt.abort(name);
+    } else if (name !== interrupt.signal.reason || performance.now() - firstMs > SAME_PRESS_MS) {
+      process.exit(exitCodeOfSignal(name));
+    }
   };
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
   // A reader that has seen enough (`skein board list main | head`) is no failure.

@@ -25,6 +25,8 @@ const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
   ],
   [['up', '--http-host', '0.0.0.0'], /no API key is configured/, /./],
   [['up', '--config', '/nonexistent.yaml'], /there is no such file/, /./],
+  [['simulate', 'clam'], /There is no scenario "clam"/, /Did you mean calm/],
+  [['simulate', '--seeds', 'many'], /whole number/, /./],
   [['config', 'validate', '/nonexistent.yaml'], /there is no such file/, /./],
 ];
 

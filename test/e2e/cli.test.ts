@@ -52,6 +52,14 @@ describe('skein up', () => {
     expect([0, 130, 143]).toContain(code);
   });
 
+  it('one Ctrl-C that comes twice, from the terminal and from npm, is one', async () => {
+    const { launched, data } = await machine.up('a');
+    launched.process.kill('SIGINT');
+    launched.process.kill('SIGINT');
+    expect((await launched.ended).code).toBe(0);
+    expect(readdirSync(data).filter((name) => name.endsWith('.sock'))).toEqual([]);
+  });
+
   it('tells a person the MCP snippet and how to join, and no secret', async () => {
     const data = machine.data('a');
     const launched = machine.launch(['up', '--data', data, ...LOCAL]);
