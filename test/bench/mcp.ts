@@ -9,7 +9,7 @@ import { type Options, wanted } from './lib/options.ts';
 import { Remote } from './lib/remote.ts';
 import type { Goal, Report } from './lib/report.ts';
 import { removeScratch, scratchDirectory } from './lib/scratch.ts';
-import { SKEIN, type SkeinProcess, startSkein } from './lib/skein-process.ts';
+import { SKEIN, type SkeinProcess, startSkein, usageOf } from './lib/skein-process.ts';
 import { percentile, Samples } from './lib/stats.ts';
 
 const SECTION = 'MCP';
@@ -26,6 +26,8 @@ interface Line {
   readonly who: string;
   open(): Promise<Caller>;
   readonly operations: readonly Operation[];
+  /** The servers' processes that the client has not started itself. */
+  readonly pids: readonly number[];
 }
 
 interface Operation {
@@ -54,7 +56,7 @@ export async function mcp(options: Options, report: Report): Promise<void> {
       report.failed(SECTION, 'skein', error);
       return undefined;
     });
-    const lines = linesOf(url, skein, directory).filter(
+    const lines = linesOf(url, echo.process.pid ?? 0, skein, directory).filter(
       (line) => wanted(options, line.transport, line.who) || line.who === 'bare',
     );
     const samples = new Samples();
@@ -67,7 +69,12 @@ export async function mcp(options: Options, report: Report): Promise<void> {
   }
 }
 
-function linesOf(echoUrl: string, skein: SkeinProcess | undefined, directory: string): readonly Line[] {
+function linesOf(
+  echoUrl: string,
+  echoPid: number,
+  skein: SkeinProcess | undefined,
+  directory: string,
+): readonly Line[] {
   const bare: Command = {
     command: process.execPath,
     args: [fileURLToPath(new URL('./peers/echo-stdio.ts', import.meta.url))],
@@ -75,7 +82,10 @@ function linesOf(echoUrl: string, skein: SkeinProcess | undefined, directory: st
   const bridge: Command = { command: process.execPath, args: [SKEIN, 'mcp', '--data', directory] };
   const lines: Line[] = [];
   const add = (transport: string, who: string, open: () => Promise<Caller>) => {
-    lines.push({ transport, who, open, operations: who === 'bare' ? [ECHO] : [WRITE, READ] });
+    const isBare = who === 'bare';
+    const bareHttp = transport.startsWith('HTTP') ? [echoPid] : [];
+    const pids = isBare ? bareHttp : [skein?.child.pid ?? 0];
+    lines.push({ transport, who, open, operations: isBare ? [ECHO] : [WRITE, READ], pids });
   };
   const both = (transport: string, openBare: () => Promise<Caller>, openSkein: () => Promise<Caller>) => {
     add(transport, 'bare', openBare);
@@ -136,8 +146,10 @@ async function measure(line: Line, caller: Caller, options: Options, samples: Sa
     await concurrent(operation, caller, (done) => done >= warmCalls);
     const endUs = nowUs() + runMs * 1000;
     const startUs = nowUs();
+    const cpuBeforeMs = cpuMsOf(line, caller);
     const done = await concurrent(operation, caller, () => nowUs() >= endUs);
     samples.add(nameOf(line, operation, 'calls'), done / ((nowUs() - startUs) / 1e6));
+    samples.add(nameOf(line, operation, 'processor'), ((cpuMsOf(line, caller) - cpuBeforeMs) * 1000) / done);
     const times: number[] = [];
     for (let index = 0; index < (options.quick ? 200 : 1000); index++) {
       const before = nowUs();
@@ -146,6 +158,12 @@ async function measure(line: Line, caller: Caller, options: Options, samples: Sa
     }
     samples.add(nameOf(line, operation, 'latency'), percentile(times, 0.5));
   }
+}
+
+/** Of all processes that serve the line: the bridge and the node, for stdio. */
+function cpuMsOf(line: Line, caller: Caller): number {
+  const pids = caller.pid === undefined ? line.pids : [...line.pids, caller.pid];
+  return pids.reduce((sum, pid) => sum + usageOf(pid).cpuMs, 0);
 }
 
 /** Keeps `IN_FLIGHT` calls under way until `enough`; gives how many were answered. */
@@ -166,28 +184,39 @@ async function concurrent(
   return done;
 }
 
-function nameOf(line: Line, operation: Operation, what: 'calls' | 'latency'): string {
-  return `${line.transport}/${line.who}/${operation.name}/${what}`;
+const MEASURES = {
+  calls: { text: `${IN_FLIGHT} in flight`, unit: 'calls/s', goal: CALLS_GOAL },
+  processor: { text: `${IN_FLIGHT} in flight, the server's processor per call`, unit: 'us', goal: undefined },
+  latency: { text: 'one at a time, median', unit: 'us', goal: LATENCY_GOAL },
+} as const;
+type Measure = keyof typeof MEASURES;
+
+function nameOf(line: Line, operation: Operation, measure: Measure): string {
+  return `${line.transport}/${line.who}/${operation.name}/${measure}`;
 }
 
 function addRows(lines: readonly Line[], samples: Samples, report: Report): void {
   for (const line of lines) {
     for (const operation of line.operations) {
-      for (const what of ['calls', 'latency'] as const) {
-        const spread = samples.spread(nameOf(line, operation, what));
-        if (spread === undefined) continue;
-        const bare = samples.spread(`${line.transport}/bare/echo/${what}`)?.median;
-        const isPeer = line.who === 'bare';
-        report.add({
-          section: SECTION,
-          what: `${line.transport}, ${what === 'calls' ? `${IN_FLIGHT} in flight` : 'one at a time, median'}`,
-          who: `${line.who} ${operation.name}`,
-          unit: what === 'calls' ? 'calls/s' : 'us',
-          spread,
-          ...(isPeer || bare === undefined ? {} : { ratio: spread.median / bare }),
-          ...(isPeer ? {} : { goal: what === 'calls' ? CALLS_GOAL : LATENCY_GOAL }),
-        });
-      }
+      for (const measure of Object.keys(MEASURES) as Measure[])
+        addRow(line, operation, measure, samples, report);
     }
   }
+}
+
+function addRow(line: Line, operation: Operation, measure: Measure, samples: Samples, report: Report): void {
+  const spread = samples.spread(nameOf(line, operation, measure));
+  if (spread === undefined) return;
+  const { text, unit, goal } = MEASURES[measure];
+  const bare = samples.spread(`${line.transport}/bare/echo/${measure}`)?.median;
+  const isPeer = line.who === 'bare';
+  report.add({
+    section: SECTION,
+    what: `${line.transport}, ${text}`,
+    who: `${line.who} ${operation.name}`,
+    unit,
+    spread,
+    ...(isPeer || bare === undefined ? {} : { ratio: spread.median / bare }),
+    ...(isPeer || goal === undefined ? {} : { goal }),
+  });
 }

@@ -51,10 +51,14 @@ async function measure(name: string, nodes: number, options: Options, samples: S
     if (latencies.lost > 0) throw new Error(`${latencies.lost} operations were not visible in 10 s`);
     samples.add(`${name}, ${nodes} nodes, 200 ops/s, p50`, latencies.p50Us);
     samples.add(`${name}, ${nodes} nodes, 200 ops/s, p99`, latencies.p99Us);
-    const singles = await group.throughput({ ...burst, ops: 20_000 * scale, batch: 1 });
-    samples.add(`${name}, ${nodes} nodes, single sets`, singles);
-    const batches = await group.throughput({ ...burst, ops: 20_000 * scale, batch: 100 });
-    samples.add(`${name}, ${nodes} nodes, batches of 100`, batches);
+    for (const [what, batch] of [
+      ['single sets', 1],
+      ['batches of 100', 100],
+    ] as const) {
+      const { perSecond, cpuUsPerOp } = await group.throughput({ ...burst, ops: 20_000 * scale, batch });
+      samples.add(`${name}, ${nodes} nodes, ${what}`, perSecond);
+      samples.add(`${name}, ${nodes} nodes, ${what}, processor per op`, cpuUsPerOp);
+    }
   } finally {
     await group.close();
   }
@@ -65,7 +69,9 @@ function addRows(report: Report, samples: Samples, names: readonly string[], nod
     [`${nodes} nodes, 200 ops/s, p50`, 'us'],
     [`${nodes} nodes, 200 ops/s, p99`, 'us'],
     [`${nodes} nodes, single sets`, 'ops/s'],
+    [`${nodes} nodes, single sets, processor per op`, 'us'],
     [`${nodes} nodes, batches of 100`, 'ops/s'],
+    [`${nodes} nodes, batches of 100, processor per op`, 'us'],
   ];
   for (const [what, unit] of rows) {
     for (const name of names) {

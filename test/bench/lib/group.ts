@@ -4,6 +4,7 @@ import type { BurstRequest, PaceRequest } from '../participant.ts';
 import { until } from './clock.ts';
 import { Remote } from './remote.ts';
 import { removeScratch, scratchDirectory } from './scratch.ts';
+import { usageOf } from './skein-process.ts';
 import { percentile } from './stats.ts';
 
 const PARTICIPANT = new URL('../participant.ts', import.meta.url);
@@ -17,6 +18,12 @@ export interface Latencies {
   readonly p50Us: number;
   readonly p99Us: number;
   readonly lost: number;
+}
+
+export interface Throughput {
+  readonly perSecond: number;
+  /** Processor time of all processes together, the hub's included: other programs on the machine hardly change it. */
+  readonly cpuUsPerOp: number;
 }
 
 export class Group {
@@ -103,15 +110,22 @@ export class Group {
     return { p50Us: percentile(latencies, 0.5), p99Us: percentile(latencies, 0.99), lost };
   }
 
-  /** Operations per second until the last participant has the last of them; checks that all hold the same. */
-  async throughput(request: Omit<BurstRequest, 'label'>, deadlineMs = 120_000): Promise<number> {
+  /** Until the last participant has the last operation; checks that all hold the same. */
+  async throughput(request: Omit<BurstRequest, 'label'>, deadlineMs = 120_000): Promise<Throughput> {
     const label = `burst-${++this.#bursts}`;
+    const cpuBeforeMs = this.#cpuMs();
     const startUs = await this.writer.ask<number>('burst', { ...request, label });
     const ends = await Promise.all(
       this.readers.map((reader) => reader.ask<number>('sawLast', { label, deadlineMs })),
     );
+    const cpuUsPerOp = ((this.#cpuMs() - cpuBeforeMs) * 1000) / request.ops;
     await this.converged();
-    return request.ops / ((Math.max(...ends) - startUs) / 1e6);
+    return { perSecond: request.ops / ((Math.max(...ends) - startUs) / 1e6), cpuUsPerOp };
+  }
+
+  #cpuMs(): number {
+    const all = this.#hub === undefined ? this.participants : [...this.participants, this.#hub];
+    return all.reduce((sum, child) => sum + usageOf(child.process.pid ?? 0).cpuMs, 0);
   }
 
   /** All participants hold the same entries; anything else would make their speed worthless. */

@@ -13,6 +13,8 @@ import { start, stop } from './scratch.ts';
 export interface Caller {
   call(tool: string, args: Readonly<Record<string, unknown>>): Promise<void>;
   close(): Promise<void>;
+  /** The process that this client has started, if it has. */
+  readonly pid?: number | undefined;
 }
 
 /** How a stdio server is started. */
@@ -73,6 +75,7 @@ export function rawStdio({ command, args }: Command): Caller {
       check(tool, await answer);
     },
     close: () => stop(child),
+    pid: child.pid,
   };
 }
 
@@ -126,6 +129,7 @@ async function sdk(transport: StdioClientTransport | StreamableHTTPClientTranspo
       check(tool, { result: await client.callTool({ name: tool, arguments: { ...args } }) } as Answer);
     },
     close: () => client.close(),
+    ...('pid' in transport ? { pid: transport.pid ?? undefined } : {}),
   };
 }
 
