@@ -84,8 +84,13 @@ export class Launched {
 
 /** Everything that a test starts and writes, ended and removed with it. */
 export class Machine implements AsyncDisposable {
-  readonly folder = mkdtempSync(join(tmpdir(), 'skein-e2e-'));
   readonly #launched: Launched[] = [];
+  #folder: string | undefined;
+
+  get folder(): string {
+    this.#folder ??= mkdtempSync(join(tmpdir(), 'skein-e2e-'));
+    return this.#folder;
+  }
 
   launch(argv: readonly string[], options?: LaunchOptions): Launched {
     const launched = new Launched(argv, options);
@@ -120,7 +125,7 @@ export class Machine implements AsyncDisposable {
     }, 15_000);
     await Promise.all(this.#launched.map(({ ended }) => ended));
     clearTimeout(timer);
-    rmSync(this.folder, { recursive: true, force: true });
+    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
   }
 }
 
