@@ -21,7 +21,8 @@ export interface Ready {
 
 export interface NodeSetting {
   readonly data: string;
-  readonly name: string;
+  /** Absent: the node takes the machine's. */
+  readonly name?: string;
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   /** Network namespace to run in. */
@@ -54,7 +55,8 @@ export class NodeProcess {
       '0',
       '--no-mdns',
     ];
-    const command = [MAIN, 'up', '--json', '--data', setting.data, '--name', setting.name, ...args];
+    const named = setting.name === undefined ? [] : ['--name', setting.name];
+    const command = [MAIN, 'up', '--json', '--data', setting.data, ...named, ...args];
     const [program, programArgs] =
       setting.namespace === undefined
         ? [process.execPath, command]
@@ -78,6 +80,12 @@ export class NodeProcess {
 
   get log(): string {
     return this.#log.join('');
+  }
+
+  /** Resolves once the process is gone, with the signal that ended it where one did. */
+  async ended(): Promise<NodeJS.Signals | undefined> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, 'exit');
+    return this.#child.signalCode ?? undefined;
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -104,6 +104,17 @@ export class MdnsCache {
       .slice(0, ASK_AT_ONCE * 2);
   }
 
+  /** Nodes told of now: of this swarm, and of others. */
+  counts(): { readonly ours: number; readonly foreign: number } {
+    let foreign = 0;
+    for (const { txt } of this.#instances.values()) {
+      const swarm = txt?.entries.get('sw')?.[0];
+      const nodeId = parseNodeId(txt?.entries.get('id')?.[0]);
+      if (nodeId !== undefined && swarm !== undefined && swarm !== this.#swarm) foreign++;
+    }
+    return { ours: this.#reported.size, foreign };
+  }
+
   #take(record: DnsRecord, isLocal: boolean, nowMs: number): void {
     const ttl =
       'ttl' in record && typeof record.ttl === 'number' ? Math.min(record.ttl, OTHER_TTL_S) : OTHER_TTL_S;

@@ -90,7 +90,7 @@ class MdnsBrowser implements Mdns {
 
   problems(): readonly Problem[] {
     if (this.#stopped !== undefined) return [];
-    if ([...this.#channels.values()].some((channel) => channel.isReady)) return [];
+    if ([...this.#channels.values()].some((channel) => channel.isReady)) return this.#strangers();
     const reasons = [...this.#failures].map(([name, reason]) => `${name}: ${reason}`);
     if (reasons.length === 0 && this.#channels.size > 0) return [];
     const why = reasons.length > 0 ? reasons.join('; ') : 'no network interface with IPv4';
@@ -99,6 +99,19 @@ class MdnsBrowser implements Mdns {
         code: 'MDNS_UNAVAILABLE',
         message: `Nodes on the local network cannot be found by multicast DNS (${why}).`,
         hint: 'Let this process use UDP port 5353 together with others and send to 224.0.0.251, or name the others with --peer and switch this off with --no-mdns.',
+      },
+    ];
+  }
+
+  /** Alone among strangers: most likely a secret was mistyped, and nothing else would tell, as they are never dialled. */
+  #strangers(): readonly Problem[] {
+    const { ours, foreign } = this.#cache.counts();
+    if (ours > 0 || foreign === 0) return [];
+    return [
+      {
+        code: 'MDNS_OTHER_SWARM',
+        message: `No node of this swarm is found on the local network, but ${foreign} with a different swarm secret.`,
+        hint: 'If this node belongs to them, give it the same secret (SKEIN_SWARM_SECRET, or the file swarm.secret in the data directory) and restart. If not, all is well.',
       },
     ];
   }

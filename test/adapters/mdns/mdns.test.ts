@@ -77,6 +77,11 @@ describe('mdns on loopback', () => {
     await vi.waitFor(() => expect(a.events).toEqual([claimOf(2)]), WITHIN);
     await vi.waitFor(() => expect(b.events).toEqual([claimOf(1)]), WITHIN);
     expect(foreign.events).toEqual([]);
+    await vi.waitFor(
+      () => expect(foreign.mdns.problems()).toMatchObject([{ code: 'MDNS_OTHER_SWARM' }]),
+      WITHIN,
+    );
+    expect([a.mdns.problems(), b.mdns.problems()]).toEqual([[], []]);
   });
 
   it('a node that listens nowhere looks, and is not found until it listens', async () => {

@@ -1,0 +1,109 @@
+/** What tests of whole nodes share: nodes as processes, their command line and clients, all ended together. */
+import { expect } from 'vitest';
+import { type Ended, skein } from '../cli/terminal.ts';
+import { type ClientKind, connectClient, type TestClient } from './mcp-clients.ts';
+import { NodeProcess, type NodeSetting, scratch } from './node-process.ts';
+import type { RawTarget } from './raw-http.ts';
+
+/** Loopback and free ports; nothing announced. */
+export const QUIET = ['--mesh-listen', '127.0.0.1', '--mesh-port', '0', '--http-port', '0', '--no-mdns'];
+
+export interface StartSetting extends Partial<NodeSetting> {
+  readonly peers?: readonly NodeProcess[];
+  /** Behind those of `QUIET`. */
+  readonly flags?: readonly string[];
+}
+
+export interface Peer {
+  readonly nodeId: string;
+  readonly name: string;
+  readonly state: 'alive' | 'suspect' | 'dead';
+  readonly self: boolean;
+  readonly addresses: readonly string[];
+}
+
+export interface Problem {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+}
+
+export class WholeNodes {
+  readonly #scratch: ReturnType<typeof scratch>;
+  readonly #nodes: NodeProcess[] = [];
+  readonly #clients: TestClient[] = [];
+
+  constructor(name: string) {
+    this.#scratch = scratch(name);
+  }
+
+  path(...parts: string[]): string {
+    return this.#scratch.path(...parts);
+  }
+
+  async start(name: string, { peers = [], flags = [], ...rest }: StartSetting = {}): Promise<NodeProcess> {
+    const dial = peers.flatMap((peer) => ['--peer', peer.ready.meshAddresses[0] as string]);
+    return this.own(
+      await NodeProcess.start({ data: this.path(name), name, args: [...QUIET, ...flags, ...dial], ...rest }),
+    );
+  }
+
+  /** From now on this node is ended with the others. */
+  own(node: NodeProcess): NodeProcess {
+    this.#nodes.push(node);
+    return node;
+  }
+
+  async client(on: NodeProcess, kind: ClientKind = 'v2 (2026-07-28)', key?: string): Promise<TestClient> {
+    const client = await connectClient(kind, {
+      url: on.ready.mcpUrl,
+      ...(key === undefined ? {} : { key }),
+    });
+    this.#clients.push(client);
+    return client;
+  }
+
+  async end(): Promise<void> {
+    await Promise.allSettled(this.#clients.map((client) => client.close()));
+    await Promise.allSettled(this.#nodes.map((node) => node.end('SIGKILL')));
+    this.#scratch.remove();
+  }
+}
+
+/** A command on the node in this data directory. */
+export function command(
+  on: { readonly setting: { readonly data: string } },
+  ...argv: string[]
+): Promise<Ended> {
+  return skein([...argv, '--data', on.setting.data]);
+}
+
+export async function peersOf(on: NodeProcess): Promise<readonly Peer[]> {
+  const { code, json } = await command(on, 'peers', '--json');
+  expect(code).toBe(0);
+  return (json as { peers: readonly Peer[] }).peers;
+}
+
+export async function problemsOf(on: NodeProcess): Promise<readonly Problem[]> {
+  const { code, json } = await command(on, 'doctor', '--json');
+  expect(code).toBe(0);
+  return (json as { problems: readonly Problem[] }).problems;
+}
+
+export async function hashOf(on: NodeProcess, board = 'main'): Promise<string> {
+  const { code, json } = await command(on, 'board', 'hash', board, '--json');
+  expect(code).toBe(0);
+  return (json as { hash: string }).hash;
+}
+
+/** The control interface: the REST of a node without a port. */
+export function controlOf(on: NodeProcess): RawTarget {
+  return { socketPath: `${on.setting.data}/control.sock` };
+}
+
+/** What a node wrote to its log, a line each, without what it tells a person who waits for the start. */
+export function logLines({ log }: NodeProcess): readonly string[] {
+  return log
+    .split('\n')
+    .filter((line) => line !== '' && !/^(Starting|Reading|Joining|Opening|Stopping)\b.*[….]$/.test(line));
+}
