@@ -1,6 +1,6 @@
 /** Times are milliseconds, the rest are counts. */
 export interface MembershipConfig {
-  /** Each member is probed this often by each of its watchers. */
+  /** Each member tells each of its watchers this often that it is there. */
   readonly watchMs: number;
   /** How many members watch each member, besides the probes in turn. */
   readonly watchers: number;

@@ -20,6 +20,8 @@ export interface Member {
   changedMs: number;
   /** When its last own frame came. */
   heardMs: number;
+  /** When it was last probed. */
+  probedMs: number;
   rttMs: number | undefined;
   /** Others that doubt it while this node still checks: when each first said so. */
   readonly doubters: Map<NodeId, number>;
@@ -105,6 +107,7 @@ export class Members {
       sinceMs: now.wallMs,
       changedMs: now.monoMs,
       heardMs: Number.NEGATIVE_INFINITY,
+      probedMs: Number.NEGATIVE_INFINITY,
       rttMs: undefined,
       doubters: new Map(),
       suspicion: undefined,
@@ -147,10 +150,22 @@ export class Members {
     return forgotten.map((member) => member.id);
   }
 
-  /** The one at `place` (0 is next) after oneself in the ring of the linked, by id. */
-  watched(place: number): Member | undefined {
+  /**
+   * Those that this node watches, the next `count` in the ring of the linked by id, each with the time at which its silence
+   * has lasted `patienceMs`; without those that are being probed or suspected already.
+   */
+  *silences(count: number, patienceMs: number): Generator<readonly [member: Member, silentMs: number]> {
     this.#ring ??= this.#ringFromSelf();
-    return this.#ring[place];
+    for (const member of this.#ring.slice(0, count)) {
+      if (member.probe !== undefined || member.suspicion !== undefined) continue;
+      yield [member, Math.max(member.heardMs, member.probedMs) + patienceMs];
+    }
+  }
+
+  /** The one at `place` before oneself: who watches this node. */
+  watcher(place: number): Member | undefined {
+    this.#ring ??= this.#ringFromSelf();
+    return this.#ring[this.#ring.length - 1 - place];
   }
 
   /** Everybody in turn, in an order that changes with every round (SWIM, section 4.3). */

@@ -6,10 +6,11 @@
  * itself: a node that was held up has missed answers that were there.
  *
  * Method.
- * - *Watching.* The linked members and oneself form a ring by node id; each pings the next three of it once a second,
- *   and one further member a second in turn, to learn of links that fail one way only. That is four pings a second
- *   however large the swarm. Random probes alone (SWIM) would leave a frozen member unnoticed for e^-k of the cases after
- *   k periods; a ring bounds it by one period and keeps heartbeats between all pairs away.
+ * - *Watching.* The linked members and oneself form a ring by node id. Each tells the three before it once a second that
+ *   it is there, and probes any of the three after it that has been silent for a quarter longer. One further member every
+ *   two seconds, in turn, is pinged to learn its round trip and of links that fail one way only. That is eight frames a
+ *   second, in and out, however large the swarm. Random probes alone (SWIM) would leave a frozen member unnoticed after
+ *   k periods in e^-k of the cases; heartbeats between all pairs would cost by the size of the swarm.
  * - *Probe.* A ping; after a third of the time-out a second one, and three others are asked to ping the member (they
  *   answer `nack` where they cannot, which tells a dead target from an ailing self); after two thirds a third one.
  * - *Suspicion* rests on evidence of one's own: a failed probe or a closed link. What others say (`suspect` or `dead`)
@@ -21,8 +22,8 @@
  * - *Stalls.* A timer that is late, or the host's word (`lagged`), shows that this node did not run: all that was
  *   running against others is put off by as long.
  *
- * Detection with the defaults, from the worst phase of the ring: a frozen member is suspected after 1.0 + 0.7 s and dead after
- * 3.7 s; a killed one, whose links close, after 1.5 s. A pause of 2 s is survived, also where one frame in ten is lost.
+ * Detection with the defaults at the worst: a frozen member is suspected after 1.25 + 0.7 s and dead after 4 s, mostly after 3;
+ * a killed one, whose links close, after 1.5 s. A pause of 2 s is survived, also where one frame in ten is lost.
  *
  * Limits. A member that lies can prolong the life of a third in the eyes of those that have no working link to it,
  * and can make it raise its incarnation at most once in `flushMs`; it cannot shorten it. Between two halves of a split network
@@ -46,7 +47,7 @@ import { Pings, type Relay } from './pings.ts';
 import { putOff } from './stall.ts';
 import { deathMs, LocalHealth } from './suspicion.ts';
 
-export type { Lagged, MemberChanged, MemberInfo, MembershipEffect, MembershipEvent } from './events.ts';
+export type * from './events.ts';
 
 /** Confirmations beyond what a suspicion can use are not kept. */
 const DOUBTERS = 8;
@@ -86,7 +87,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
     // Later than any start before it: what is still told of an earlier run is stale from the first.
     this.#incarnation = Math.min(MAX_INCARNATION / 2, Math.max(1, Math.floor(now.wallMs)));
     this.#accountedMs = now.monoMs;
-    this.#tickMs = now.monoMs + this.#jittered(this.#config.watchMs / (this.#config.watchers + 1));
+    this.#tickMs = now.monoMs + this.#jittered(this.#config.watchMs / this.#config.watchers);
     this.#syncMs = now.monoMs + this.#jittered(this.#config.syncMs);
   }
 
@@ -138,6 +139,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
     for (const { requester, seq, target } of this.#pings.takeOverdueRelays(now)) {
       this.#send([requester], { kind: 'nack', ...this.#heading(), seq, target });
     }
+    for (const [member, silentMs] of this.#silences()) if (silentMs <= now.monoMs) this.#probe(member, now);
     if (this.#tickMs <= now.monoMs) this.#tick(now);
     if (this.#syncMs <= now.monoMs) this.#sync(now);
     if (this.#news.dueMs !== undefined && this.#news.dueMs <= now.monoMs) this.#tellUrgent(now);
@@ -160,7 +162,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
 
   #nearestDeadline(): Deadline | undefined {
     const running: Deadline[] = [
-      { atMs: this.#tickMs, reason: 'membership: probe' },
+      { atMs: this.#tickMs, reason: 'membership: heartbeat' },
       { atMs: this.#syncMs, reason: 'membership: sync' },
     ];
     const newsMs = this.#news.dueMs;
@@ -170,6 +172,9 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
       if (suspicion === undefined) continue;
       const diesMs = deathMs(suspicion, this.#members.alive, this.#config);
       running.push({ atMs: Math.min(suspicion.nextCheckMs, diesMs), reason: 'membership: suspicion' });
+    }
+    for (const [, silentMs] of this.#silences()) {
+      running.push({ atMs: silentMs, reason: 'membership: watched member silent' });
     }
     for (const relay of this.#pings.relays()) {
       running.push({ atMs: relay.nackMs, reason: 'membership: relayed probe' });
@@ -185,6 +190,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
     if (member === undefined) return;
     const { state, incarnation } = member;
     this.#members.setLinked(peer, true);
+    member.heardMs = now.monoMs;
     this.#setAlive(member, now);
     // A peer that was thought dead must hear of it, so that it refutes what others still believe.
     this.#tellAll(peer, state === 'alive' ? [] : [{ member: peer, incarnation, state }]);
@@ -276,11 +282,20 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
 
   #tick(now: Instant): void {
     const { watchers, watchMs } = this.#config;
-    this.#tickMs = now.monoMs + this.#jittered(watchMs / (watchers + 1));
-    const slot = this.#slot++ % (watchers + 1);
-    const target = slot < watchers ? this.#members.watched(slot) : this.#members.nextInTurn();
-    if (target !== undefined) this.#probe(target, now);
+    this.#tickMs = now.monoMs + this.#jittered(watchMs / watchers);
+    const slot = this.#slot++;
+    // Every second round, one in turn.
+    const inTurn = slot % (2 * watchers) === 0 ? this.#members.nextInTurn() : undefined;
+    if (inTurn !== undefined) this.#probe(inTurn, now);
+    const watcher = this.#members.watcher(slot % watchers);
+    if (watcher !== undefined && watcher !== inTurn) {
+      this.#send([watcher], { kind: 'gossip', ...this.#heading(watcher) });
+    }
     this.#pings.forgetOld(now);
+  }
+
+  #silences(): Iterable<readonly [member: Member, silentMs: number]> {
+    return this.#members.silences(this.#config.watchers, 1.25 * this.#config.watchMs);
   }
 
   #probe(member: Member, now: Instant): void {
@@ -295,6 +310,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
     const stepMs = timeoutMs / 3;
     const asked = member.linked ? 0 : this.#askOthers(member, indirectProbes, now);
     const startMs = now.monoMs;
+    member.probedMs = startMs;
     member.probe = { stage: 0, startMs, nextMs: startMs + stepMs, stepMs, asked, nacks: 0 };
     if (member.linked) this.#ping(member, now);
   }

@@ -14,7 +14,9 @@ export function putOff(
   graceMs: number,
   now: Instant,
 ): void {
-  for (const { doubters, probe, suspicion } of members) {
+  for (const member of members) {
+    const { doubters, probe, suspicion } = member;
+    member.heardMs = Math.min(now.monoMs, member.heardMs + lostMs);
     for (const [by, saidMs] of doubters) doubters.set(by, Math.min(now.monoMs, saidMs + lostMs));
     if (probe !== undefined) probe.nextMs = Math.max(probe.nextMs + lostMs, now.monoMs + probe.stepMs);
     if (suspicion === undefined) continue;
