@@ -47,7 +47,9 @@ async function measure(name: string, nodes: number, options: Options, samples: S
     // Warm-up: the just-in-time compiler and the sockets' windows.
     await group.throughput({ ...burst, ops: 5000 * scale, batch: 1 });
     await group.latencies({ ops: 200 * scale, perSecond: 200, valueBytes: VALUE_BYTES });
-    const latencies = await group.latencies({ ops: 2000 * scale, perSecond: 200, valueBytes: VALUE_BYTES });
+    const latencies = await group.phase(`${nodes} nodes latency`, () =>
+      group.latencies({ ops: 2000 * scale, perSecond: 200, valueBytes: VALUE_BYTES }),
+    );
     if (latencies.lost > 0) throw new Error(`${latencies.lost} operations were not visible in 10 s`);
     samples.add(`${name}, ${nodes} nodes, 200 ops/s, p50`, latencies.p50Us);
     samples.add(`${name}, ${nodes} nodes, 200 ops/s, p99`, latencies.p99Us);
@@ -55,7 +57,9 @@ async function measure(name: string, nodes: number, options: Options, samples: S
       ['single sets', 1],
       ['batches of 100', 100],
     ] as const) {
-      const { perSecond, cpuUsPerOp } = await group.throughput({ ...burst, ops: 20_000 * scale, batch });
+      const { perSecond, cpuUsPerOp } = await group.phase(`${nodes} nodes ${what}`, () =>
+        group.throughput({ ...burst, ops: 20_000 * scale, batch }),
+      );
       samples.add(`${name}, ${nodes} nodes, ${what}`, perSecond);
       samples.add(`${name}, ${nodes} nodes, ${what}, processor per op`, cpuUsPerOp);
     }

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { cost } from './cost.ts';
 import { detection } from './detection.ts';
 import { type Options, parseOptions, type Section } from './lib/options.ts';
-import { profileChildrenInto } from './lib/remote.ts';
+import { profileInto } from './lib/remote.ts';
 import { outcomeOf, Report, render } from './lib/report.ts';
 import { cleanUpAlways } from './lib/scratch.ts';
 import { mcp } from './mcp.ts';
@@ -57,7 +57,7 @@ async function main(): Promise<number> {
   cleanUpAlways();
   if (options.profile !== undefined) {
     mkdirSync(options.profile, { recursive: true });
-    profileChildrenInto(options.profile);
+    profileInto(options.profile);
   }
   const facts = machine();
   const report = new Report();

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { BurstRequest, PaceRequest } from '../participant.ts';
 import { until } from './clock.ts';
-import { Remote } from './remote.ts';
+import { phase, Remote } from './remote.ts';
 import { removeScratch, scratchDirectory } from './scratch.ts';
 import { usageOf } from './skein-process.ts';
 import { percentile } from './stats.ts';
@@ -89,8 +89,16 @@ export class Group {
     return writer;
   }
 
+  get #all(): readonly Remote[] {
+    return this.#hub === undefined ? this.participants : [...this.participants, this.#hub];
+  }
+
   get readers(): readonly Remote[] {
     return this.participants.slice(1);
+  }
+
+  phase<T>(name: string, run: () => Promise<T>): Promise<T> {
+    return phase(name, this.#all, run);
   }
 
   /** Latency of each operation at the last reader that saw it. */
@@ -124,8 +132,7 @@ export class Group {
   }
 
   #cpuMs(): number {
-    const all = this.#hub === undefined ? this.participants : [...this.participants, this.#hub];
-    return all.reduce((sum, child) => sum + usageOf(child.process.pid ?? 0).cpuMs, 0);
+    return this.#all.reduce((sum, child) => sum + usageOf(child.process.pid ?? 0).cpuMs, 0);
   }
 
   /** All participants hold the same entries; anything else would make their speed worthless. */
@@ -144,7 +151,6 @@ export class Group {
   }
 
   async close(): Promise<void> {
-    const all = this.#hub === undefined ? this.participants : [...this.participants, this.#hub];
     await Promise.all(
       this.participants.map((participant) =>
         Promise.race([
@@ -153,7 +159,7 @@ export class Group {
         ]),
       ),
     );
-    await Promise.all(all.map((child) => child.end()));
+    await Promise.all(this.#all.map((child) => child.end()));
     removeScratch(this.directory);
   }
 }

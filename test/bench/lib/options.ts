@@ -15,7 +15,7 @@ export interface Options {
   readonly minutes: number;
   /** Only candidates and parts whose name contains one of these; empty: all. */
   readonly only: readonly string[];
-  /** CPU profiles of the children go here. */
+  /** CPU profiles of the measured phases go here. */
   readonly profile: string | undefined;
 }
 
@@ -26,7 +26,7 @@ export const USAGE = `node test/bench/run.ts [${SECTIONS.join('|')}|all]… [opt
   --minutes N     detection: count false deaths for N minutes at 100 % CPU (default 0: leave out)
   --only A,B      only the parts and candidates whose name contains one of these
   --json FILE     where the figures go as JSON (default bench-results/<time>.json)
-  --profile DIR   write a CPU profile of every child process into DIR`;
+  --profile DIR   write CPU profiles of the measured phases into DIR`;
 
 export function parseOptions(args: readonly string[]): Options {
   const { values, positionals } = parseArgs({

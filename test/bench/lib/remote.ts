@@ -3,6 +3,9 @@
  * exits, so that nothing is left running.
  */
 import { type ChildProcess, fork } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { Session } from 'node:inspector/promises';
+import { join } from 'node:path';
 import { track } from './scratch.ts';
 
 interface Ask {
@@ -15,6 +18,29 @@ interface Reply {
   readonly value?: unknown;
   readonly error?: string;
 }
+
+const PROFILE_START = 'profile: start';
+const PROFILE_STOP = 'profile: stop';
+const SAMPLE_US = 250;
+
+let inspector: Session | undefined;
+
+async function startProfile(): Promise<void> {
+  inspector = new Session();
+  inspector.connect();
+  await inspector.post('Profiler.enable');
+  await inspector.post('Profiler.setSamplingInterval', { interval: SAMPLE_US });
+  await inspector.post('Profiler.start');
+}
+
+async function stopProfile(file: string): Promise<void> {
+  const result = await inspector?.post('Profiler.stop');
+  inspector?.disconnect();
+  inspector = undefined;
+  if (result !== undefined) writeFileSync(file, JSON.stringify(result.profile));
+}
+
+const OWN: Methods = { [PROFILE_START]: startProfile, [PROFILE_STOP]: stopProfile };
 
 export type Methods = Readonly<Record<string, (argument: never) => unknown>>;
 
@@ -29,7 +55,7 @@ export function serve(methods: Methods): void {
 async function answer(methods: Methods, ask: Ask): Promise<void> {
   let reply: Reply;
   try {
-    const method = methods[ask.method] as ((argument: unknown) => unknown) | undefined;
+    const method = (methods[ask.method] ?? OWN[ask.method]) as ((argument: unknown) => unknown) | undefined;
     if (method === undefined) throw new Error(`no method ${ask.method}`);
     reply = { id: ask.id, value: await method(ask.argument) };
   } catch (error) {
@@ -51,7 +77,6 @@ export class Remote {
       fork(module, [...args], {
         serialization: 'advanced',
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-        execArgv: profileArguments(name),
       }),
     );
     this.process.on('message', (reply: Reply) => {
@@ -94,16 +119,31 @@ export class Remote {
 
 let profileDirectory: string | undefined;
 
-/** From now on every child writes a CPU profile named after it into `directory`. */
-export function profileChildrenInto(directory: string): void {
+/** From now on measured phases leave a CPU profile of every child in `directory`. */
+export function profileInto(directory: string): void {
   profileDirectory = directory;
 }
 
-function profileArguments(name: string): string[] {
+/** Runs one phase; where profiles are wanted, `children` are profiled meanwhile, and nothing else. */
+export async function phase<T>(name: string, children: readonly Remote[], run: () => Promise<T>): Promise<T> {
+  if (profileDirectory === undefined) return run();
+  await Promise.all(children.map((child) => child.ask(PROFILE_START)));
+  try {
+    return await run();
+  } finally {
+    const directory = profileDirectory;
+    await Promise.all(
+      children.map((child) => {
+        const file = `${child.name} ${name} ${Date.now()}.cpuprofile`.replaceAll(/[^\w.]+/g, '-');
+        return child.ask(PROFILE_STOP, join(directory, file));
+      }),
+    );
+  }
+}
+
+/** For a process that cannot be asked: a profile of all its life, once it ends. */
+export function profileArguments(name: string): string[] {
   if (profileDirectory === undefined) return [];
-  return [
-    '--cpu-prof',
-    `--cpu-prof-dir=${profileDirectory}`,
-    `--cpu-prof-name=${name}-${Date.now()}.cpuprofile`,
-  ];
+  const file = `${name}-${Date.now()}.cpuprofile`;
+  return ['--cpu-prof', `--cpu-prof-dir=${profileDirectory}`, `--cpu-prof-name=${file}`];
 }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { nowUs } from './clock.ts';
+import { profileArguments } from './remote.ts';
 import { start, stop } from './scratch.ts';
 
 export const SKEIN = fileURLToPath(new URL('../../../src/cli/main.ts', import.meta.url));
@@ -31,7 +32,19 @@ const READY_DEADLINE_MS = 30_000;
 
 export async function startSkein(directory: string, flags: readonly string[] = []): Promise<SkeinProcess> {
   const startUs = nowUs();
-  const args = [SKEIN, 'up', '--json', '--data', directory, '--mesh-port', '0', '--http-port', '0', ...flags];
+  const args = [
+    ...profileArguments('skein-up'),
+    SKEIN,
+    'up',
+    '--json',
+    '--data',
+    directory,
+    '--mesh-port',
+    '0',
+    '--http-port',
+    '0',
+    ...flags,
+  ];
   const child = start(process.execPath, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, SKEIN_SWARM_SECRET: SECRET, SKEIN_MESH_LISTEN: '127.0.0.1' },
