@@ -1,6 +1,7 @@
 /** One simulated machine: what outlives its processes (key, disk, clock), and the run of the node on it, if any. */
 import type { BoardCall } from '../../src/blackboard/api.ts';
 import type { BoardsConfig } from '../../src/blackboard/boards.ts';
+import { toHex } from '../../src/kernel/codec.ts';
 import { failWith, type Result } from '../../src/kernel/errors.ts';
 import type { AgentId, NodeId } from '../../src/kernel/ids.ts';
 import type { Cryptography, JournalContents, Signer } from '../../src/kernel/ports.ts';
@@ -16,6 +17,7 @@ import { SimulatedProcess } from '../../src/sim/process.ts';
 import type { Scheduler } from '../../src/sim/scheduler.ts';
 import type { Trace } from '../../src/sim/trace.ts';
 import type { SimulatedWire } from '../../src/sim/wire.ts';
+import { BOARD } from './names.ts';
 
 /** What all machines of a cluster share. */
 export interface World {
@@ -168,10 +170,31 @@ export class SimulatedMachine {
       return;
     }
     run.process.enter(() => {
+      if (call.op === 'read' || call.op === 'list' || call.op === 'documentRead') {
+        const result = run.core.boards.read(call, run.clock.now());
+        // What a session still lacks may arrive: such a read waits in the core, as it does behind the node's faces.
+        if (result.ok || result.error.code !== 'SESSION_NOT_SATISFIED') {
+          answer(result);
+          return;
+        }
+      }
       const id = ++this.#requests;
       run.waiting.set(id, answer);
       run.executor.deliver({ kind: 'requested', id, call, writer: { agent } });
     });
+  }
+
+  /** What readers of this node see now; checkers look, callers call. */
+  look(call: Extract<BoardCall, { op: 'read' | 'list' }>): Result<unknown> {
+    const run = this.#run;
+    return run === undefined ? gone('not-done') : run.core.boards.read(call, run.clock.now());
+  }
+
+  /** Hashes over the records and the board of this node; `undefined` while it does not run. */
+  contentHash(): string | undefined {
+    const run = this.#run;
+    if (run === undefined) return undefined;
+    return `${toHex(run.core.records.root)}/${run.core.boards.hash(BOARD, run.clock.now())}`;
   }
 
   #answerAll(run: Run): void {

@@ -3,13 +3,14 @@
  * demands that everything converges within a bound; then the final state is held against the history.
  */
 import { type Scenario, type ScenarioName, scenarios } from '../scenarios.ts';
-import { contentDifferences, contentHash, entriesOn, haveConverged } from './checkers/convergence.ts';
+import { contentDifferences, entriesOn, haveConverged } from './checkers/convergence.ts';
 import { checkDurability } from './checkers/durability.ts';
 import { membershipErrors } from './checkers/membership.ts';
 import { SessionChecker } from './checkers/sessions.ts';
 import { Cluster, type Violation } from './cluster.ts';
 import { drawFaults, type Fault, FaultInjector } from './faults.ts';
 import type { Operation } from './history.ts';
+import { BOARD } from './names.ts';
 import { Workload } from './workload.ts';
 
 export interface RunOptions {
@@ -72,7 +73,7 @@ class Run {
     this.#cluster = new Cluster({
       seed: options.seed,
       nodes,
-      boards: { boards: [] },
+      boards: { boards: [{ name: BOARD, mode: 'crdt' }] },
       keepNotes: options.keepNotes ?? 0,
     });
     const drawn = drawFaults(this.#cluster.rng.fork(), this.#scenario.faults, nodes, this.#scenario.faultsMs);
@@ -168,7 +169,7 @@ class Run {
     for (const what of membershipErrors(cluster).slice(0, 3))
       cluster.violate('membership', `${what} ${waited}`);
     if (haveConverged(cluster)) return;
-    const hashes = cluster.machines.map((machine) => `${machine.name} ${contentHash(machine)}`);
+    const hashes = cluster.machines.map((machine) => `${machine.name} ${machine.contentHash()}`);
     cluster.violate('convergence', `nodes differ ${waited}: ${hashes.join(', ')}`);
     for (const what of contentDifferences(cluster).slice(0, 3)) cluster.violate('convergence', what);
   }

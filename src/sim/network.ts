@@ -232,8 +232,11 @@ export class SimulatedNetwork {
       open: [true, true],
     };
     this.#connections.add(connection);
+    // The acceptance travels ahead of the first frame, which the target may send at once.
+    const acceptedMs = this.#options.scheduler.nowMs + this.#delay();
+    connection.directions[1].freeAtMs = acceptedMs;
+    this.#options.scheduler.at(acceptedMs, () => from.onConnected(connection, target.self, address, 'out'));
     target.onConnected(connection, from.self, `${from.host}/p2p/${from.self}`, 'in');
-    this.#after(this.#delay(), () => from.onConnected(connection, target.self, address, 'out'));
   }
 
   #breakBetween(one: NodeId, other: NodeId): void {

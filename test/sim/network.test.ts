@@ -82,6 +82,21 @@ describe('simulated network: connections', () => {
     expect(other.events).toMatchObject([{ kind: 'connected', peer: one.id, direction: 'in' }]);
   });
 
+  it('what the accepting side sends at once arrives after the connection, not before (n=50)', () => {
+    const [one, other] = [peers[0] as Peer, peers[1] as Peer];
+    for (let round = 0; round < 50; round++) {
+      start(one);
+      start(other);
+      other.wire.listenNow((event) => {
+        if (event.kind === 'connected') other.wire.send(one.id, 'hello', new Uint8Array([1]));
+      });
+      one.events.length = 0;
+      one.wire.dial(other.wire.addresses()[0] as string);
+      pass(20);
+      expect(kinds(one)).toEqual(['connected', 'frame']);
+    }
+  });
+
   it('a dial to oneself, to nobody, to another id, to rubbish and over a cut fails', () => {
     const [one, other, third] = peers as [Peer, Peer, Peer];
     network.cut(one.id, third.id);

@@ -1,21 +1,11 @@
 /** All nodes hold the same: the same content by hash, and the same when asked as a caller asks. */
 import type { BoardAnswers, Entry } from '../../../src/blackboard/api.ts';
-import { toHex } from '../../../src/kernel/codec.ts';
-import type { Result } from '../../../src/kernel/errors.ts';
 import type { Cluster } from '../cluster.ts';
 import type { SimulatedMachine } from '../machine.ts';
-import { agentNamed, BOARD } from '../names.ts';
-
-const CHECKER = agentNamed('checker');
-
-/** Hashes over records and boards of one node; `undefined` while it does not run. */
-export function contentHash(machine: SimulatedMachine): string | undefined {
-  const { core } = machine;
-  return core === undefined ? undefined : `${toHex(core.records.root)}/${toHex(core.boards.root())}`;
-}
+import { BOARD } from '../names.ts';
 
 export function haveConverged(cluster: Cluster): boolean {
-  const hashes = new Set(cluster.machines.map(contentHash));
+  const hashes = new Set(cluster.machines.map((machine) => machine.contentHash()));
   return hashes.size === 1 && !hashes.has(undefined);
 }
 
@@ -24,17 +14,9 @@ export function entriesOn(machine: SimulatedMachine): ReadonlyMap<string, Entry>
   const entries = new Map<string, Entry>();
   let cursor: string | undefined;
   do {
-    let answered: Result<unknown> | undefined;
-    const call = {
-      op: 'list',
-      board: BOARD,
-      limit: 100,
-      ...(cursor === undefined ? {} : { cursor }),
-    } as const;
-    machine.call(call, CHECKER, (result) => {
-      answered = result;
-    });
-    if (answered?.ok !== true) throw new Error(`${machine.name} did not list its board at once`);
+    const range = { limit: 100, ...(cursor === undefined ? {} : { cursor }) };
+    const answered = machine.look({ op: 'list', board: BOARD, ...range });
+    if (!answered.ok) throw new Error(`${machine.name} does not list its board: ${answered.error.message}`);
     const page = answered.value as BoardAnswers['list'];
     for (const entry of page.entries) entries.set(entry.key, entry);
     cursor = page.cursor;
