@@ -4,6 +4,7 @@ import type { Rng } from '../../kernel/rng.ts';
 import type { Instant } from '../../kernel/time.ts';
 import type { MemberState } from '../view.ts';
 import type { MemberInfo } from './events.ts';
+import type { Update } from './messages.ts';
 import type { Suspicion } from './suspicion.ts';
 
 export interface Member {
@@ -39,6 +40,12 @@ export interface Probe {
   /** Others asked, and how many of them have answered that they could not reach it. */
   asked: number;
   nacks: number;
+}
+
+/** What lets a member know that it is doubted, so that it can refute. */
+export function doubtAbout({ id, state, incarnation, doubters, left }: Member): readonly Update[] {
+  if (left || (state === 'alive' && doubters.size === 0)) return [];
+  return [{ member: id, incarnation, state: state === 'dead' ? 'dead' : 'suspect' }];
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };

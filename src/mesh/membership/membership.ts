@@ -25,9 +25,10 @@
  * Detection with the defaults at the worst: a frozen member is suspected after 1.25 + 0.7 s and dead after 4 s, mostly after 3;
  * a killed one, whose links close, after 1.5 s. A pause of 2 s is survived, also where one frame in ten is lost.
  *
- * Limits. A member that lies can prolong the life of a third in the eyes of those that have no working link to it,
- * and can make it raise its incarnation at most once in `flushMs`; it cannot shorten it. Between two halves of a split network
- * each declares the other dead. Without links to a member and without others that have one, its death is told by time-out only.
+ * Limits. A member that lies can prolong the life of a third in the eyes of those that have no working link to it, can
+ * make it refute (aloud at most once in `flushMs`), and can confirm what another suspects by evidence of its own; more it
+ * cannot. Between two halves of a split network each declares the other dead. A member that neither this node nor any it
+ * reaches has a link to dies by time-out alone.
  *
  * Sources: Das, Gupta, Motivala, "SWIM", DSN 2002; Dadgar, Phillips, Currey, "Lifeguard", DSN 2018.
  */
@@ -40,7 +41,7 @@ import { type Deadline, earliest, type Instant } from '../../kernel/time.ts';
 import type { MemberState } from '../view.ts';
 import { type MembershipConfig, membershipDefaults } from './config.ts';
 import type { MemberInfo, MembershipEffect, MembershipEvent } from './events.ts';
-import { type Member, Members } from './members.ts';
+import { doubtAbout, type Member, Members } from './members.ts';
 import { encodeMessage, MAX_INCARNATION, type Message, parseMessage, type Update } from './messages.ts';
 import { News } from './news.ts';
 import { Pings, type Relay } from './pings.ts';
@@ -344,7 +345,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
       .linked()
       .filter((member) => member !== target && member.state === 'alive' && member.probe === undefined);
     const chosen = this.#rng.shuffled(able).slice(0, count);
-    const updates = this.#aboutDoubted(target);
+    const updates = doubtAbout(target);
     for (const helper of chosen) {
       const seq = this.#pings.open(helper.id, target.id, now);
       const incarnation = this.#incarnation;
@@ -408,7 +409,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
     member.heardMs = now.monoMs;
     if (member.state === 'dead' && incarnation <= member.incarnation) {
       // It does not know yet that it has to refute; after its goodbye this is but a late frame.
-      const updates = this.#aboutDoubted(member);
+      const updates = doubtAbout(member);
       if (updates.length > 0) {
         this.#send([member], { kind: 'gossip', incarnation: this.#incarnation, updates });
       }
@@ -522,15 +523,9 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
   // Telling
 
   #heading(to?: Member): { readonly incarnation: number; readonly updates: readonly Update[] } {
-    const about = to === undefined ? [] : this.#aboutDoubted(to);
+    const about = to === undefined ? [] : doubtAbout(to);
     const rumours = this.#news.take(this.#members.size + 1).filter((update) => update.member !== to?.id);
     return { incarnation: this.#incarnation, updates: [...about, ...rumours] };
-  }
-
-  /** Lets a member know that it is doubted, so that it can refute. */
-  #aboutDoubted({ id, state, incarnation, doubters, left }: Member): readonly Update[] {
-    if (left || (state === 'alive' && doubters.size === 0)) return [];
-    return [{ member: id, incarnation, state: state === 'dead' ? 'dead' : 'suspect' }];
   }
 
   #tellUrgent(now: Instant): void {
