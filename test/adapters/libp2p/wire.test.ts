@@ -102,17 +102,41 @@ describe('libp2p wire', () => {
   });
 
   it('of two connections to one peer one is given up, and nobody notices', async () => {
-    const before = sockets();
+    await until(() => sockets() === 0, 'earlier sockets are gone');
     const [one, two] = (await Promise.all([node(1), node(2)])) as [Node, Node];
     one.wire.dial(two.address);
-    two.wire.dial(one.address);
-    await until(() => of(one, 'connected').length > 0 && of(two, 'connected').length > 0, 'connected');
-    // Two listening sockets, and the two ends of one connection.
-    await until(() => sockets() - before <= 4, 'one connection is left');
+    await until(() => of(one, 'connected').length === 1 && of(two, 'connected').length === 1, 'connected');
+    // Without the id in it nobody can tell that the address is a connected peer's.
+    two.wire.dial(one.address.split('/p2p/')[0] ?? '');
+    await until(() => of(one, 'connected').length === 2 && of(two, 'connected').length === 2, 'twice');
+    // Two listening sockets, and two ends of each connection.
+    expect(sockets()).toBe(6);
+    await until(() => sockets() === 4, 'one connection is left');
     one.wire.send(two.nodeId, 'mesh', Buffer.from('a'));
     two.wire.send(one.nodeId, 'mesh', Buffer.from('b'));
     await until(() => of(one, 'frame').length === 1 && of(two, 'frame').length === 1, 'frames pass');
     expect([...of(one, 'disconnected'), ...of(two, 'disconnected')]).toEqual([]);
+  });
+
+  it('frames sent before the other side has admitted this one wait for it, and none is lost', async () => {
+    const [one, two] = [end(1), end(2)];
+    const events: WireEvent[] = [];
+    const heard: WireEvent[] = [];
+    open.push(one.wire, two.wire);
+    await one.wire.listen((event) => events.push(event));
+    await two.wire.listen((event) => heard.push(event));
+    one.wire.dial(two.wire.addresses()[0] ?? '');
+    await until(() => events.length > 0 && heard.length > 0, 'connected');
+    one.wire.admit(two.nodeId);
+    for (let count = 0; count < 10; count++) one.wire.send(two.nodeId, 'board', Uint8Array.of(count));
+    one.wire.send(two.nodeId, 'hello', Uint8Array.of(99));
+    await until(() => heard.length === 2, 'the greeting');
+    two.wire.admit(one.nodeId);
+    await until(() => heard.length === 12, 'all of them');
+    expect(heard.slice(2).map((event) => (event.kind === 'frame' ? event.bytes[0] : event.kind))).toEqual([
+      0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+    ]);
+    expect(events.map((event) => event.kind)).toEqual(['connected']);
   });
 
   it('closing leaves no socket and no timer behind', async () => {
