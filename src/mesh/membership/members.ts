@@ -48,6 +48,15 @@ export function doubtAbout({ id, state, incarnation, doubters, left }: Member): 
   return [{ member: id, incarnation, state: state === 'dead' ? 'dead' : 'suspect' }];
 }
 
+/** Probes a second that one member's word can start. */
+const PROMPTED_PROBES = 64;
+
+/** Whether the word of `member` may start one more probe; counts it. */
+export function mayPrompt(member: Member, now: Instant): boolean {
+  if (member.prompted.sinceMs + 1_000 <= now.monoMs) member.prompted = { sinceMs: now.monoMs, count: 0 };
+  return ++member.prompted.count <= PROMPTED_PROBES;
+}
+
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** The table of all others that this node knows of, bounded, with the orders in which they are probed. */

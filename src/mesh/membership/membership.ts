@@ -41,7 +41,7 @@ import { type Deadline, earliest, type Instant } from '../../kernel/time.ts';
 import type { MemberState } from '../view.ts';
 import { type MembershipConfig, membershipDefaults } from './config.ts';
 import type { MemberInfo, MembershipEffect, MembershipEvent } from './events.ts';
-import { doubtAbout, type Member, Members } from './members.ts';
+import { doubtAbout, type Member, Members, mayPrompt } from './members.ts';
 import { encodeMessage, MAX_INCARNATION, type Message, parseMessage, type Update } from './messages.ts';
 import { News } from './news.ts';
 import { Pings, type Relay } from './pings.ts';
@@ -52,8 +52,6 @@ export type * from './events.ts';
 
 /** Confirmations beyond what a suspicion can use are not kept. */
 const DOUBTERS = 8;
-/** Probes a second that one member's word can start. */
-const PROMPTED_PROBES = 64;
 
 export class Membership implements Machine<MembershipEvent, MembershipEffect> {
   readonly #self: NodeId;
@@ -459,8 +457,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
       const { id, incarnation, linked } = member;
       if (!linked) this.#news.add({ member: id, incarnation, state: 'suspect' });
     }
-    if (by.prompted.sinceMs + 1_000 <= now.monoMs) by.prompted = { sinceMs: now.monoMs, count: 0 };
-    if (member.probe === undefined && ++by.prompted.count <= PROMPTED_PROBES) this.#probe(member, now);
+    if (member.probe === undefined && mayPrompt(by, now)) this.#probe(member, now);
   }
 
   #refute(update: Update, now: Instant): void {
