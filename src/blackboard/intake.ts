@@ -283,20 +283,23 @@ export class Intake {
     const lane = board?.lanes.get(section.incarnation);
     if (board === undefined || lane === undefined || lane.running) return KNOWN;
     const isAuthor = lane.owner === from;
-    const beyond = lane.clock > section.clock && isAuthor && section.answered;
+    const beyond = lane.clock > section.clock && isAuthor && section.answered !== undefined;
     if (lane.clock !== section.clock && !beyond) {
       lane.compare = false;
       return KNOWN;
     }
-    if (equalBytes(lane.root(this.#relay.hash), section.root)) {
+    const mine = lane.root(this.#relay.hash);
+    if (equalBytes(mine, section.root)) {
       lane.compare = false;
       return KNOWN;
     }
-    if (!section.answered) {
+    if (section.answered === undefined) {
       lane.compare = true;
       return KNOWN;
     }
     lane.compare = false;
+    // An answer to an older question says nothing about what this copy has become since.
+    if (!equalBytes(section.answered, mine)) return KNOWN;
     if (!isAuthor && !this.#relay.hasProven(lane, section)) return KNOWN;
     this.#mark('error', 'board.laneReset', {
       board: board.name,

@@ -157,12 +157,12 @@ export class BoardsLattice implements Lattice {
     const clock = theirs?.clock ?? 0;
     if (clock > lane.clock) {
       // Nobody can have more of a lane that this node is writing: somebody forged it.
-      if (lane.running) this.#compare(writer, board, lane, true);
+      if (lane.running) this.#compare(writer, board, lane, theirs?.root);
       return lane.running;
     }
     if (theirs !== undefined && clock === lane.clock) {
       if (equalBytes(theirs.root, lane.root(this.#cryptography.hash))) return false;
-      return this.#offerDeletes(writer, board, lane, theirs.buckets, room);
+      return this.#offerDeletes(writer, board, lane, theirs, room);
     }
     return this.#offerTail(writer, board, lane, clock, room);
   }
@@ -182,15 +182,10 @@ export class BoardsLattice implements Lattice {
     return toClock < lane.clock || known === undefined || proven;
   }
 
-  #offerDeletes(
-    writer: ByteWriter,
-    board: Board,
-    lane: Lane,
-    theirs: ReadonlyMap<number, Uint8Array> | undefined,
-    room: number,
-  ): boolean {
+  #offerDeletes(writer: ByteWriter, board: Board, lane: Lane, digest: LaneDigest, room: number): boolean {
+    const { buckets: theirs, root } = digest;
     if (theirs === undefined) {
-      this.#compare(writer, board, lane, false);
+      this.#compare(writer, board, lane, undefined);
       return true;
     }
     const mine = new Map(lane.buckets(this.#cryptography.hash).map(({ index, hash }) => [index, hash]));
@@ -213,7 +208,7 @@ export class BoardsLattice implements Lattice {
       const { bytes } = lane.encode(lane.clock, 0, ranges);
       writeLaneSection(writer, { kind, board: board.name, deps: lane.deps, hold: false, update: bytes });
     }
-    this.#compare(writer, board, lane, complete);
+    this.#compare(writer, board, lane, complete ? root : undefined);
     return true;
   }
 
@@ -229,7 +224,7 @@ export class BoardsLattice implements Lattice {
     return true;
   }
 
-  #compare(writer: ByteWriter, board: Board, lane: Lane, answered: boolean): void {
+  #compare(writer: ByteWriter, board: Board, lane: Lane, answered: Uint8Array | undefined): void {
     const { incarnation, clock } = lane;
     const root = lane.root(this.#cryptography.hash);
     writeCompare(writer, { board: board.name, incarnation, clock, root, answered });

@@ -72,7 +72,8 @@ export interface CompareSection {
   readonly incarnation: number;
   readonly clock: number;
   readonly root: Uint8Array;
-  readonly answered: boolean;
+  /** Where the buckets in a digest were compared: the root that the asker's copy had in it. */
+  readonly answered: Uint8Array | undefined;
 }
 export interface ProofSection {
   readonly kind: 'proof';
@@ -140,7 +141,8 @@ function readSection(reader: ByteReader): Bare | undefined {
       const incarnation = reader.varuint();
       const clock = reader.varuint();
       const root = reader.raw(HASH_BYTES);
-      return { kind: 'compare', board, incarnation, clock, root, answered: reader.byte() === 1 };
+      const answered = reader.byte() === 1 ? reader.raw(HASH_BYTES) : undefined;
+      return { kind: 'compare', board, incarnation, clock, root, answered };
     }
     case SECTION.proof:
       return readProof(reader, board);
@@ -258,7 +260,8 @@ export function writeCompare(writer: ByteWriter, section: Omit<CompareSection, '
   writer.varuint(section.incarnation);
   writer.varuint(section.clock);
   writer.raw(section.root);
-  writer.byte(section.answered ? 1 : 0);
+  writer.byte(section.answered === undefined ? 0 : 1);
+  if (section.answered !== undefined) writer.raw(section.answered);
 }
 
 export function writeProof(

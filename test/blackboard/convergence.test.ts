@@ -24,7 +24,10 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('cut' as const), left: node, right: node }) },
   { weight: 1, arbitrary: fc.constant({ kind: 'heal' as const }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('restart' as const), node }) },
-  { weight: 4, arbitrary: fc.record({ kind: fc.constant('run' as const), ms: fc.nat(400) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({ kind: fc.constant('run' as const), ms: fc.oneof(fc.nat(400), fc.nat(15_000)) }),
+  },
 );
 
 interface Twin {
@@ -56,7 +59,11 @@ class Naive {
   }
 }
 
-function play(seed: number, ops: readonly Op[], faults: { loss: number; duplication: number; jitterMs: number }) {
+function play(
+  seed: number,
+  ops: readonly Op[],
+  faults: { loss: number; duplication: number; jitterMs: number },
+) {
   const net = new Network(seed, names);
   Object.assign(net.faults, faults);
   const twin = new Naive();
@@ -149,7 +156,12 @@ describe('boards: convergence', () => {
     net.crash('c');
     for (let index = 0; index < 20_000; index += 50) {
       for (let each = 0; each < 50; each++) {
-        net.ask(index % 100 === 0 ? 'a' : 'b', { op: 'write', board: MAIN, key: `k${(index + each) % 500}`, value: index });
+        net.ask(index % 100 === 0 ? 'a' : 'b', {
+          op: 'write',
+          board: MAIN,
+          key: `k${(index + each) % 500}`,
+          value: index,
+        });
       }
       net.run(1);
     }
@@ -180,7 +192,8 @@ describe('boards: convergence', () => {
 
   it('K07 journal and checkpoint each bring back what was acknowledged, hash equal', () => {
     const net = new Network(8, names);
-    for (let index = 0; index < 400; index++) net.write(names[index % 3] as string, `k${index % 50}`, `v${index}`);
+    for (let index = 0; index < 400; index++)
+      net.write(names[index % 3] as string, `k${index % 50}`, `v${index}`);
     expectOk(net.call('a', { op: 'delete', board: MAIN, key: 'k1' }));
     expectOk(net.call('a', { op: 'append', board: MAIN, key: 'log', items: [1, 2, 3] }));
     net.converge();
