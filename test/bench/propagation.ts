@@ -53,6 +53,7 @@ async function measure(name: string, nodes: number, options: Options, samples: S
     if (latencies.lost > 0) throw new Error(`${latencies.lost} operations were not visible in 10 s`);
     samples.add(`${name}, ${nodes} nodes, 200 ops/s, p50`, latencies.p50Us);
     samples.add(`${name}, ${nodes} nodes, 200 ops/s, p99`, latencies.p99Us);
+    samples.add(`${name}, ${nodes} nodes, 200 ops/s, processor per op`, latencies.cpuUsPerOp);
     for (const [what, batch] of [
       ['single sets', 1],
       ['batches of 100', 100],
@@ -72,6 +73,7 @@ function addRows(report: Report, samples: Samples, names: readonly string[], nod
   const rows: readonly (readonly [string, Unit])[] = [
     [`${nodes} nodes, 200 ops/s, p50`, 'us'],
     [`${nodes} nodes, 200 ops/s, p99`, 'us'],
+    [`${nodes} nodes, 200 ops/s, processor per op`, 'us'],
     [`${nodes} nodes, single sets`, 'ops/s'],
     [`${nodes} nodes, single sets, processor per op`, 'us'],
     [`${nodes} nodes, batches of 100`, 'ops/s'],

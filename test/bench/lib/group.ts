@@ -18,6 +18,7 @@ export interface Latencies {
   readonly p50Us: number;
   readonly p99Us: number;
   readonly lost: number;
+  readonly cpuUsPerOp: number;
 }
 
 export interface Throughput {
@@ -104,10 +105,12 @@ export class Group {
   /** Latency of each operation at the last reader that saw it. */
   async latencies(request: PaceRequest): Promise<Latencies> {
     await Promise.all(this.readers.map((reader) => reader.ask('expect', { ops: request.ops })));
+    const cpuBeforeMs = this.#cpuMs();
     const sent = await this.writer.ask<Float64Array>('pace', request);
     const arrivals = await Promise.all(
       this.readers.map((reader) => reader.ask<Float64Array>('arrivals', { deadlineMs: 10_000 })),
     );
+    const cpuUsPerOp = ((this.#cpuMs() - cpuBeforeMs) * 1000) / request.ops;
     const latencies: number[] = [];
     let lost = 0;
     sent.forEach((sentUs, index) => {
@@ -115,7 +118,7 @@ export class Group {
       if (seen.some((at) => at === 0)) lost++;
       else latencies.push(Math.max(...seen) - sentUs);
     });
-    return { p50Us: percentile(latencies, 0.5), p99Us: percentile(latencies, 0.99), lost };
+    return { p50Us: percentile(latencies, 0.5), p99Us: percentile(latencies, 0.99), lost, cpuUsPerOp };
   }
 
   /** Until the last participant has the last operation; checks that all hold the same. */
