@@ -326,7 +326,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     if (update.length > limits.frameBytes / 2) {
       return failWith('TOO_LARGE', 'The update is too large.', 'Send smaller updates.');
     }
-    const outcome = this.#documents.merge(board.value, document, update, this.#store.self, now);
+    const outcome = this.#documents.merge(board.value, document, update);
     if (outcome.kind !== 'merged') {
       const reason = outcome.kind === 'behind' ? 'what it builds on is missing' : outcome.reason;
       return failWith(
@@ -418,7 +418,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   #changed(board: Board, changed: readonly string[], now: Instant): void {
     const keys = changed.length === 1 ? changed : [...new Set(changed)];
     this.#wake(this.#waiting.changed(board, keys, now));
-    this.#upkeep.noticed(board, keys);
+    this.#upkeep.noticed(board, keys, now);
     this.#effects.push(new ChangedKeys(board, keys, now));
   }
 

@@ -162,15 +162,17 @@ function checkEdits(edits: readonly DocumentEdit[]): Checked {
   if (!Array.isArray(edits) || edits.length === 0 || edits.length > limits.edits) {
     return wrong('The list of edits is not valid.', `Pass 1 to ${limits.edits} edits.`);
   }
+  let room: number = limits.editBytes;
   for (const edit of edits) {
     const texts = edit.kind === 'append' ? [edit.text] : [edit.text, edit.find];
     if (texts.some((text) => typeof text !== 'string' || LONE_SURROGATE.test(text))) {
       return wrong('An edit has no well-formed text.', 'Pass texts without lone surrogates.');
     }
-    if (texts.some((text) => text.length > limits.editBytes)) {
+    for (const text of texts) room -= text.length;
+    if (room < 0) {
       return failWith(
         'TOO_LARGE',
-        `An edit is larger than ${limits.editBytes} characters.`,
+        `The edits hold more than ${limits.editBytes} characters.`,
         'Edit in smaller steps.',
       );
     }

@@ -3,7 +3,7 @@ import { type BoardName, type NodeId, parseBoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
 import { HASH_BYTES } from './lane.ts';
-import { DOCUMENT_NAME_BYTES } from './sections.ts';
+import { DOCUMENT_NAME_BYTES, PART_HASH_BYTES } from './sections.ts';
 
 /** Bytes of a bucket's hash in a digest: enough to find what differs; what is taken in is verified by the whole. */
 export const SHORT_HASH_BYTES = 8;
@@ -20,6 +20,8 @@ export interface DocumentDigest {
   readonly name: string;
   readonly hash: Uint8Array;
   readonly stateVector: Uint8Array;
+  /** Where an update larger than a frame is being taken over: which one, and how much of it is here. */
+  readonly partial: { readonly hash: Uint8Array; readonly have: number } | undefined;
 }
 
 export interface BoardDigest {
@@ -62,6 +64,8 @@ export function encodeDigest(digest: Digest): Uint8Array {
       writer.text(document.name);
       writer.raw(document.hash.subarray(0, SHORT_HASH_BYTES));
       writer.sized(document.stateVector);
+      writer.varuint(document.partial?.have ?? 0);
+      if (document.partial !== undefined) writer.raw(document.partial.hash);
     }
   }
   return writer.take();
@@ -103,7 +107,11 @@ function decodeBoard(reader: ByteReader): BoardDigest | undefined {
   const documents: DocumentDigest[] = [];
   for (let at = 1; at < documentCount && !reader.failed; at++) {
     const name = reader.text(DOCUMENT_NAME_BYTES);
-    documents.push({ name, hash: reader.raw(SHORT_HASH_BYTES), stateVector: reader.sized() });
+    const hash = reader.raw(SHORT_HASH_BYTES);
+    const stateVector = reader.sized();
+    const have = reader.varuint();
+    const partial = have === 0 ? undefined : { hash: reader.raw(PART_HASH_BYTES), have };
+    documents.push({ name, hash, stateVector, partial });
   }
   return { board, lanes, documentsRoot, documents };
 }

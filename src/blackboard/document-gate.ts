@@ -9,6 +9,8 @@ import { ByteReader } from './bytes.ts';
 
 /** Structs and delete ranges in one update. */
 const MOST_STRUCTS = 65_536;
+/** The same for the whole of a large document. */
+const MOST_STRUCTS_IN_ALL = 1_048_576;
 /** No honest document has had more characters than this. */
 const MOST_CLOCK = 2 ** 32;
 const MOST_DEPTH = 32;
@@ -30,6 +32,7 @@ interface Scan {
   /** Client and clock of everything referred to. */
   readonly references: number[];
   structs: number;
+  readonly mostStructs: number;
 }
 
 /** `clockOf` is the document's state vector; `self` writes here alone under its own client id. */
@@ -37,6 +40,7 @@ export function checkDocumentUpdate(
   update: Uint8Array,
   clockOf: (client: number) => number,
   self: number,
+  large = false,
 ): DocumentVerdict {
   const scan: Scan = {
     reader: new ByteReader(update),
@@ -44,6 +48,7 @@ export function checkDocumentUpdate(
     starts: new Map(),
     references: [],
     structs: 0,
+    mostStructs: large ? MOST_STRUCTS_IN_ALL : MOST_STRUCTS,
   };
   if (!scanStructs(scan) || !scanDeletes(scan) || !scan.reader.done) return REFUSED;
   for (const [client, start] of scan.starts) {
@@ -70,7 +75,7 @@ function scanStructs(scan: Scan): boolean {
     let clock = reader.varuint();
     if (reader.failed || count === 0 || count * 2 > reader.remaining) return false;
     scan.structs += count;
-    if (scan.structs > MOST_STRUCTS || scan.starts.has(client)) return false;
+    if (scan.structs > scan.mostStructs || scan.starts.has(client)) return false;
     scan.starts.set(client, clock);
     for (let at = 0; at < count; at++) {
       const length = scanStruct(scan);
@@ -149,7 +154,7 @@ function scanDeletes(scan: Scan): boolean {
     const count = reader.varuint();
     if (reader.failed || count * 2 > reader.remaining) return false;
     scan.structs += count;
-    if (scan.structs > MOST_STRUCTS) return false;
+    if (scan.structs > scan.mostStructs) return false;
     for (let at = 0; at < count; at++) {
       const clock = reader.varuint();
       const length = reader.varuint();

@@ -1,14 +1,19 @@
 /** Free documents in the lattice: their part of the digest, of deltas, and of what is merged. */
 import { equalBytes } from '../kernel/codec.ts';
-import type { BoardName, NodeId } from '../kernel/ids.ts';
+import type { BoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
-import type { Instant } from '../kernel/time.ts';
 import type { Board } from './board.ts';
 import { ByteWriter } from './bytes.ts';
 import { type BoardDigest, type DocumentDigest, SHORT_HASH_BYTES } from './digest.ts';
 import { FreeDocument } from './documents.ts';
 import { HASH_BYTES, type Hash } from './lane.ts';
-import { markerSection, writeDocumentSection } from './sections.ts';
+import {
+  markerSection,
+  PART_HASH_BYTES,
+  type PartSection,
+  writeDocumentSection,
+  writePart,
+} from './sections.ts';
 
 type MergeOutcome =
   | { readonly kind: 'merged'; readonly changed: boolean }
@@ -18,13 +23,23 @@ type MergeOutcome =
 const NOTHING = new Uint8Array(HASH_BYTES);
 /** Of a digest, what documents named one by one may take. */
 const DIGEST_BYTES = 128 * 1024;
+/** Updates above this travel in parts of this size. */
+const PART_BYTES = 640 * 1024;
+/** Updates taken over in parts at a time, on one board. */
+const PARTIALS = 4;
+
+interface Partial {
+  readonly hash: Uint8Array;
+  readonly bytes: Uint8Array;
+  have: number;
+}
 
 interface Shelf {
   readonly documents: Map<string, FreeDocument>;
   /** Something differs from a neighbour's: the next digest names the documents. */
   compare: boolean;
-  /** Where naming goes on in the next digest, as all do not fit one. */
-  next: number;
+  /** Updates larger than a frame, as far as they have come, by document. */
+  readonly partial: Map<string, Partial>;
 }
 
 export class DocumentsLattice {
@@ -78,6 +93,8 @@ export class DocumentsLattice {
       writer.sized(new TextEncoder().encode(document.name));
       writer.raw(document.hash(this.#hash));
     }
+    // What has come of a large update counts as progress.
+    for (const partial of this.#shelves.get(board.name)?.partial.values() ?? []) writer.varuint(partial.have);
     return this.#hash(writer.view()).slice(0, HASH_BYTES);
   }
 
@@ -92,7 +109,7 @@ export class DocumentsLattice {
       const { name, stateVector } = document;
       bytes += name.length * 3 + stateVector.length + SHORT_HASH_BYTES;
       if (bytes > DIGEST_BYTES) break;
-      named.push({ name, hash: document.hash(this.#hash), stateVector });
+      named.push({ name, hash: document.hash(this.#hash), stateVector, partial: shelf.partial.get(name) });
     }
     shelf.compare = false;
     return { documentsRoot, documents: named };
@@ -118,23 +135,70 @@ export class DocumentsLattice {
       if (other !== undefined && document.equals(other.hash, this.#hash)) continue;
       if (left <= 0) return true;
       const update = document.encode(other?.stateVector);
-      // Larger than a frame: it travels in the pieces that its writers pushed, or not at all.
-      if (update.length > limits.frameBytes - 4096) continue;
       if (isEmpty(update)) continue;
+      if (update.length > PART_BYTES) {
+        if (left < room) return true;
+        this.#writePart(writer, board.name, document.name, update, other?.partial);
+        return true;
+      }
       writeDocumentSection(writer, board.name, document.name, update);
       left -= update.length;
     }
     return false;
   }
 
-  merge(board: Board, name: string, update: Uint8Array, _from: NodeId, _now: Instant): MergeOutcome {
+  /** `large`: it came in parts. */
+  merge(board: Board, name: string, update: Uint8Array, large = false): MergeOutcome {
     if (name === '') return { kind: 'refused', reason: 'a document without a name' };
     const document = this.document(board.name, name);
     if (document === undefined) return { kind: 'refused', reason: 'too many documents' };
-    const outcome = document.merge(update);
+    const outcome = document.merge(update, large);
     if (outcome.kind === 'gap') return { kind: 'behind' };
     if (outcome.kind === 'merged' && outcome.changed) this.version++;
     return outcome;
+  }
+
+  /** A piece of a large update; `update` in the outcome once it is whole and taken in. */
+  part(board: Board, section: PartSection): MergeOutcome & { readonly update?: Uint8Array } {
+    const { document: name, hash, total, offset, bytes } = section;
+    const { partial } = this.#shelf(board.name);
+    if (total > 2 * limits.documentBytes || offset + bytes.length > total || name === '') {
+      return { kind: 'refused', reason: 'a part outside its update' };
+    }
+    if (this.document(board.name, name) === undefined)
+      return { kind: 'refused', reason: 'too many documents' };
+    this.compare(board);
+    let known = partial.get(name);
+    if (known === undefined || !equalBytes(known.hash, hash) || known.bytes.length !== total) {
+      if (offset !== 0 || (known === undefined && partial.size >= PARTIALS))
+        return { kind: 'merged', changed: false };
+      known = { hash: hash.slice(), bytes: new Uint8Array(total), have: 0 };
+      partial.set(name, known);
+    }
+    if (offset !== known.have) return { kind: 'merged', changed: false };
+    known.bytes.set(bytes, offset);
+    known.have += bytes.length;
+    this.version++;
+    if (known.have < total) return { kind: 'merged', changed: true };
+    partial.delete(name);
+    if (!equalBytes(this.#hash(known.bytes).subarray(0, PART_HASH_BYTES), hash)) {
+      return { kind: 'refused', reason: 'parts of different updates' };
+    }
+    const outcome = this.merge(board, name, known.bytes, true);
+    return outcome.kind === 'merged' && outcome.changed ? { ...outcome, update: known.bytes } : outcome;
+  }
+
+  #writePart(
+    writer: ByteWriter,
+    board: BoardName,
+    document: string,
+    update: Uint8Array,
+    partial: { readonly hash: Uint8Array; readonly have: number } | undefined,
+  ): void {
+    const hash = this.#hash(update).slice(0, PART_HASH_BYTES);
+    const offset = partial !== undefined && equalBytes(partial.hash, hash) ? partial.have : 0;
+    const bytes = update.subarray(offset, offset + PART_BYTES);
+    writePart(writer, { board, document, hash, total: update.length, offset, bytes });
   }
 
   compare(board: Board): void {
@@ -144,7 +208,7 @@ export class DocumentsLattice {
   #shelf(board: BoardName): Shelf {
     let shelf = this.#shelves.get(board);
     if (shelf === undefined) {
-      shelf = { documents: new Map(), compare: false, next: 0 };
+      shelf = { documents: new Map(), compare: false, partial: new Map() };
       this.#shelves.set(board, shelf);
     }
     return shelf;

@@ -74,10 +74,11 @@ export class FreeDocument {
   /** Checks an update and takes it in; `changed` where it held anything new. */
   merge(
     update: Uint8Array,
+    large = false,
   ): (DocumentVerdict & { readonly kind: 'gap' | 'refused' }) | { kind: 'merged'; changed: boolean } {
-    const verdict = checkDocumentUpdate(update, (client) => this.clockOf(client), this.#doc.clientID);
+    const verdict = checkDocumentUpdate(update, (client) => this.clockOf(client), this.#doc.clientID, large);
     if (verdict.kind !== 'fits') return verdict;
-    if (this.bytes() + update.length > limits.documentBytes)
+    if (this.bytes() + update.length > limits.documentBytes * (large ? 2 : 1))
       return { kind: 'refused', reason: 'document too large' };
     const before = this.revision;
     try {

@@ -19,8 +19,12 @@ import { type LaneUpdate, MOST_STRUCTS, readLaneUpdate } from './lane-update.ts'
 import { Relay } from './relay.ts';
 import {
   type CompareSection,
+  type DocumentSection,
+  documentSection,
   type LaneSection,
+  type MarkerSection,
   markerSection,
+  type PartSection,
   readSections,
   type Section,
 } from './sections.ts';
@@ -114,24 +118,29 @@ export class Intake {
         return this.#compare(section, from);
       case 'document':
       case 'documents':
-        return this.#document(section, from, now);
+      case 'part':
+        return this.#document(section);
       default:
         return { kind: 'refused', reason: 'a section that only journals have' };
     }
   }
 
-  #document(
-    section: Exclude<Section, { kind: Exclude<Section['kind'], 'document' | 'documents'> }>,
-    from: NodeId,
-    now: Instant,
-  ): Outcome {
+  #document(section: Raw<DocumentSection | MarkerSection | PartSection>): Outcome {
     const board = this.#store.board(section.board);
     if (board === undefined) return { kind: 'refused', reason: 'too many boards' };
+    if (section.kind === 'part') {
+      const outcome = this.#documents.part(board, section);
+      if (outcome.kind === 'merged' && 'update' in outcome && outcome.update !== undefined) {
+        this.#records.push(documentSection(board.name, section.document, outcome.update));
+        this.#updates.push({ board: board.name, document: section.document, update: outcome.update });
+      }
+      return outcome;
+    }
     if (section.kind !== 'document') {
       this.#documents.compare(board);
       return KNOWN;
     }
-    const outcome = this.#documents.merge(board, section.document, section.update, from, now);
+    const outcome = this.#documents.merge(board, section.document, section.update);
     if (outcome.kind === 'merged' && outcome.changed) {
       this.#records.push(section.raw);
       this.#updates.push({ board: board.name, document: section.document, update: section.update });

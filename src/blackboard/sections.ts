@@ -7,6 +7,7 @@
  *     head      board, incarnation, what its author signed of it
  *     compare   board, incarnation, clock, root, answered: "at this clock my copy of the lane has this root"
  *     proof     board, incarnation, buckets: index and hash of each, whose root a head has signed
+ *     part      board, document, hash, total, offset, bytes: a piece of an update that is larger than a frame
  *     documents board: "my documents differ from yours"
  *
  * Only in the journal: `reset` and `own` (incarnation).
@@ -24,6 +25,7 @@ export const SECTION = {
   compare: 5,
   proof: 6,
   documents: 7,
+  part: 8,
   reset: 16,
   own: 17,
   ghost: 18,
@@ -33,6 +35,7 @@ const HAS_DEPS = 1;
 const HOLD = 2;
 export const SIGNATURE_BYTES = 64;
 export const DOCUMENT_NAME_BYTES = 256;
+export const PART_HASH_BYTES = 8;
 
 export interface LaneSection {
   readonly kind: 'lane' | 'relay';
@@ -86,6 +89,17 @@ export interface MarkerSection {
   readonly board: BoardName;
   readonly incarnation: number;
 }
+/** A piece of a document's update. */
+export interface PartSection {
+  readonly kind: 'part';
+  readonly board: BoardName;
+  readonly document: string;
+  /** Of the whole update. */
+  readonly hash: Uint8Array;
+  readonly total: number;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
 export interface GhostSection {
   readonly kind: 'ghost';
   readonly board: BoardName;
@@ -102,6 +116,7 @@ export type Section = (
   | ProofSection
   | MarkerSection
   | GhostSection
+  | PartSection
 ) & {
   /** The section's own bytes within the delta. */
   readonly raw: Uint8Array;
@@ -148,6 +163,16 @@ function readSection(reader: ByteReader): Bare | undefined {
       return readProof(reader, board);
     case SECTION.documents:
       return { kind: 'documents', board, incarnation: 0 };
+    case SECTION.part:
+      return {
+        kind: 'part',
+        board,
+        document: reader.text(DOCUMENT_NAME_BYTES),
+        hash: reader.raw(PART_HASH_BYTES),
+        total: reader.varuint(),
+        offset: reader.varuint(),
+        bytes: reader.sized(),
+      };
     case SECTION.reset:
       return { kind: 'reset', board, incarnation: reader.varuint() };
     case SECTION.own:
@@ -235,6 +260,22 @@ export function writeDocumentSection(
   writer.text(board);
   writer.text(document);
   writer.sized(update);
+}
+
+export function documentSection(board: BoardName, document: string, update: Uint8Array): Uint8Array {
+  const writer = new ByteWriter(update.length + 512);
+  writeDocumentSection(writer, board, document, update);
+  return writer.take();
+}
+
+export function writePart(writer: ByteWriter, part: Omit<PartSection, 'kind'>): void {
+  writer.byte(SECTION.part);
+  writer.text(part.board);
+  writer.text(part.document);
+  writer.raw(part.hash);
+  writer.varuint(part.total);
+  writer.varuint(part.offset);
+  writer.sized(part.bytes);
 }
 
 /** What the author signs, and with the signature behind it, a head's section. */

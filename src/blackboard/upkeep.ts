@@ -97,11 +97,12 @@ export class Upkeep {
   }
 
   /** Keys changed for readers. */
-  noticed(board: Board, keys: readonly string[]): void {
+  noticed(board: Board, keys: readonly string[], now: Instant): void {
     for (const key of keys) {
       const state = board.view.get(key);
       const item = state instanceof Log ? state.base : state;
-      if (item !== undefined && item.expiresMs > 0 && item.kind === KIND.set) this.#expiry.add(board, item);
+      if (item !== undefined && item.expiresMs > now.wallMs && item.kind === KIND.set)
+        this.#expiry.add(board, item);
     }
   }
 

@@ -55,7 +55,7 @@ export const limits = {
   headDelayMs: 100,
   /** How far behind its author's last head a tail without proof may be stamped. */
   unprovenMs: 5_000,
-  /** One edit of a document, and edits in one call. */
+  /** Characters in all edits of one call, and edits in one call. */
   editBytes: 256 * 1024,
   edits: 100,
 

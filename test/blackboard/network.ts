@@ -122,6 +122,7 @@ export class Network {
       clockOffsetMs: 0,
     };
     this.nodes.set(id, node);
+    this.#tellLanes(node);
     this.#settle(node);
     return node;
   }
@@ -146,6 +147,7 @@ export class Network {
       this.now(node),
     );
     node.up = true;
+    this.#tellLanes(node);
     this.#settle(node);
     for (const other of this.nodes.values()) this.#connect(node, other);
     return node;
@@ -274,6 +276,13 @@ export class Network {
       rng: this.rng.fork(),
       now: this.now(),
     });
+  }
+
+  /** As the records machine does with what it loaded and received. */
+  #tellLanes(node: TestNode): void {
+    for (const owner of this.bodies.keys()) {
+      this.#take(node, node.boards.handle({ kind: 'lanesChanged', owner }, this.now(node)));
+    }
   }
 
   #newIncarnation(): number {

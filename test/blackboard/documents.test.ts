@@ -1,0 +1,154 @@
+import { describe, expect, it } from 'vitest';
+import * as Y from 'yjs';
+import type { DocumentEdit } from '../../src/blackboard/api.ts';
+import { ByteWriter } from '../../src/blackboard/bytes.ts';
+import { writeDocumentSection } from '../../src/blackboard/sections.ts';
+import type { AgentId } from '../../src/kernel/ids.ts';
+import { limits } from '../../src/kernel/limits.ts';
+import { expectOk, MAIN, Network } from './network.ts';
+
+const NAMES = ['a', 'b', 'c'];
+
+function edit(net: Network, name: string, ...edits: DocumentEdit[]) {
+  return net.call(name, { op: 'documentEdit', board: MAIN, document: 'plan', edits });
+}
+
+function text(net: Network, name: string): string {
+  return expectOk(net.call(name, { op: 'documentRead', board: MAIN, document: 'plan' })).text;
+}
+
+describe('boards: documents', () => {
+  it('edits by exact text on several nodes merge', () => {
+    const net = new Network(1, NAMES);
+    expectOk(edit(net, 'a', { kind: 'append', text: 'one two three' }));
+    net.converge();
+    net.partition(['a'], ['b', 'c']);
+    expectOk(edit(net, 'a', { kind: 'replace', find: 'one', text: 'ONE' }));
+    expectOk(edit(net, 'b', { kind: 'insert_after', find: 'three', text: ' four' }));
+    net.heal();
+    net.converge();
+    for (const name of NAMES) expect(text(net, name)).toBe('ONE two three four');
+  });
+
+  it('text that does not occur exactly once is refused, saying how often, and nothing is edited', () => {
+    const net = new Network(2, ['a']);
+    expectOk(edit(net, 'a', { kind: 'append', text: 'aa b' }));
+    const answer = edit(net, 'a', { kind: 'append', text: 'X' }, { kind: 'replace', find: 'a', text: 'c' });
+    expect(answer).toMatchObject({
+      ok: false,
+      error: { code: 'INVALID_ARGUMENT', details: { occurrences: 2 } },
+    });
+    expect(edit(net, 'a', { kind: 'replace', find: 'nope', text: '' })).toMatchObject({
+      ok: false,
+      error: { details: { occurrences: 0 } },
+    });
+    expect(text(net, 'a')).toBe('aa b');
+  });
+
+  it('a Yjs client writes any types, on any node, and all merge; restarts keep them', () => {
+    const net = new Network(3, NAMES);
+    expectOk(edit(net, 'a', { kind: 'append', text: 'hello' }));
+    net.converge();
+    const doc = new Y.Doc();
+    Y.applyUpdate(doc, net.node('b').boards.encodeState(MAIN, 'plan'));
+    const updates: Uint8Array[] = [];
+    doc.on('update', (update: Uint8Array) => updates.push(update));
+    doc.getText('text').insert(5, ' world');
+    doc.getMap('meta').set('nested', new Y.Map([['k', [1, { two: 2 }]]]));
+    doc.getText('text').format(0, 5, { bold: true });
+    for (const update of updates) {
+      net.event('b', {
+        kind: 'yjsUpdate',
+        id: 1e6 + updates.indexOf(update),
+        board: MAIN,
+        document: 'plan',
+        update,
+        writer: { agent: 'me' as AgentId },
+      });
+    }
+    net.converge();
+    expect(net.answers.get(1e6)).toEqual({ ok: true, value: undefined });
+    for (const name of NAMES) expect(text(net, name)).toBe('hello world');
+    const before = net.hashes();
+    for (const name of NAMES) net.restart(name);
+    expect(net.hashes()).toEqual(before);
+    const copy = new Y.Doc();
+    Y.applyUpdate(copy, net.node('c').boards.encodeState(MAIN, 'plan'));
+    expect(copy.getMap('meta').toJSON()).toEqual({ nested: { k: [1, { two: 2 }] } });
+  });
+
+  it('converges under loss and reordering', () => {
+    const net = new Network(4, NAMES);
+    Object.assign(net.faults, { loss: 0.3, duplication: 0.3, jitterMs: 50 });
+    for (let index = 0; index < 60; index++) {
+      expectOk(edit(net, NAMES[index % 3] as string, { kind: 'append', text: `${index};` }));
+      net.run(20);
+    }
+    net.heal();
+    net.converge(15_000);
+    expect(
+      text(net, 'a')
+        .split(';')
+        .filter(Boolean)
+        .map(Number)
+        .sort((x, y) => x - y),
+    ).toEqual([...Array(60).keys()]);
+  });
+
+  it('S70 S71 S82 hostile document updates are refused or wait for nothing', () => {
+    const net = new Network(5, ['a', 'm']);
+    expectOk(edit(net, 'a', { kind: 'append', text: 'safe' }));
+    net.converge();
+    const withheld = new Y.Doc();
+    withheld.getText('text').insert(0, 'x');
+    const vector = Y.encodeStateVector(withheld);
+    withheld.getText('text').insert(1, 'y');
+    const cyclic = new ByteWriter();
+    for (const number of [2, 1, 10, 0, 0x84, 11, 0, 1, 65, 1, 11, 0, 0x84, 10, 0, 1, 65, 0])
+      cyclic.varuint(number);
+    const updates = [
+      Uint8Array.of(1, 0xff, 0xff, 0xff, 0x0f, 5, 0, 0),
+      Y.encodeStateAsUpdate(withheld, vector),
+      Y.encodeStateAsUpdateV2(withheld),
+      Y.encodeStateAsUpdate(withheld).subarray(0, 8),
+      Uint8Array.of(...Y.encodeStateAsUpdate(withheld), 0),
+      cyclic.take(),
+    ];
+    const before = net.hashes();
+    for (const update of updates) {
+      const writer = new ByteWriter();
+      writer.byte(1);
+      writeDocumentSection(writer, MAIN, 'plan', update);
+      const startMs = performance.now();
+      net.inject('m', 'a', writer.take());
+      expect(performance.now() - startMs).toBeLessThan(50);
+    }
+    net.run(5_000);
+    expect(net.hashes()).toEqual(before);
+    expect(text(net, 'a')).toBe('safe');
+    expect(net.node('a').penalties.length).toBeGreaterThanOrEqual(4);
+  });
+
+  it('the entries cannot be written through Yjs, and the answer says how to write them', () => {
+    const net = new Network(6, ['a']);
+    net.event('a', {
+      kind: 'yjsUpdate',
+      id: 1e6,
+      board: MAIN,
+      document: undefined,
+      update: Uint8Array.of(0, 0),
+      writer: { agent: 'me' as AgentId },
+    });
+    expect(net.answers.get(1e6)).toMatchObject({ ok: false, error: { code: 'DENIED' } });
+  });
+
+  it('a document of several megabytes reaches a node that joins later', () => {
+    const net = new Network(7, ['a']);
+    const piece = 'lorem ipsum '.repeat(limits.editBytes / 12 - 1);
+    for (let index = 0; index < 8; index++) expectOk(edit(net, 'a', { kind: 'append', text: piece }));
+    net.add('b');
+    net.connectAll();
+    net.converge();
+    expect(text(net, 'b').length).toBe(piece.length * 8);
+  });
+});
