@@ -3,7 +3,8 @@ import { expect } from 'vitest';
 import { type Ended, skein } from '../cli/terminal.ts';
 import { type ClientKind, connectClient, type TestClient } from './mcp-clients.ts';
 import { NodeProcess, type NodeSetting, scratch } from './node-process.ts';
-import type { RawTarget } from './raw-http.ts';
+import { jsonRequest, type RawTarget } from './raw-http.ts';
+import type { Outcome, WriteOnce } from './steady-writer.ts';
 
 /** Loopback and free ports; nothing announced. */
 export const QUIET = ['--mesh-listen', '127.0.0.1', '--mesh-port', '0', '--http-port', '0', '--no-mdns'];
@@ -106,4 +107,48 @@ export function logLines({ log }: NodeProcess): readonly string[] {
   return log
     .split('\n')
     .filter((line) => line !== '' && !/^(Starting|Reading|Joining|Opening|Stopping)\b.*[….]$/.test(line));
+}
+
+/** All entries of a board, page by page. */
+export async function entriesOf(on: NodeProcess, board = 'main'): Promise<ReadonlyMap<string, unknown>> {
+  const entries = new Map<string, unknown>();
+  let cursor: string | undefined;
+  do {
+    const query = `limit=1000${cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`}`;
+    const answer = await jsonRequest(controlOf(on), 'GET', `/v1/boards/${board}/entries?${query}`);
+    expect(answer.status, answer.text).toBe(200);
+    const page = answer.json as { entries: { key: string; value: unknown }[]; cursor?: string };
+    for (const { key, value } of page.entries) entries.set(key, value);
+    cursor = page.cursor;
+  } while (cursor !== undefined);
+  return entries;
+}
+
+/** Writes over the control interface; throws where the node has gone. */
+export function restWriter(on: NodeProcess, board = 'main'): WriteOnce {
+  return async (key, value) => {
+    const path = `/v1/boards/${board}/entries/${encodeURIComponent(key)}`;
+    const { status, json } = await jsonRequest(controlOf(on), 'PUT', path, { value });
+    return status === 200 ? 'done' : outcomeOf((json as { error: ErrorShape }).error);
+  };
+}
+
+/** Writes as an MCP client does. */
+export function mcpWriter(client: TestClient): WriteOnce {
+  return async (key, value) => {
+    const { isError, structured } = await client.call('board_write', { key, value });
+    return isError ? outcomeOf(structured.error as ErrorShape) : 'done';
+  };
+}
+
+export interface ErrorShape {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+  readonly retryable: boolean;
+  readonly details?: { readonly outcome?: string };
+}
+
+function outcomeOf({ details }: ErrorShape): Outcome {
+  return details?.outcome === 'not-done' ? 'not-done' : 'unknown';
 }
