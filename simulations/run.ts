@@ -20,7 +20,7 @@ export type SimulateResult =
   | { readonly kind: 'unknownScenario'; readonly scenarios: readonly string[] }
   | { readonly kind: 'done'; readonly reports: readonly RunReport[]; readonly failed: readonly RunReport[] };
 
-/** Runs one scenario or all, `seeds` seeds each from `seed` on; failing runs come back with their faults cut down. */
+/** Runs one scenario or all, `seeds` seeds each from `seed` on; the first failure of each comes back with its faults cut down. */
 export async function simulate(options: SimulateOptions): Promise<SimulateResult> {
   const { scenario, seed = 1, seeds = 1, nodes, onReport } = options;
   if (scenario !== undefined && !isScenario(scenario))
@@ -37,9 +37,13 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
-  const failed = reports
-    .filter(({ violations }) => violations.length > 0)
-    .map((report) => shrink(report).report);
+  const failing = reports.filter(({ violations }) => violations.length > 0);
+  // Cutting down takes many runs: the first failure of each scenario is worth them, the others may share its cause.
+  const failed = failing.map((report, index) =>
+    failing.findIndex(({ scenario: name }) => name === report.scenario) === index
+      ? shrink(report).report
+      : report,
+  );
   return { kind: 'done', reports, failed };
 }
 
@@ -51,12 +55,16 @@ export function describeReport(report: RunReport): string {
   return `${scenario} seed ${seed} nodes ${nodes}: ${verdict}, ${operations.ok} ok ${operations.fail} refused ${operations.info} unknown, ${events} events, trace ${traceHash}`;
 }
 
+const SHOWN_VIOLATIONS = 5;
+
 export function describeFailure(report: RunReport): string {
   const { scenario, seed, nodes, violations, faults } = report;
   return [
-    `${scenario} seed ${seed} failed; it needs ${faults.length} faults:`,
+    `${scenario} seed ${seed} failed under ${faults.length} faults:`,
     ...faults.map((fault) => `  ${JSON.stringify(fault)}`),
-    ...violations.map(({ atMs, check, what }) => `  at ${atMs.toFixed(1)} ms, ${check}: ${what}`),
+    ...violations
+      .slice(0, SHOWN_VIOLATIONS)
+      .map(({ atMs, check, what }) => `  at ${atMs.toFixed(1)} ms, ${check}: ${what}`),
     `Replay: ${replayCommand(scenario, seed, nodes)}`,
   ].join('\n');
 }

@@ -2,13 +2,19 @@
 import type { Fault } from './faults.ts';
 import { type RunOptions, type RunReport, runScenario } from './scenario.ts';
 
+const SHRINK_RUNS = 40;
+
 export interface Shrunk {
   readonly report: RunReport;
   readonly runs: number;
 }
 
 /** Keeps the first violation's check as the mark of the failure; at most `mostRuns` runs. */
-export function shrink(failing: RunReport, mostRuns = 60): Shrunk {
+export function shrink(
+  failing: RunReport,
+  mostRuns: number = SHRINK_RUNS,
+  run: (options: RunOptions) => RunReport = runScenario,
+): Shrunk {
   const check = failing.violations[0]?.check;
   let best = failing;
   let runs = 0;
@@ -20,7 +26,7 @@ export function shrink(failing: RunReport, mostRuns = 60): Shrunk {
       nodes: failing.nodes,
       faults,
     };
-    const report = runScenario(options);
+    const report = run(options);
     if (!report.violations.some((violation) => violation.check === check)) return false;
     best = report;
     return true;

@@ -2,7 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type RunOptions, runScenario } from '../../simulations/lib/scenario.ts';
+import type { Fault } from '../../simulations/lib/faults.ts';
+import { type RunOptions, type RunReport, runScenario } from '../../simulations/lib/scenario.ts';
 import { shrink } from '../../simulations/lib/shrink.ts';
 import { describeFailure, simulate } from '../../simulations/run.ts';
 import { type ScenarioName, scenarios } from '../../simulations/scenarios.ts';
@@ -64,21 +65,36 @@ describe('simulations', () => {
 });
 
 describe('simulations: a failing seed', () => {
-  it('is cut down to the faults that it needs, and says how to replay it', () => {
-    // Ten faults, of which only losing every disk at once breaks the promise, there being nobody left to heal from.
-    const when = { forMs: 2_000, how: 'kill', disk: 'lose' } as const;
-    const faults = [
-      ...Array.from(
-        { length: 8 },
-        (_, at) => ({ kind: 'breakLink', from: 0, to: 1, atMs: 1_000 * (at + 1), forMs: 10 }) as const,
-      ),
-      { kind: 'crash', node: 0, atMs: 30_000, ...when } as const,
-      { kind: 'crash', node: 1, atMs: 30_000, ...when } as const,
-    ];
-    const report = runScenario({ scenario: 'calm', seed: 3, nodes: 2, faults });
-    expect(report.violations.map(({ check }) => check)).toContain('durability');
-    const { report: shrunk } = shrink(report);
-    expect(shrunk.faults.map(({ kind }) => kind)).toEqual(['crash', 'crash']);
-    expect(describeFailure(shrunk)).toContain('npm run simulate -- calm --seed 3 --nodes 2');
+  const link = (at: number): Fault => ({ kind: 'breakLink', from: 0, to: 1, atMs: 1_000 * at, forMs: 10 });
+  const crash = (node: number): Fault => ({
+    kind: 'crash',
+    node,
+    atMs: 9_500,
+    forMs: 1_000,
+    how: 'kill',
+    disk: 'keep',
   });
+
+  for (const [places, faults] of [
+    ['first and last', [crash(0), ...Array.from({ length: 20 }, (_, at) => link(at)), crash(1)]],
+    [
+      'in the middle',
+      [...Array.from({ length: 9 }, (_, at) => link(at)), crash(0), crash(1), link(9), link(10)],
+    ],
+    ['alone', [crash(0), crash(1)]],
+  ] as const) {
+    it(`is cut down to the faults that it needs, and says how to replay it (they are ${places})`, () => {
+      const real = runScenario({ scenario: 'calm', seed: 3, nodes: 2, faults: [] });
+      // Fails if and only if both crashes are among the faults.
+      const run = (options: RunOptions): RunReport => {
+        const crashes = options.faults?.filter(({ kind }) => kind === 'crash').length ?? 0;
+        const violations = crashes === 2 ? [{ atMs: 0, check: 'durability', what: 'planted' }] : [];
+        return { ...real, faults: options.faults ?? [], violations };
+      };
+      const { report, runs } = shrink(run({ scenario: 'calm', seed: 3, faults }), 100, run);
+      expect(report.faults).toEqual([crash(0), crash(1)]);
+      expect(runs).toBeLessThanOrEqual(100);
+      expect(describeFailure(report)).toContain('npm run simulate -- calm --seed 3 --nodes 2');
+    });
+  }
 });
