@@ -80,14 +80,14 @@ export class Folding {
     const dropped = this.#lanesOf(incarnation);
     // Trims of the last step may still be waiting to be pushed; only an empty lane goes.
     if (dropped.some(({ lane }) => lane.liveItems > 0)) return nothing;
-    this.#retire(incarnation);
+    this.#retire(incarnation, dropped);
     return { dropped, body: this.body() };
   }
 
   #plan(): number[] {
     const { own, incarnation } = this.#store;
     const older = [...own]
-      .filter((each) => each !== incarnation)
+      .filter((each) => each !== incarnation && this.#isComplete(each))
       .map((each) => ({ incarnation: each, bytes: this.#bytesOf(each) }))
       .sort((left, right) => left.bytes - right.bytes);
     let newer = this.#bytesOf(incarnation);
@@ -124,7 +124,7 @@ export class Folding {
     return false;
   }
 
-  #retire(incarnation: number): void {
+  #retire(incarnation: number, lanes: readonly { readonly board: Board; readonly lane: Lane }[]): void {
     const { own, incarnation: running } = this.#store;
     for (const board of this.#store.boards.values()) {
       const clock = board.clockOf(running);
@@ -132,13 +132,23 @@ export class Folding {
     }
     own.delete(incarnation);
     this.#store.retired.set(incarnation, this.#store.self);
-    for (const key of [...this.#folded.keys()]) {
-      // What was folded into a lane that is now gone itself has moved on with it.
-      if (key.endsWith(`@${incarnation}`)) this.#folded.delete(key);
-    }
+    // What was folded into this lane before has moved on with it.
+    for (const { board, lane } of lanes) this.#folded.set(`${board.name}@${incarnation}`, lane.clock);
     this.#folded.set(`@${incarnation}`, 0);
     const retired = [...this.#folded.keys()].filter((key) => key.startsWith('@'));
-    for (const key of retired.slice(0, Math.max(0, retired.length - RETIRED))) this.#folded.delete(key);
+    for (const forgotten of retired.slice(0, Math.max(0, retired.length - RETIRED))) {
+      for (const key of [...this.#folded.keys()]) if (key.endsWith(forgotten)) this.#folded.delete(key);
+    }
+  }
+
+  /** False where others may still hold more of it than this node does: it lost its disk, or has an old one. */
+  #isComplete(incarnation: number): boolean {
+    const adopted = this.#store.adopted.has(incarnation);
+    return this.#lanesOf(incarnation).every(
+      ({ lane }) =>
+        lane.clock >= lane.seenClock &&
+        (!adopted || lane.clock >= (lane.head?.clock ?? Number.POSITIVE_INFINITY)),
+    );
   }
 
   #lanesOf(incarnation: number): { readonly board: Board; readonly lane: Lane }[] {

@@ -272,7 +272,7 @@ export class Intake {
     const board = this.#store.find(section.board);
     const lane = board?.lanes.get(head.incarnation);
     const owner = this.#store.ownerOf(head.incarnation);
-    if (owner === undefined || owner === this.#store.self) return KNOWN;
+    if (owner === undefined || head.incarnation === this.#store.incarnation) return KNOWN;
     const outcome = this.#relay.head(lane, head, owner, owner === from);
     if (outcome === 'forged') return { kind: 'refused', reason: 'a head that its author did not sign' };
     if (outcome === 'equivocation') {

@@ -100,6 +100,8 @@ export class Lane {
   readonly open = new Map<number, number>();
   /** The newest that its author signed of it. */
   head: Head | undefined;
+  /** The highest clock that anybody said its copy has. */
+  seenClock = 0;
   /** Copies that should be equal differ: the next digest tells bucket by bucket. */
   compare = false;
   /**

@@ -156,6 +156,7 @@ export class BoardsLattice implements Lattice {
   ): boolean {
     const clock = theirs?.clock ?? 0;
     if (clock > lane.clock) {
+      lane.seenClock = Math.max(lane.seenClock, clock);
       // Nobody can have more of a lane that this node is writing: somebody forged it.
       if (lane.running) this.#compare(writer, board, lane, theirs?.root);
       return lane.running;

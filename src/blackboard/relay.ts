@@ -92,12 +92,14 @@ export class Relay {
     lane.head = head;
   }
 
-  /** The relay's statement of the lane is the author's own. */
+  /**
+   * The relay's statement of the lane is the author's own, and not an older one than this copy: living items only
+   * get fewer while the clock stands.
+   */
   hasProven(lane: Lane, section: CompareSection): boolean {
-    const proof = this.#proofs.get(lane.incarnation);
-    return (
-      proof !== undefined && proof.head.clock === section.clock && equalBytes(proof.head.root, section.root)
-    );
+    const head = this.#proofs.get(lane.incarnation)?.head;
+    if (head === undefined || head.clock !== section.clock || head.live > lane.liveItems) return false;
+    return equalBytes(head.root, section.root);
   }
 
   #isOfLastMoments(lane: Lane, heads: readonly EntryHead[]): boolean {

@@ -19,6 +19,8 @@ export class BoardStore {
   readonly retired = new Map<number, NodeId>();
   /** This node's incarnations: those of earlier runs, and the running one. */
   readonly own: Set<number>;
+  /** Of these, those that came back from others although this disk knew nothing of them. */
+  readonly adopted = new Set<number>();
   readonly #declared: ReadonlyMap<string, BoardConfig>;
   readonly #lanes: LanesView;
   #documents: { readonly version: number } = { version: 0 };
@@ -79,9 +81,18 @@ export class BoardStore {
     if (known !== undefined) return known;
     const lane = board.lane(incarnation);
     lane.running = incarnation === this.incarnation;
-    lane.own = this.own.has(incarnation);
-    lane.owner = lane.own ? this.self : this.#lanes.ownerOf(incarnation);
+    this.#claim(lane);
     return lane;
+  }
+
+  #claim(lane: Lane): void {
+    lane.owner = this.ownerOf(lane.incarnation);
+    if (lane.owner === this.self && !this.own.has(lane.incarnation) && !this.retired.has(lane.incarnation)) {
+      // Written before this node lost its disk: its own all the same.
+      this.own.add(lane.incarnation);
+      this.adopted.add(lane.incarnation);
+    }
+    lane.own = this.own.has(lane.incarnation);
   }
 
   ownerOf(incarnation: number): NodeId | undefined {
@@ -111,15 +122,15 @@ export class BoardStore {
   adopt(owner: NodeId): void {
     for (const board of this.boards.values()) {
       for (const lane of board.lanes.values()) {
-        if (lane.owner === undefined && this.ownerOf(lane.incarnation) === owner) lane.owner = owner;
+        if (lane.owner === undefined && this.ownerOf(lane.incarnation) === owner) this.#claim(lane);
       }
     }
   }
 }
 
 /**
- * Keys of `LanesBody.folded`: `board@incarnation` with the clock that a copy of that lane must have reached, and
- * `@incarnation` with 0 for a lane that was folded away.
+ * Keys of `LanesBody.folded`: `@incarnation` (with 0) for a lane that was folded away; `board@incarnation` for a
+ * listed lane with the clock that a copy must have reached, for one folded away with the clock that it had then.
  */
 export function foldedInto(body: LanesBody, board: BoardName): readonly (readonly [number, number])[] {
   const prefix = `${board}@`;
@@ -129,6 +140,12 @@ export function foldedInto(body: LanesBody, board: BoardName): readonly (readonl
     const incarnation = Number(key.slice(prefix.length));
     return listed.has(incarnation) ? [[incarnation, clock] as const] : [];
   });
+}
+
+/** The clock that a lane had when its owner folded it away; `undefined` where it did not. */
+export function foldedAt(body: LanesBody, board: BoardName, incarnation: number): number | undefined {
+  if (body.folded[`@${incarnation}`] === undefined) return undefined;
+  return body.folded[`${board}@${incarnation}`] ?? 0;
 }
 
 export function retiredIn(body: LanesBody): readonly number[] {

@@ -19,7 +19,7 @@ import type { Intake } from './intake.ts';
 import { ownRecord } from './journal.ts';
 import type { Lane } from './lane.ts';
 import { writeHeadSection } from './sections.ts';
-import { type BoardStore, retiredIn } from './store.ts';
+import { type BoardStore, foldedAt, retiredIn } from './store.ts';
 import { Log } from './view.ts';
 
 /** Trims wait this long for company, so that many share a frame. */
@@ -50,7 +50,8 @@ export class Upkeep {
   #trimAtMs: number | undefined;
   #heldAtMs: number | undefined;
   #forgetAtMs: number;
-  #started = false;
+  /** How many of the node's own incarnations others have been told of. */
+  #announced = 0;
   #lastNow: Instant;
 
   constructor(options: {
@@ -117,11 +118,13 @@ export class Upkeep {
     const body = this.#store.bodyOf(owner);
     if (body === undefined) return;
     for (const incarnation of retiredIn(body)) this.#store.retired.set(incarnation, owner);
-    const listed = new Set(body.incarnations);
     this.#leaving.delete(owner);
     for (const board of this.#store.boards.values()) {
       for (const lane of [...board.lanes.values()]) {
-        if (lane.owner !== owner || listed.has(lane.incarnation)) continue;
+        if (lane.owner !== owner) continue;
+        const clock = foldedAt(body, board.name, lane.incarnation);
+        // Only what its owner says it folded goes, and never more of it than its owner had (its disk may be an old one).
+        if (clock === undefined || lane.clock > clock) continue;
         if (this.#store.hasFolded(board, owner)) this.#intake.reset(board, lane);
         else this.#leaving.add(owner);
       }
@@ -132,18 +135,21 @@ export class Upkeep {
   expire(now: Instant): readonly UpkeepEffect[] {
     this.#lastNow = now;
     const effects: UpkeepEffect[] = [];
-    if (!this.#started) {
-      this.#started = true;
-      const records = [ownRecord(this.#store.incarnation)];
+    if (this.#announced < this.#store.own.size) {
+      const records = [...this.#store.own].slice(this.#announced).map(ownRecord);
       effects.push({ kind: 'persist', stream: 'board', records, durable: false });
       effects.push({ kind: 'publishLanes', body: this.#folding.body() });
+      this.#announced = this.#store.own.size;
     }
     this.#bury(now);
     this.#trim(now);
     if (now.monoMs >= this.#forgetAtMs) this.#forget(now);
     const folded = this.#folding.expire(now);
     for (const { board, lane } of folded.dropped) this.#intake.reset(board, lane);
-    if (folded.body !== undefined) effects.push({ kind: 'publishLanes', body: folded.body });
+    if (folded.body !== undefined) {
+      effects.push({ kind: 'publishLanes', body: folded.body });
+      this.#announced = this.#store.own.size;
+    }
     if (this.#headAtMs !== undefined && now.monoMs >= this.#headAtMs) this.#sign(now);
     if (this.#heldAtMs !== undefined && now.monoMs >= this.#heldAtMs) {
       this.#heldAtMs = undefined;
@@ -157,7 +163,7 @@ export class Upkeep {
 
   deadline(): Deadline | undefined {
     const now = this.#lastNow;
-    if (!this.#started) return { atMs: now.monoMs, reason: 'board.start' };
+    if (this.#announced < this.#store.own.size) return { atMs: now.monoMs, reason: 'board.lanes' };
     let trims = 0;
     let urgent = false;
     for (const board of this.#store.boards.values()) {
@@ -235,6 +241,8 @@ export class Upkeep {
     this.#headAtMs = undefined;
     for (const [lane, board] of this.#headsDue) {
       if (board.lanes.get(lane.incarnation) !== lane) continue;
+      // Of a lane that is only coming back, its later head still stands.
+      if (lane.head !== undefined && lane.head.clock > lane.clock) continue;
       lane.head = signHead(board, lane, this.#cryptography.hash, this.#signer, now);
       writeHeadSection(this.#writer, lane.head);
     }

@@ -44,8 +44,9 @@ export interface RecordView {
 export interface LanesBody {
   readonly incarnations: readonly number[];
   /**
-   * Where the lanes of earlier incarnations were folded into the running one's: by board, the clock that a copy of
-   * the running lane must have reached before lanes that are no longer listed are dropped.
+   * Which lanes of earlier incarnations were folded into later ones: `@incarnation` (with 0) names one that was.
+   * `board@incarnation` is, for a lane folded away, the clock that it had; for a listed one, the clock that a copy must
+   * have reached before the lanes folded into it are dropped. Only lanes named here are dropped, never others.
    */
   readonly folded: Readonly<Record<string, number>>;
 }

@@ -64,6 +64,8 @@ interface Flying {
 export class Network {
   readonly nodes = new Map<NodeId, TestNode>();
   readonly bodies = new Map<NodeId, LanesBody>();
+  /** Whose an incarnation is: proven once, and true even where its node has forgotten it. */
+  readonly proofs = new Map<number, NodeId>();
   readonly faults: Faults = { loss: 0, duplication: 0, jitterMs: 0 };
   readonly answers = new Map<number, Result<unknown>>();
   readonly config: { boards: BoardConfig[] };
@@ -264,10 +266,7 @@ export class Network {
       incarnation,
       config: this.config,
       lanes: {
-        ownerOf: (wanted) => {
-          for (const [node, body] of this.bodies) if (body.incarnations.includes(wanted)) return node;
-          return undefined;
-        },
+        ownerOf: (wanted) => this.proofs.get(wanted),
         of: (node) => this.bodies.get(node),
       },
       membership: { isUp: (other) => this.isUp(self, other) },
@@ -339,6 +338,7 @@ export class Network {
           break;
         case 'publishLanes':
           this.bodies.set(node.id, effect.body);
+          for (const incarnation of effect.body.incarnations) this.proofs.set(incarnation, node.id);
           for (const other of this.nodes.values()) {
             if (!other.up) continue;
             this.#take(other, other.boards.handle({ kind: 'lanesChanged', owner: node.id }, this.now(other)));

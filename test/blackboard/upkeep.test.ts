@@ -287,4 +287,33 @@ describe('boards: folding', () => {
     expect(net.bodies.get(net.node('a').id)?.incarnations.length).toBeLessThanOrEqual(3);
     expect(net.read('b', 'k499')).toBe(value);
   });
+
+  it.each([false, true])(
+    'a node that lost its disk (or has an old one: %s) gets its own writes back and goes on owning them',
+    (old) => {
+      const net = new Network(15, NAMES);
+      for (let index = 0; index < 50; index++) net.write('a', `k${index}`, index);
+      const image = old ? [...net.node('a').journal] : [];
+      for (let index = 25; index < 75; index++) net.write('a', `k${index}`, `new ${index}`);
+      expectOk(net.call('a', { op: 'delete', board: MAIN, key: 'k3' }));
+      net.converge();
+      net.run(1_000);
+      const before = net.hashes();
+      net.restart('a', image);
+      net.converge(20_000);
+      expect(net.hashes()).toEqual(before);
+      net.run(120_000);
+      expect(net.hashes()).toEqual(before);
+      net.write('a', 'k74', 'again');
+      net.run(120_000);
+      net.converge();
+      const list = expectOk(net.call('c', { op: 'list', board: MAIN, limit: 1_000 }));
+      expect(list.entries).toHaveLength(74);
+      expect(net.read('b', 'k74')).toBe('again');
+      const marks = [...net.nodes.values()].flatMap((node) =>
+        node.marks.filter((mark) => mark.level === 'error'),
+      );
+      expect(marks).toEqual([]);
+    },
+  );
 });
