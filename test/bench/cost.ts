@@ -6,7 +6,7 @@ import { sleep } from './lib/clock.ts';
 import { countingProxy } from './lib/counting-proxy.ts';
 import type { LoopHold } from './lib/loop-hold.ts';
 import { type Options, wanted } from './lib/options.ts';
-import { Remote } from './lib/remote.ts';
+import { phase, Remote } from './lib/remote.ts';
 import type { Goal, Report, Unit } from './lib/report.ts';
 import { removeScratch, scratchDirectory } from './lib/scratch.ts';
 import { startSkein } from './lib/skein-process.ts';
@@ -144,7 +144,9 @@ async function takeOver(options: Options, samples: Samples): Promise<void> {
     samples.add('encode and apply here', await holder.probe<number>('encodeAndApplyMs'));
     await holder.probe('watchLoop');
     await joiner.open(1);
-    const joined = await joiner.probe<Joined>('join', { addresses: [holder.address], keys });
+    const joined = await phase('take over', [holder.remote, joiner.remote], () =>
+      joiner.probe<Joined>('join', { addresses: [holder.address], keys }),
+    );
     samples.add('link up to all keys', joined.fromLinkMs);
     samples.add('dial to all keys', joined.fromDialMs);
     addHold(samples, 'giving a board away', await holder.probe<LoopHold>('loopHold'));
@@ -164,12 +166,9 @@ async function lag(holder: Node, joiner: Node, ops: number, samples: Samples): P
   await holder.remote.ask('burst', { ops, batch: 100, inFlight: 500, valueBytes: VALUE_BYTES, label });
   await holder.probe('watchLoop');
   await joiner.open(1);
-  const caughtUp = await joiner.probe<Joined>('join', {
-    addresses: [holder.address],
-    keys: ops,
-    lastKey: LAST_KEY,
-    label,
-  });
+  const caughtUp = await phase('catch up', [holder.remote, joiner.remote], () =>
+    joiner.probe<Joined>('join', { addresses: [holder.address], keys: ops, lastKey: LAST_KEY, label }),
+  );
   samples.add('catch up', caughtUp.fromLinkMs);
   addHold(samples, 'helping a lagging peer', await holder.probe<LoopHold>('loopHold'));
   addHold(samples, 'catching up', caughtUp.hold);

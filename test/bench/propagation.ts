@@ -44,9 +44,10 @@ async function measure(name: string, nodes: number, options: Options, samples: S
   try {
     const scale = options.quick ? 0.2 : 1;
     const burst = { inFlight: IN_FLIGHT, valueBytes: VALUE_BYTES };
-    // Warm-up: the just-in-time compiler and the sockets' windows.
+    // Warm-up: the just-in-time compiler and the sockets' windows. Frames of one operation each need as many as
+    // bursts, which some candidates join into few.
     await group.throughput({ ...burst, ops: 5000 * scale, batch: 1 });
-    await group.latencies({ ops: 200 * scale, perSecond: 200, valueBytes: VALUE_BYTES });
+    await group.latencies({ ops: 5000 * scale, perSecond: 1000, valueBytes: VALUE_BYTES });
     const latencies = await group.phase(`${nodes} nodes latency`, () =>
       group.latencies({ ops: 2000 * scale, perSecond: 200, valueBytes: VALUE_BYTES }),
     );
