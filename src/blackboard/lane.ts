@@ -6,7 +6,7 @@
  * clock, and state is "clock so far, and which items still live". That makes a write cost about a microsecond, keeps
  * the bytes dense, and leaves no room for structs that wait for others.
  *
- * Bytes stand in pages, in the order of their clocks; a page that is more than half dead is copied. For comparison
+ * Bytes stand in pages, in the order of their clocks; a page that is more than a third dead is copied. For comparison
  * with other copies the lane is cut into buckets of 64 clocks, each with a SHA-256 over its live items, recomputed
  * only where something changed. (A sum of item hashes would be cheaper to keep, but sums modulo 2^128 can be forged by
  * generalised birthday search, and a relay must not be able to forge.)
@@ -22,8 +22,9 @@ const PAGE_BYTES = 64 * 1024;
 const COPIED_PAGE_BYTES = 512;
 export const BUCKET_CLOCKS = 64;
 export const HASH_BYTES = 16;
-/** Deletes remembered one by one, so that a peer that missed a few frames is sent just those. */
-const RECENT_DELETES = 8_192;
+/** Deletes remembered one by one, so that a peer that missed a few frames is sent just those: as many as live, within these. */
+const LEAST_RECENT = 128;
+const MOST_RECENT = 8_192;
 /** One update holds no more structs than this, however small: what a receiver checks at a stretch is bounded. */
 const ENCODED_STRUCTS = MOST_STRUCTS / 4;
 
@@ -168,8 +169,8 @@ export class Lane {
     if (item.ghost) item.page = { bytes: item.bytes().slice(), used: item.length, live: item.length };
     if (item.ghost) item.offset = 0;
     else item.page = NO_PAGE;
-    if (page.live * 2 < page.used && page.used >= COPIED_PAGE_BYTES) this.#copyPage(page, item.clock);
-    if (this.#deadItems > 32 && this.#deadItems * 2 > this.#items.length) {
+    if (page.live * 3 < page.used * 2 && page.used >= COPIED_PAGE_BYTES) this.#copyPage(page, item.clock);
+    if (this.#deadItems > 32 && this.#deadItems * 4 > this.#items.length) {
       this.#items = this.#items.filter((other) => !other.dead);
       this.#deadItems = 0;
     }
@@ -278,7 +279,7 @@ export class Lane {
       scratch.uint56(index);
       scratch.raw(bucket.hash as Uint8Array);
     }
-    this.#root = hash(scratch.view()).slice(0, HASH_BYTES);
+    this.#root = shortHash(hash);
     return this.#root;
   }
 
@@ -300,7 +301,7 @@ export class Lane {
       scratch.uint32(item.length);
       scratch.rawPart(item.page.bytes, item.offset, item.length);
     }
-    return hash(scratch.view()).slice(0, HASH_BYTES);
+    return shortHash(hash);
   }
 
   #touch(clock: number, by: number): void {
@@ -318,17 +319,19 @@ export class Lane {
   #remember(clock: number): void {
     this.#recentAt.push(this.#clock);
     this.#recentClocks.push(clock);
-    if (this.#recentAt.length < 2 * RECENT_DELETES) return;
-    this.#recentFloor = (this.#recentAt[RECENT_DELETES - 1] as number) + 1;
-    this.#recentAt = this.#recentAt.slice(RECENT_DELETES);
-    this.#recentClocks = this.#recentClocks.slice(RECENT_DELETES);
+    const kept = Math.min(MOST_RECENT, Math.max(LEAST_RECENT, this.liveItems));
+    const excess = this.#recentAt.length - kept;
+    if (excess < kept) return;
+    this.#recentFloor = (this.#recentAt[excess - 1] as number) + 1;
+    this.#recentAt = this.#recentAt.slice(excess);
+    this.#recentClocks = this.#recentClocks.slice(excess);
   }
 
   #room(length: number): Page {
     const page = this.#page;
     if (page.used + length <= page.bytes.length) return page;
     // Small lanes must not cost a whole page: pages grow with the lane.
-    const size = Math.max(length, Math.min(PAGE_BYTES, Math.max(512, this.#liveBytes)));
+    const size = Math.max(length, Math.min(PAGE_BYTES, Math.max(512, this.#liveBytes >>> 3)));
     this.#page = { bytes: new Uint8Array(size), used: 0, live: 0 };
     return this.#page;
   }
@@ -381,6 +384,11 @@ export class Lane {
 }
 
 const NO_PAGE: Page = { bytes: new Uint8Array(0), used: 0, live: 0 };
+
+/** The first bytes of the hash of `scratch`, in a buffer of their own. */
+function shortHash(hash: Hash): Uint8Array {
+  return new Uint8Array(hash(scratch.view()).subarray(0, HASH_BYTES));
+}
 
 /** An item that stands in no lane any more, with bytes of its own. */
 export function detachedItem(lane: Lane, clock: number, head: EntryHead, bytes: Uint8Array): Item {

@@ -96,7 +96,7 @@ function removeFrom(groups: Map<string, Set<Waiter>>, name: string, waiter: Wait
   return group?.size === 0 && groups.delete(name);
 }
 
-const RING = 4_096;
+const RING = 1_024;
 
 /** The last changed keys of a board in this node's order of arrival; positions are cursors. */
 export class Recent {

@@ -13,6 +13,8 @@ type Op =
   | { kind: 'cut'; left: number; right: number }
   | { kind: 'heal' }
   | { kind: 'restart'; node: number }
+  /** From a part of what its journal held. */
+  | { kind: 'restore'; node: number; share: number }
   | { kind: 'run'; ms: number };
 
 const node = fc.nat(names.length - 1);
@@ -96,6 +98,11 @@ function play(
       case 'restart':
         net.restart(name);
         break;
+      case 'restore': {
+        const { journal } = net.node(name);
+        net.restart(name, journal.slice(0, Math.floor(journal.length * each.share)));
+        break;
+      }
       case 'run':
         net.run(each.ms);
         break;
@@ -121,6 +128,29 @@ describe('boards: convergence', () => {
           expect(each.marks.filter((mark) => mark.level === 'error')).toEqual([]);
           expect(each.penalties).toEqual([]);
         }
+      }),
+      { numRuns: 40, seed: 20261121 },
+    );
+  });
+
+  it('K02 B10 with disks lost and older disks restored besides: equal on all nodes within 20 s, nobody blamed', () => {
+    const restore = fc.record({
+      kind: fc.constant('restore' as const),
+      node,
+      share: fc.double({ min: 0, max: 1, noNaN: true }),
+    });
+    const ops = fc.array(fc.oneof({ weight: 19, arbitrary: op }, { weight: 1, arbitrary: restore }), {
+      minLength: 5,
+      maxLength: 60,
+    });
+    fc.assert(
+      fc.property(fc.nat(1_000_000), ops, (seed, each) => {
+        const { net } = play(seed, each, { loss: 0.3, duplication: 0.5, jitterMs: 80 });
+        net.heal();
+        net.converge(20_000);
+        net.run(60_000);
+        expect(net.converged).toBe(true);
+        for (const other of net.nodes.values()) expect(other.penalties).toEqual([]);
       }),
       { numRuns: 40, seed: 20261121 },
     );

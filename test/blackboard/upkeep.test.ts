@@ -43,6 +43,66 @@ describe('boards: time to live', () => {
   });
 });
 
+describe('boards: tombstones', () => {
+  it('S78 10,000 keys written and deleted leave nothing behind once tombstones have served', () => {
+    const net = new Network(20, ['a']);
+    for (let index = 0; index < 10_000; index++) {
+      net.ask('a', { op: 'write', board: MAIN, key: `task/${index}`, value: 'x' });
+      net.ask('a', { op: 'delete', board: MAIN, key: `task/${index}` });
+    }
+    net.run(1_000);
+    const [before] = net.node('a').boards.boards();
+    expect(before).toMatchObject({ keys: 0 });
+    expect(before?.bytes).toBeLessThan(10_000 * 40);
+    net.run(limits.tombstoneMs + 3_600_000);
+    expect(net.node('a').boards.boards()[0]).toMatchObject({ keys: 0, bytes: 0 });
+    expect(
+      [...net.node('a').boards.checkpoint()].reduce((sum, record) => sum + record.length, 0),
+    ).toBeLessThan(500);
+  });
+});
+
+describe('boards: overwrites', () => {
+  it('five interleaved writers, 1,000 keys, 50,000 overwrites: the document stays within 1.2 times the live data', () => {
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    const net = new Network(21, names);
+    const value = 'v'.repeat(200);
+    for (let index = 0; index < 50_000; ) {
+      for (const name of names) {
+        for (let each = 0; each < 20; each++, index++) {
+          net.ask(name, { op: 'write', board: MAIN, key: `task/${(index * 7919) % 1_000}`, value });
+        }
+        net.run(1);
+      }
+    }
+    net.run(2_000);
+    expect(net.converged).toBe(true);
+    const live = 1_000 * (200 + 2 + 8 + 7);
+    expect(net.node('c').boards.encodeState(MAIN, undefined).length).toBeLessThan(1.2 * live);
+    expect(
+      [...net.node('d').boards.checkpoint()].reduce((sum, record) => sum + record.length, 0),
+    ).toBeLessThan(1.2 * live);
+  });
+
+  it('one small write to a board of 100,000 keys sends less than 1 KiB to a neighbour', () => {
+    const net = new Network(22, ['a', 'b']);
+    for (let index = 0; index < 100_000; index++) {
+      net.ask('a', { op: 'write', board: MAIN, key: `task/${index}`, value: 'v'.repeat(20) });
+      if (index % 1_000 === 0) net.run(1);
+    }
+    net.run(20_000);
+    expect(net.converged).toBe(true);
+    net.sentBytes = 0;
+    net.write('a', 'task/5', 'small');
+    net.run(10);
+    expect(net.read('b', 'task/5')).toBe('small');
+    expect(net.sentBytes).toBeLessThan(200);
+    // With the head that is signed for it, and the roots that neighbours tell each other:
+    net.run(2_000);
+    expect(net.sentBytes).toBeLessThan(1_024);
+  });
+});
+
 describe('boards: logs', () => {
   it('items of several writers stand in the order of their stamps; a write starts the key anew', () => {
     const net = new Network(3, NAMES);
