@@ -1,7 +1,6 @@
 /** Bytes for a small write, time to take over a large board, and what catching up does to a node meanwhile. */
 import { join } from 'node:path';
 import * as Y from 'yjs';
-import { LAST_KEY } from './lib/candidate.ts';
 import { sleep } from './lib/clock.ts';
 import { countingProxy } from './lib/counting-proxy.ts';
 import type { LoopHold } from './lib/loop-hold.ts';
@@ -140,7 +139,7 @@ async function takeOver(options: Options, samples: Samples): Promise<void> {
   const joiner = new Node('joiner', join(directory, 'joiner'));
   try {
     await holder.open(0);
-    await holder.probe('fill', { keys, valueBytes: VALUE_BYTES });
+    await holder.probe('fill', { prefix: 'key', keys, valueBytes: VALUE_BYTES });
     samples.add('encode and apply here', await holder.probe<number>('encodeAndApplyMs'));
     await holder.probe('watchLoop');
     await joiner.open(1);
@@ -151,23 +150,23 @@ async function takeOver(options: Options, samples: Samples): Promise<void> {
     samples.add('dial to all keys', joined.fromDialMs);
     addHold(samples, 'giving a board away', await holder.probe<LoopHold>('loopHold'));
     addHold(samples, 'taking a board over', joined.hold);
-    await lag(holder, joiner, keys, samples);
+    await joiner.remote.ask('close');
     await restart(holder, samples);
+    await lag(holder, joiner, keys, samples);
   } finally {
     await Promise.all([holder, joiner].map((node) => node.remote.end()));
     removeScratch(directory);
   }
 }
 
-/** The joiner is away for as many writes as the board has keys, and comes back. */
-async function lag(holder: Node, joiner: Node, ops: number, samples: Samples): Promise<void> {
-  await joiner.remote.ask('close');
-  const label = `lag-${ops}`;
-  await holder.remote.ask('burst', { ops, batch: 100, inFlight: 500, valueBytes: VALUE_BYTES, label });
+/** The joiner is away for as many new entries as the board has, and comes back. */
+async function lag(holder: Node, joiner: Node, keys: number, samples: Samples): Promise<void> {
+  await holder.open(0);
+  await holder.probe('fill', { prefix: 'late', keys, valueBytes: VALUE_BYTES });
   await holder.probe('watchLoop');
   await joiner.open(1);
   const caughtUp = await phase('catch up', [holder.remote, joiner.remote], () =>
-    joiner.probe<Joined>('join', { addresses: [holder.address], keys: ops, lastKey: LAST_KEY, label }),
+    joiner.probe<Joined>('join', { addresses: [holder.address], keys: 2 * keys }),
   );
   samples.add('catch up', caughtUp.fromLinkMs);
   addHold(samples, 'helping a lagging peer', await holder.probe<LoopHold>('loopHold'));

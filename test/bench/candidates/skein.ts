@@ -13,9 +13,14 @@ import {
   met,
   msSince,
   startBenchNode,
-  WRITER,
   writeEntry,
 } from '../lib/skein-node.ts';
+
+interface Filling {
+  readonly prefix: string;
+  readonly keys: number;
+  readonly valueBytes: number;
+}
 
 const LOOK_EVERY_MS = 2;
 const DEADLINE_MS = 60_000;
@@ -42,16 +47,21 @@ class SkeinReplica implements Replica {
   }
 
   async start(peers: readonly string[], progress?: (line: string) => void): Promise<RunningNode> {
-    const { directory, index } = this.#setup;
-    const node = await startBenchNode(
-      { directory, name: `node-${index}`, peers },
-      progress === undefined ? {} : { progress },
-    );
+    const node = await this.#startNode(peers, progress);
     node.blackboard.watch(BOARD, (changes) => {
       for (const { key, entry } of changes) {
         if (entry !== undefined) this.#listener(key, String(entry.value));
       }
     });
+    return node;
+  }
+
+  async #startNode(peers: readonly string[], progress?: (line: string) => void): Promise<RunningNode> {
+    const { directory, index } = this.#setup;
+    const node = await startBenchNode(
+      { directory, name: `node-${index}`, peers },
+      progress === undefined ? {} : { progress },
+    );
     this.#node = node;
     return node;
   }
@@ -98,7 +108,7 @@ class SkeinReplica implements Replica {
       case 'transitions':
         return this.#transitions;
       case 'fill':
-        return this.#fill(argument as { keys: number; valueBytes: number });
+        return this.#fill(argument as Filling);
       case 'encodeAndApplyMs':
         return this.#encodeAndApplyMs();
       case 'watchLoop':
@@ -138,11 +148,11 @@ class SkeinReplica implements Replica {
     );
   }
 
-  async #fill({ keys, valueBytes }: { keys: number; valueBytes: number }): Promise<void> {
+  async #fill({ prefix, keys, valueBytes }: Filling): Promise<void> {
     const node = this.#running;
     for (let first = 0; first < keys; first += 500) {
       const calls = Array.from({ length: Math.min(500, keys - first) }, (_, at) =>
-        writeEntry(node, `key-${first + at}`, `${first + at}:`.padEnd(valueBytes, '.')),
+        writeEntry(node, `${prefix}-${first + at}`, `${first + at}:`.padEnd(valueBytes, '.')),
       );
       await Promise.all(calls);
     }
@@ -156,29 +166,17 @@ class SkeinReplica implements Replica {
     return msSince(startUs);
   }
 
-  /** Starts this node against a running one; resolves once it has that one's keys, and its last entry if asked. */
-  async #join(wanted: { addresses: string[]; keys: number; lastKey?: string; label?: string }) {
+  /** Starts this node against a running one, with nobody watching; resolves once it has that many keys. */
+  async #join({ addresses, keys }: { addresses: string[]; keys: number }) {
     let dialUs = 0;
-    const node = await this.start(wanted.addresses, () => {
+    const node = await this.#startNode(addresses, () => {
       // The last line of progress comes right after the first dial.
       dialUs = nowUs();
     });
     const endHold = watchLoop();
     await until('a link', () => node.mesh.status().links > 0, DEADLINE_MS, 1);
     const linkUs = nowUs();
-    await until(`${wanted.keys} keys`, () => keysOf(node) >= wanted.keys, DEADLINE_MS, LOOK_EVERY_MS);
-    const { lastKey, label } = wanted;
-    if (lastKey !== undefined) {
-      await until(
-        'the last entry',
-        async () => {
-          const answer = await node.blackboard.call({ op: 'read', board: BOARD, key: lastKey }, WRITER);
-          return answer.ok && answer.value.found && answer.value.value === label;
-        },
-        DEADLINE_MS,
-        LOOK_EVERY_MS,
-      );
-    }
+    await until(`${keys} keys`, () => keysOf(node) >= keys, DEADLINE_MS, LOOK_EVERY_MS);
     const endUs = nowUs();
     return { fromDialMs: (endUs - dialUs) / 1000, fromLinkMs: (endUs - linkUs) / 1000, hold: endHold() };
   }
