@@ -1,6 +1,7 @@
 /** All nodes hold the same: the same content by hash, and the same when asked as a caller asks. */
 import type { BoardAnswers, Entry } from '../../../src/blackboard/api.ts';
 import type { Cluster } from '../cluster.ts';
+import { textsOf } from '../history.ts';
 import type { SimulatedMachine } from '../machine.ts';
 import { BOARD } from '../names.ts';
 
@@ -24,18 +25,30 @@ export function entriesOn(machine: SimulatedMachine): ReadonlyMap<string, Entry>
   return entries;
 }
 
-/** What differs between the nodes, as callers see it. */
+/** What differs between the nodes, as callers see it: every node against the first. */
 export function contentDifferences(cluster: Cluster): readonly string[] {
   const [first, ...others] = cluster.machines;
   if (first === undefined) return [];
-  const shown = (machine: SimulatedMachine) =>
-    new Map([...entriesOn(machine)].map(([key, entry]) => [key, JSON.stringify(entry)]));
-  const expected = shown(first);
+  const expected = entriesOn(first);
   return others.flatMap((machine) => {
-    const found = shown(machine);
+    const found = entriesOn(machine);
     const keys = new Set([...expected.keys(), ...found.keys()]);
-    return [...keys]
-      .filter((key) => expected.get(key) !== found.get(key))
-      .map((key) => `${key}: ${first.name} has ${expected.get(key)}, ${machine.name} has ${found.get(key)}`);
+    return [...keys].flatMap((key) => {
+      const [left, right] = [expected.get(key), found.get(key)];
+      if (JSON.stringify(left) === JSON.stringify(right)) return [];
+      return [`${key}: ${first.name} has ${shown(left, right)}, ${machine.name} has ${shown(right, left)}`];
+    });
   });
+}
+
+const SHOWN_TEXTS = 8;
+
+/** An entry in a few words: its revision, and of its texts those that the other one lacks. */
+function shown(entry: Entry | undefined, other: Entry | undefined): string {
+  if (entry === undefined) return 'nothing';
+  const texts = textsOf(entry.value);
+  const known = new Set(textsOf(other?.value ?? null));
+  const own = texts.filter((text) => !known.has(text));
+  const few = own.slice(0, SHOWN_TEXTS).join(' ');
+  return `${texts.length} at revision ${entry.revision}, ${own.length} of them alone: ${few}`;
 }
