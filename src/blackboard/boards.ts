@@ -381,7 +381,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       take('document');
       this.#effects.push({ kind: 'yjsUpdated', board, document, update });
     }
-    for (const frame of this.#upkeep.takeFrames(now)) this.#lattice.push(frame);
+    for (const frame of this.#upkeep.takeFrames()) this.#lattice.push(frame);
     this.#take(this.#entropy.handle({ kind: 'changed' }, now));
     this.#take(this.#entropy.expire(now));
     if (records.length > 0) this.#effects.push({ kind: 'persist', stream: 'board', records, durable: true });
@@ -390,6 +390,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
 
   /** What follows from whatever just happened: journal, watchers, waiting sessions. */
   #settle(now: Instant): readonly BoardsEffect[] {
+    this.#upkeep.seen(now);
     const merged = this.#intake.takeRecords();
     if (merged.length > 0) {
       const records = merged.map((section) =>

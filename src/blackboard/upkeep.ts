@@ -71,11 +71,16 @@ export class Upkeep {
     this.#lastNow = options.now;
   }
 
+  /** Deadlines that begin now are measured from here. */
+  seen(now: Instant): void {
+    this.#lastNow = now;
+  }
+
   get hasFrames(): boolean {
     return this.#frames.length > 0;
   }
 
-  takeFrames(_now: Instant): readonly Uint8Array[] {
+  takeFrames(): readonly Uint8Array[] {
     return this.#frames.splice(0);
   }
 
@@ -170,7 +175,6 @@ export class Upkeep {
       trims += board.trimsWaiting;
       urgent ||= board.mustTrim;
     }
-    // A wait that starts now is measured from the last time that the clock was seen; a little early does no harm.
     if (trims > 0) this.#trimAtMs ??= now.monoMs + TRIM_DELAY_MS;
     if (this.#intake.held.size > 0) this.#heldAtMs ??= now.monoMs + HELD_PERIOD_MS;
     const expiresMs = this.#expiry.nextMs;
