@@ -65,6 +65,8 @@ export function checkLaneUpdate(
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
+const OPEN_LIST = 0x5b;
+const OPEN_OBJECT = 0x7b;
 
 /** JSON of bounded depth and without poisoned keys. A plain ASCII string, the usual case, needs no parser. */
 function isJson(bytes: Uint8Array, from: number, to: number): boolean {
@@ -76,10 +78,27 @@ function isJson(bytes: Uint8Array, from: number, to: number): boolean {
     }
     if (at === to - 1) return true;
   }
+  if (isDeep(bytes, from, to)) return false;
   try {
     const text = decodeUtf8(bytes.subarray(from, to));
     return text !== undefined && checkJson(JSON.parse(text), 'value').ok;
   } catch {
     return false;
   }
+}
+
+/** Nesting beyond the limit, told without building what is nested. */
+function isDeep(bytes: Uint8Array, from: number, to: number): boolean {
+  let depth = 0;
+  let inText = false;
+  for (let at = from; at < to; at++) {
+    const byte = bytes[at] as number;
+    if (byte === QUOTE) inText = !inText;
+    else if (byte === BACKSLASH) at++;
+    else if (inText) continue;
+    else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
+      if (++depth > limits.jsonDepth) return true;
+    } else if (byte === OPEN_LIST + 2 || byte === OPEN_OBJECT + 2) depth--;
+  }
+  return false;
 }

@@ -5,7 +5,7 @@ import { ByteWriter } from '../../src/blackboard/bytes.ts';
 import { writeDocumentSection } from '../../src/blackboard/sections.ts';
 import type { AgentId } from '../../src/kernel/ids.ts';
 import { limits } from '../../src/kernel/limits.ts';
-import { expectOk, MAIN, Network } from './network.ts';
+import { cpuMs, expectOk, MAIN, Network } from './network.ts';
 
 const NAMES = ['a', 'b', 'c'];
 
@@ -119,9 +119,9 @@ describe('boards: documents', () => {
       const writer = new ByteWriter();
       writer.byte(1);
       writeDocumentSection(writer, MAIN, 'plan', update);
-      const startMs = performance.now();
+      const startMs = cpuMs();
       net.inject('m', 'a', writer.take());
-      expect(performance.now() - startMs).toBeLessThan(50);
+      expect(cpuMs() - startMs).toBeLessThan(50);
     }
     net.run(5_000);
     expect(net.hashes()).toEqual(before);

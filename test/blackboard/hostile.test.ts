@@ -7,7 +7,7 @@ import { stampOf } from '../../src/blackboard/hlc.ts';
 import { LaneUpdateWriter } from '../../src/blackboard/lane-update.ts';
 import { type Head, SECTION, writeHeadSection, writeLaneSection } from '../../src/blackboard/sections.ts';
 import { limits } from '../../src/kernel/limits.ts';
-import { MAIN, Network, START_MS, signatureOf } from './network.ts';
+import { cpuMs, MAIN, Network, START_MS, signatureOf } from './network.ts';
 
 const PUSH = 1;
 
@@ -139,9 +139,9 @@ describe('boards: hostile members', () => {
     const bytes = attack(s);
     const before = s.net.hashes();
     const vector = [...s.net.node('b').boards.stateVector(MAIN, undefined)];
-    const startMs = performance.now();
+    const startMs = cpuMs();
     s.net.inject('m', 'b', bytes);
-    expect(performance.now() - startMs).toBeLessThan(50);
+    expect(cpuMs() - startMs).toBeLessThan(50);
     expect(s.net.hashes()).toEqual(before);
     expect([...s.net.node('b').boards.stateVector(MAIN, undefined)]).toEqual(vector);
     expect(s.net.node('b').penalties.map((penalty) => penalty.peer)).toEqual(['m']);
@@ -156,9 +156,9 @@ describe('boards: hostile members', () => {
       ),
     );
     const before = s.net.hashes();
-    const startMs = performance.now();
+    const startMs = cpuMs();
     for (const each of bytes) s.net.inject('m', 'b', each);
-    expect(performance.now() - startMs).toBeLessThan(2_000);
+    expect(cpuMs() - startMs).toBeLessThan(5_000);
     expect(s.net.hashes()).toEqual(before);
     s.net.write('a', 'x', 'still fine');
     s.net.until(() => s.net.read('b', 'x') === 'still fine', 100);

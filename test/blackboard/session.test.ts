@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { decodeSession, encodeSession } from '../../src/blackboard/session.ts';
 import type { BoardName } from '../../src/kernel/ids.ts';
 import { limits } from '../../src/kernel/limits.ts';
-import { expectOk, MAIN, Network } from './network.ts';
+import { cpuMs, expectOk, MAIN, Network } from './network.ts';
 
 const read = (session: string | undefined, key = 'x') =>
   ({
@@ -138,9 +138,9 @@ describe('boards: sessions', () => {
       encodeSession(new Map([['BAD NAME' as BoardName, new Map([[1, 1]])]])),
     ];
     for (const session of forged) {
-      const startMs = performance.now();
+      const startMs = cpuMs();
       expect(net.call('a', read(session))).toMatchObject({ ok: false, error: { code: 'INVALID_ARGUMENT' } });
-      expect(performance.now() - startMs).toBeLessThan(50);
+      expect(cpuMs() - startMs).toBeLessThan(50);
     }
   });
 
