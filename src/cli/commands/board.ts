@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { SkeinError } from '../../kernel/errors.ts';
+import { checkJson } from '../../kernel/json.ts';
 import { limits } from '../../kernel/limits.ts';
 import type { Board, CallFlags, Change, EntryPage, ReadAnswer, WriteAnswer } from '../board-api.ts';
 import { boardPath, entryPath, sharedOf } from '../board-api.ts';
@@ -190,11 +191,16 @@ function setCommand(io: Io): Command {
 
 export function parsedValue(given: string, asText: boolean): unknown {
   if (asText) return given;
+  let value: unknown;
   try {
-    return JSON.parse(given);
+    value = JSON.parse(given);
   } catch {
     return given;
   }
+  // Looked at before it is sent: on its way it would be changed (1e999 to null), or be too deep to be written at all.
+  const checked = checkJson(value, 'The value');
+  if (!checked.ok) throw new SkeinError(checked.error);
+  return checked.value;
 }
 
 async function wrote({ out }: NodeSession<BoardFlags>, answer: WriteAnswer): Promise<void> {
