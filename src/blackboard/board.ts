@@ -286,7 +286,9 @@ export class Board {
   }
 
   #trimFrom(index: number): void {
-    for (const item of this.#trims.splice(index)) if (!item.dead) this.#deleteOwn(item);
+    // What was hidden when it was queued may show again: while the journal replays, copies and originals come apart.
+    for (const item of this.#trims.splice(index))
+      if (!item.dead && !this.view.shows(item)) this.#deleteOwn(item);
   }
 
   #deleteOwn(item: Item): void {

@@ -182,14 +182,18 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   #load(now: Instant): void {
     const { journal } = this.#options;
-    const effects = this.records.load(untagged(journal, ['record']), now);
+    const effects: InnerEffect[] = [...this.records.load(untagged(journal, ['record']), now)];
     for (const { owner, body } of this.records.ofKind('node')) {
       const { certificate } = body as Partial<NodeBody>;
       if (certificate instanceof Uint8Array) this.#certificates.learn(owner, certificate);
     }
-    for (const { owner, key, body } of this.records.ofKind('lanes')) this.#owners.learn(owner, key, body);
+    const lanes = this.records.ofKind('lanes');
+    for (const { owner, key, body } of lanes) this.#owners.learn(owner, key, body);
     this.agents.load(now);
     this.boards.load(untagged(journal, ['board', 'document']), now);
+    for (const owner of new Set(lanes.map((record) => record.owner))) {
+      effects.push(...this.boards.handle({ kind: 'lanesChanged', owner }, now));
+    }
     this.#pending = this.#route(effects, now);
   }
 
