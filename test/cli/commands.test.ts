@@ -188,6 +188,14 @@ describe('without a node', () => {
     expect([code, out]).toEqual([3, '']);
   });
 
+  it('doctor --crash-points lists them without a node', async () => {
+    const { code, out } = await skein(['doctor', '--crash-points', '--json', '--data', '/nonexistent']);
+    const { crashPoints } = JSON.parse(out) as { crashPoints: { name: string; about: string }[] };
+    expect(code).toBe(0);
+    expect(crashPoints.length).toBeGreaterThanOrEqual(25);
+    expect(crashPoints.map(({ name }) => name)).toContain('journal.after-sync');
+  });
+
   it('doctor looks at the directory itself', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'skein-doctor-'));
     const file = join(folder, 'file');

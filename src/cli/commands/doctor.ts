@@ -12,9 +12,18 @@ interface Problem {
   readonly hint: string;
 }
 
+interface DoctorFlags extends NodeFlags {
+  readonly crashPoints?: boolean;
+}
+
 export function doctorCommand(io: Io): Command {
-  return withNode(new Command('doctor'), io).action(
-    onNode(io, async ({ client, out, flags }: NodeSession<NodeFlags>) => {
+  const command = withNode(new Command('doctor'), io).option(
+    '--crash-points',
+    'list the names that SKEIN_CRASH_AT=NAME[:N] takes, for tests of durability',
+  );
+  return command.action(
+    onNode(io, async ({ client, out, flags }: NodeSession<DoctorFlags>) => {
+      if (flags.crashPoints === true) return listCrashPoints(out);
       try {
         const answer = await client.call<{ problems: readonly Problem[] }>('GET', '/v1/doctor');
         await out.result(answer, () =>
@@ -28,6 +37,16 @@ export function doctorCommand(io: Io): Command {
         );
       }
     }),
+  );
+}
+
+async function listCrashPoints(out: NodeSession<DoctorFlags>['out']): Promise<void> {
+  const { CRASH_POINTS } = await import('../../node/crash-points.ts');
+  const crashPoints = Object.entries(CRASH_POINTS)
+    .map(([name, about]) => ({ name, about }))
+    .sort((left, right) => (left.name < right.name ? -1 : 1));
+  await out.result({ crashPoints }, () =>
+    crashPoints.map(({ name, about }) => `${name}\n    ${about}`).join('\n'),
   );
 }
 
