@@ -2,7 +2,7 @@
  * Bytes between nodes: a change here is a change of the protocol. The same bytes stand, field by field, in
  * docs/PROTOCOL.md, which therefore cannot drift from the code.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import * as Y from 'yjs';
@@ -256,5 +256,22 @@ describe('protocol pins: names and bounds', () => {
     for (const [name, value] of Object.entries(listed))
       expect([name, limits[name as keyof typeof limits]]).toEqual([name, value]);
     expect(rows.length).toBeGreaterThan(30);
+  });
+});
+
+describe('documents', () => {
+  const root = resolve(import.meta.dirname, '../..');
+  const pages = readdirSync(resolve(root, 'docs')).filter((name) => name.endsWith('.md'));
+
+  it.each(pages)('every file that %s names is there', (name) => {
+    const text = readFileSync(resolve(root, 'docs', name), 'utf8');
+    const files = [
+      ...text.matchAll(/`((?:src|test|simulations|nodes|configs)\/[\w./-]*\.(?:ts|yaml|json))`/g),
+    ];
+    const links = [...text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, link]) => `docs/${link}`);
+    const missing = [...files.map(([, file = '']) => file), ...links].filter(
+      (file) => !existsSync(resolve(root, file)),
+    );
+    expect(missing).toEqual([]);
   });
 });
