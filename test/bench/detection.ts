@@ -33,12 +33,13 @@ export async function detection(options: Options, report: Report): Promise<void>
     report.add({
       section: SECTION,
       what,
-      who: 'skein, defaults',
+      who: what.endsWith('gone') ? 'the system' : 'skein, defaults',
       unit: 'ms',
       spread,
       ...(boundMs === undefined ? {} : { goal: { direction: 'at most', bound: boundMs } }),
     });
   };
+  add(`${KILLED}: process gone`, undefined);
   add(`${KILLED}: suspect everywhere`, 50);
   add(`${KILLED}: dead everywhere`, 2000);
   add(`${FROZEN}: suspect everywhere`, undefined);
@@ -64,6 +65,10 @@ async function detect(
     await sleep(3000);
     await Promise.all(observers.map((observer) => observer.ask('probe', { question: 'watchMembers' })));
     const startUs = nowUs();
+    victim.process.once('exit', () => {
+      // The system closes a process's connections only after it has taken down its memory.
+      if (signal === 'SIGKILL') samples.add(`${what}: process gone`, (nowUs() - startUs) / 1000);
+    });
     victim.process.kill(signal);
     const stories = await Promise.all(observers.map((observer) => storyOf(observer, member)));
     const since = (state: Transition['state'][]) =>

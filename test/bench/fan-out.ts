@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { Group } from './lib/group.ts';
 import type { Options } from './lib/options.ts';
-import { Remote } from './lib/remote.ts';
+import { phase, Remote } from './lib/remote.ts';
 import type { Report } from './lib/report.ts';
 import { usageOf } from './lib/skein-process.ts';
 import { Samples } from './lib/stats.ts';
@@ -56,7 +56,9 @@ async function measure(options: Options, samples: Samples): Promise<void> {
     await drain.ask('linked', { deadlineMs: 60_000 });
     await burst(group, drain, ops / 4, 1);
     for (const name of NAMES) {
-      const { perSecond, perCpuSecond } = await burst(group, drain, ops, name === 'single sets' ? 1 : 100);
+      const { perSecond, perCpuSecond } = await phase(`fan-out ${name}`, [group.writer, drain], () =>
+        burst(group, drain, ops, name === 'single sets' ? 1 : 100),
+      );
       samples.add(name, perSecond);
       samples.add(`${name}, writer`, perCpuSecond);
     }
