@@ -38,6 +38,8 @@ export interface ExecutorOptions<Event, Effect> {
 /** A timer this late says that the process was paused or starved. */
 const LAG_MS = 200;
 const DISK_PROBE_MS = 1_000;
+/** How long records that nobody waits for may stay in memory. */
+const LAZY_SYNC_MS = 100;
 /** A checkpoint is due when the log outgrows this share of the last one, with a floor for small states. */
 const CHECKPOINT_SHARE = 0.75;
 const CHECKPOINT_FLOOR_BYTES = 128 * 1024;
@@ -46,7 +48,7 @@ const CHECKPOINT_FLOOR_BYTES = 128 * 1024;
  * Runs a machine on the ports: one queue of events, one timer, effects in the order of their streams.
  *
  * `persist` effects are appended at once and made durable by one shared sync after the current tick; what follows
- * a durable persist in the same stream waits for that sync. Callbacks rather than promises throughout, so that
+ * a durable persist in the same stream waits for that sync; other records reach the disk within `LAZY_SYNC_MS`. Callbacks rather than promises throughout, so that
  * the simulator drives this very code in virtual time.
  */
 export class Executor<Event extends object, Effect extends Streamed | Persist | Answer | Mark> {
@@ -60,7 +62,9 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   #timerAtMs: number | undefined;
   #ticket = 0;
   #durableTicket = 0;
+  /** A durable record waits for its sync. */
   #unsynced = false;
+  #syncAsked = false;
   #diskBroken = false;
   #probeAsked = false;
   #checkpointing = false;
@@ -181,9 +185,22 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   #persist(effect: Persist): void {
     if (effect.records.length === 0) return;
     this.#options.disk.append(effect.records);
+    if (!effect.durable) {
+      this.#syncLater();
+      return;
+    }
     this.#unsynced = true;
-    if (!effect.durable) return;
     this.#streamOf(effect.stream).lastTicket = ++this.#ticket;
+  }
+
+  /** Records that nobody waits for share a sync among many: a disk's sync costs more than most of what calls for it. */
+  #syncLater(): void {
+    if (this.#syncAsked) return;
+    this.#syncAsked = true;
+    this.#options.clock.callAt(this.#options.clock.now().monoMs + LAZY_SYNC_MS, () => {
+      this.#syncAsked = false;
+      if (!this.#stopped && !this.#diskBroken) this.#sync();
+    });
   }
 
   #inOrder(effect: Effect): void {

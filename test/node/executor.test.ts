@@ -134,6 +134,18 @@ describe('executor', () => {
     expect(disk.syncs.length).toBe(1);
   });
 
+  it('lets records that nobody waits for share one late sync', () => {
+    const { executor, settle, disk, fire } = setUp();
+    for (let byte = 0; byte < 10; byte++) {
+      executor.deliver({ kind: 'merged', effects: [{ ...persist('a', byte), durable: false }] });
+      settle();
+    }
+    expect(disk.syncs.length).toBe(0);
+    fire(100);
+    expect(disk.syncs.length).toBe(1);
+    expect(disk.appended.length).toBe(10);
+  });
+
   it('releases in order when a second sync is still out', () => {
     const { executor, performed, settle, disk } = setUp();
     executor.deliver({ kind: 'wrote', effects: [persist('a', 1), note('first', 'a')] });
