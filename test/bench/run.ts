@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cost } from './cost.ts';
 import { detection } from './detection.ts';
-import { type Options, parseOptions, type Section } from './lib/options.ts';
+import { type Options, parseOptions, type Section, USAGE } from './lib/options.ts';
 import { profileInto } from './lib/remote.ts';
 import { outcomeOf, Report, render } from './lib/report.ts';
 import { cleanUpAlways } from './lib/scratch.ts';
@@ -54,6 +54,10 @@ function machine(): Machine {
 /** The number of parts that could not be measured: only these, not missed goals, are an error. */
 async function main(): Promise<number> {
   const options = parseOptions(process.argv.slice(2));
+  if (options.help) {
+    console.log(USAGE);
+    return 0;
+  }
   cleanUpAlways();
   if (options.profile !== undefined) {
     mkdirSync(options.profile, { recursive: true });

@@ -17,6 +17,7 @@ export interface Options {
   readonly only: readonly string[];
   /** CPU profiles of the measured phases go here. */
   readonly profile: string | undefined;
+  readonly help: boolean;
 }
 
 export const USAGE = `node test/bench/run.ts [${SECTIONS.join('|')}|all]… [options]
@@ -42,7 +43,6 @@ export function parseOptions(args: readonly string[]): Options {
       help: { type: 'boolean', default: false },
     },
   });
-  if (values.help) throw new Error(USAGE);
   const quick = values.quick;
   return {
     sections: parseSections(positionals),
@@ -52,6 +52,7 @@ export function parseOptions(args: readonly string[]): Options {
     minutes: numberIn('--minutes', values.minutes, 0),
     only: values.only?.split(',') ?? [],
     profile: values.profile,
+    help: values.help,
   };
 }
 
