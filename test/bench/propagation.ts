@@ -7,6 +7,7 @@ import { Samples } from './lib/stats.ts';
 
 const SECTION = 'Propagation';
 const CANDIDATES = ['tcp', 'star', 'hocuspocus', 'skein'] as const;
+const SIZES = [2, 5] as const;
 const VALUE_BYTES = 200;
 /** Calls made and not yet answered. The same for all; only an API that answers later can make use of it. */
 const IN_FLIGHT = 500;
@@ -22,10 +23,11 @@ const GOALS: Readonly<Record<string, Goal>> = {
 
 export async function propagation(options: Options, report: Report): Promise<void> {
   const chosen = CANDIDATES.filter((name) => wanted(options, name));
-  const onlyFanOut = chosen.length === 0 && wanted(options, 'fan-out');
+  const sizes = SIZES.filter((nodes) => wanted(options, `${nodes} nodes`));
+  const onlyFanOut = chosen.length === 0 && sizes.length === 0 && wanted(options, 'fan-out');
   const names = chosen.length === 0 ? CANDIDATES : chosen;
   const samples = new Samples();
-  for (const nodes of onlyFanOut ? [] : [2, 5]) {
+  for (const nodes of onlyFanOut ? [] : sizes.length === 0 ? SIZES : sizes) {
     for (let round = 1; round <= options.rounds; round++) {
       for (const name of names) {
         console.error(`propagation: ${nodes} nodes, round ${round}/${options.rounds}, ${name}`);
