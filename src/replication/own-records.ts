@@ -4,10 +4,13 @@
  *
  * Sequences follow the wall clock, so they tell *when* in the life of this disk a record was signed:
  * - before the disk's first start: from a life whose disk was lost. It is adopted; the modules decide.
- * - after all that this replica remembers: the disk is an old image, or another process uses this identity. A slot
- *   that was published in this run is published again, above it; any other is adopted.
+ * - after all that this disk remembers, and not signed in this run: the disk is an old image, or another process uses
+ *   this identity. A slot that was published in this run is published again, above it; any other is adopted.
  * - in between, in a slot that is empty here: it was deleted, its tombstone has been dropped, and somebody who
  *   was away for long has brought it back. It is buried again.
+ *
+ * Whose a lane is stays true whatever a disk remembers, and what others hold in that lane hangs on it: such a record is
+ * never buried.
  */
 import type { Instant } from '../kernel/time.ts';
 import type { RecordKind, SignedRecord } from './record.ts';
@@ -38,6 +41,10 @@ export class OwnRecords {
   /** First start of this disk, on the wall clock. */
   #bornMs: number;
   #last = 0;
+  /** The last sequence that the disk knew of when this run signed for the first time. */
+  #recalled: number | undefined;
+  /** The first sequence of this run, and its last. */
+  #signed: { readonly first: number; last: number } | undefined;
 
   constructor(now: Instant) {
     this.#bornMs = Math.floor(now.wallMs);
@@ -58,6 +65,9 @@ export class OwnRecords {
   nextSequence(now: Instant): number | undefined {
     const next = Math.max(this.#last + 1, Math.floor(now.wallMs));
     if (!Number.isSafeInteger(next)) return undefined;
+    this.#recalled ??= this.#last;
+    this.#signed ??= { first: next, last: next };
+    this.#signed.last = next;
     this.#last = next;
     return next;
   }
@@ -92,9 +102,11 @@ export class OwnRecords {
   returned(record: SignedRecord, isEmpty: boolean, now: Instant): Fate {
     const slot = slotName(record);
     const desired = this.#desired.get(slot);
-    const isRemembered = record.sequence >= this.#bornMs && record.sequence <= this.#last;
+    const isRemembered = this.#remembers(record.sequence);
+    this.#recalled ??= this.#last;
     this.saw(record.sequence);
     if (
+      record.kind !== 'lanes' &&
       record.body.length > 0 &&
       isEmpty &&
       (desired === undefined ? isRemembered : desired.body.length === 0)
@@ -112,6 +124,13 @@ export class OwnRecords {
       rounds === 0 ? 0 : Math.min(FIRST_DELAY_MS * 2 ** Math.min(rounds - 1, 16), LONGEST_DELAY_MS);
     if (!this.#due.has(slot)) this.#due.set(slot, now.monoMs + delayMs);
     return rounds === 0 ? 'overruled' : 'contested';
+  }
+
+  #remembers(sequence: number): boolean {
+    if (sequence < this.#bornMs) return false;
+    if (sequence <= (this.#recalled ?? this.#last)) return true;
+    const signed = this.#signed;
+    return signed !== undefined && sequence >= signed.first && sequence <= signed.last;
   }
 }
 

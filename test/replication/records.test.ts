@@ -437,6 +437,37 @@ describe('records: a node and its own records', () => {
     expect(mesh.records(0).body(mesh.id(0), 'budget', 'rights')).toEqual({ spent: 50 });
   });
 
+  it.each([
+    ['agent', true],
+    ['lanes', true],
+    ['lanes', false],
+  ] as const)(
+    'B10: what an old image does not know of comes back although it publishes before it hears of it (kind=%s, in the same run=%s)',
+    (kind, isSameRun) => {
+      const mesh = new RecordMesh(2, 1);
+      mesh.connectAll();
+      mesh.publish(0, 'node', '', 'first run');
+      mesh.run(1_000);
+      const image = mesh.journalOf(0);
+      mesh.publish(0, kind, '77', { of: 'the run that the image forgot' });
+      mesh.run(1_000);
+      mesh.crash(0);
+      mesh.run(1_000);
+      const forgotten = mesh.journalOf(0).length;
+      mesh.boot(0, image);
+      mesh.publish(0, 'node', '', 'second run');
+      if (!isSameRun) {
+        const journal = [...image, ...mesh.journalOf(0).slice(forgotten)];
+        mesh.crash(0);
+        mesh.run(1_000);
+        mesh.boot(0, journal);
+      }
+      mesh.connectAll();
+      expect(mesh.run(5_000, () => mesh.equal)).toBe(true);
+      expect(mesh.records(1).body(mesh.id(0), kind, '77')).toEqual({ of: 'the run that the image forgot' });
+    },
+  );
+
   it('B11: two processes of one identity do not fight at wire speed, and are reported (10 min: under 60 records)', () => {
     const mesh = new RecordMesh(3, 1);
     const clone = mesh.make(0);
