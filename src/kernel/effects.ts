@@ -23,7 +23,7 @@ export interface Send {
 
 /**
  * Append records to the journal, in order. With `durable`, the effects behind it in its stream wait for the disk
- * (many machines' persists share one sync); without, they do not, and the records reach the disk with the next sync.
+ * (many machines' persists share one sync); without, they do not, and the records reach the disk a little later.
  *
  * Where the disk fails, answers that waited become errors with `details.outcome: 'unknown'`, the other effects
  * that waited are dropped, and the machine gets `diskFailed`.
