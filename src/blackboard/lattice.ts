@@ -178,6 +178,8 @@ export class BoardsLattice implements Lattice {
     let ranges = rangesOf(deletes);
     if (ranges.length > 2 * MOST_RANGES) ranges = ranges.slice(0, 2 * MOST_RANGES);
     if (proven) ranges = lane.deletedRanges(bucketStart, clock);
+    // Deletes without proof are never taken from a relay, and would keep it from taking what stands beside them.
+    else if (!lane.own) ranges = [];
     const { bytes, toClock } = lane.encode(clock, room, ranges, proven);
     writeLaneSection(writer, { kind, board: board.name, deps: lane.deps, hold: false, update: bytes });
     return toClock < lane.clock || known === undefined || proven;
@@ -209,7 +211,9 @@ export class BoardsLattice implements Lattice {
       const { bytes } = lane.encode(lane.clock, 0, ranges);
       writeLaneSection(writer, { kind, board: board.name, deps: lane.deps, hold: false, update: bytes });
     }
-    this.#compare(writer, board, lane, complete ? root : undefined);
+    // Of an earlier run the author may itself have lost what it wrote last: it must not talk others out of that.
+    const isAuthority = !lane.own || lane.running;
+    this.#compare(writer, board, lane, complete && isAuthority ? root : undefined);
     return true;
   }
 
