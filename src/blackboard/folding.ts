@@ -15,7 +15,7 @@ import type { Deadline, Instant } from '../kernel/time.ts';
 import type { LanesBody } from '../replication/record.ts';
 import type { Board } from './board.ts';
 import type { Item, Lane } from './lane.ts';
-import type { BoardStore } from './store.ts';
+import { type BoardStore, retiredIn } from './store.ts';
 
 /** Lanes below this are always worth folding. */
 const TINY_BYTES = 64 * 1024;
@@ -25,8 +25,12 @@ const STEP_MS = 20;
 const STEP_ITEMS = 128;
 const STEP_BYTES = 128 * 1024;
 const REPLAN_MS = 60_000;
-/** Folded incarnations that are named in the record, for session tokens that still name them. */
+/**
+ * Folded incarnations that are named in the record, for session tokens that still name them; and of those which this
+ * disk holds nothing of, so that nodes that start often without writing do not crowd out the others.
+ */
 const RETIRED = 256;
+const EMPTY = 64;
 
 export class Folding {
   readonly #store: BoardStore;
@@ -41,18 +45,40 @@ export class Folding {
 
   /** Takes over what the node's own record said before. */
   loaded(now: Instant): void {
-    const { self, own } = this.#store;
+    const { self, own, incarnation: running } = this.#store;
     const body = this.#store.bodyOf(self);
     for (const [key, clock] of Object.entries(body?.folded ?? {})) this.#folded.set(key, clock);
-    for (const incarnation of body?.incarnations ?? []) {
+    for (const incarnation of new Set([...own, ...(body?.incarnations ?? [])])) {
+      if (incarnation === running) continue;
       if (this.#holds(incarnation)) own.add(incarnation);
+      else {
+        own.delete(incarnation);
+        if (!this.#folded.has(`@${incarnation}`)) this.#disclaim(incarnation);
+      }
+    }
+    for (const incarnation of retiredIn({ incarnations: [], folded: Object.fromEntries(this.#folded) })) {
+      if (!own.has(incarnation)) this.#store.retired.set(incarnation, self);
     }
     this.#atMs = now.monoMs + SETTLE_MS;
+  }
+
+  /** A list that this node does not remember came back: nothing that it names may lose its proof by that. */
+  returned(body: LanesBody): void {
+    const { self, own, retired } = this.#store;
+    for (const incarnation of [...retiredIn(body), ...body.incarnations]) {
+      if (own.has(incarnation) || this.#folded.has(`@${incarnation}`)) continue;
+      this.#disclaim(incarnation);
+      retired.set(incarnation, self);
+    }
   }
 
   /** The node's `lanes` record. */
   body(): LanesBody {
     const { own, incarnation } = this.#store;
+    for (const each of own) {
+      // Its own again: more of it came back than there was when it was folded.
+      if (this.#folded.has(`@${each}`)) this.#forget(each);
+    }
     const older = [...own].filter((each) => each !== incarnation && this.#holds(each));
     return { incarnations: [...older, incarnation], folded: Object.fromEntries(this.#folded) };
   }
@@ -134,10 +160,30 @@ export class Folding {
     this.#store.retired.set(incarnation, this.#store.self);
     // What was folded into this lane before has moved on with it.
     for (const { board, lane } of lanes) this.#folded.set(`${board.name}@${incarnation}`, lane.clock);
+    this.#name(incarnation);
+  }
+
+  /** Names a lane of which this disk holds nothing: whatever others hold of it makes it one's own again. */
+  #disclaim(incarnation: number): void {
+    // Clocks noted while it was in use are not what it had when it was folded.
+    this.#forget(incarnation);
+    this.#name(incarnation);
+  }
+
+  /** As folded away: what others may hold of it beyond the clocks noted makes it one's own again. */
+  #name(incarnation: number): void {
     this.#folded.set(`@${incarnation}`, 0);
-    const retired = [...this.#folded.keys()].filter((key) => key.startsWith('@'));
-    for (const forgotten of retired.slice(0, Math.max(0, retired.length - RETIRED))) {
-      for (const key of [...this.#folded.keys()]) if (key.endsWith(forgotten)) this.#folded.delete(key);
+    const retired = retiredIn({ incarnations: [], folded: Object.fromEntries(this.#folded) });
+    const empty = retired.filter(
+      (each) => ![...this.#folded.keys()].some((key) => key.endsWith(`@${each}`) && !key.startsWith('@')),
+    );
+    for (const each of empty.slice(0, Math.max(0, empty.length - EMPTY))) this.#forget(each);
+    for (const each of retired.slice(0, Math.max(0, retired.length - RETIRED))) this.#forget(each);
+  }
+
+  #forget(incarnation: number): void {
+    for (const key of [...this.#folded.keys()]) {
+      if (key.endsWith(`@${incarnation}`)) this.#folded.delete(key);
     }
   }
 
@@ -147,7 +193,7 @@ export class Folding {
     return this.#lanesOf(incarnation).every(
       ({ lane }) =>
         lane.clock >= lane.seenClock &&
-        (!adopted || lane.clock >= (lane.head?.clock ?? Number.POSITIVE_INFINITY)),
+        lane.clock >= (lane.head?.clock ?? (adopted ? Number.POSITIVE_INFINITY : 0)),
     );
   }
 

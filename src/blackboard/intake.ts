@@ -165,9 +165,19 @@ export class Intake {
       this.#hold(section, from, update, now);
       return KNOWN;
     }
-    if (this.#store.retired.has(client)) return KNOWN;
+    if (this.#isFolded(board, update, owner)) return KNOWN;
     if (section.kind === 'lane' && owner !== from) return { kind: 'refused', reason: "another's lane" };
     return this.#fit(board, section, update, owner, from, now);
+  }
+
+  /** True where nothing of the lane is wanted any more. */
+  #isFolded(board: Board, update: LaneUpdate, owner: NodeId): boolean {
+    const { client, toClock } = update;
+    if (!this.#store.retired.has(client)) return false;
+    const head = Math.max(this.#relay.clockOf(client), board.lanes.get(client)?.head?.clock ?? 0);
+    if (this.#store.isFolded(board, client, Math.max(toClock, head))) return true;
+    if (owner === this.#store.self) this.#store.revive(client, owner);
+    return false;
   }
 
   /** Nobody but this node writes here: what others hold of it came from here. */

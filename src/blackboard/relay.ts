@@ -58,6 +58,11 @@ export class Relay {
     return 'newer';
   }
 
+  /** The clock of the head that came before in this delta; 0 without. */
+  clockOf(incarnation: number): number {
+    return this.#heads.get(incarnation)?.clock ?? 0;
+  }
+
   /** Hashes of all buckets at the head that came before: believed only where their root is the signed one. */
   proof(section: ProofSection): void {
     const head = this.#heads.get(section.incarnation);

@@ -111,6 +111,23 @@ export class BoardStore {
     return owner !== undefined && this.hasFolded(board, owner);
   }
 
+  /**
+   * True where its owner folded the lane away, and had as much of it as `clock` says then. An owner that ran on an old
+   * disk had less: then what others hold counts.
+   */
+  isFolded(board: Board, incarnation: number, clock: number): boolean {
+    const owner = this.retired.get(incarnation);
+    if (owner === undefined) return false;
+    const body = this.#lanes.of(owner);
+    const folded = body === undefined ? undefined : foldedAt(body, board.name, incarnation);
+    return folded === undefined || clock <= folded;
+  }
+
+  /** The lane is in use after all: its owner says so, or, of one's own, more of it came back than was folded. */
+  revive(incarnation: number, owner: NodeId): void {
+    if (this.retired.get(incarnation) === owner) this.retired.delete(incarnation);
+  }
+
   /** True where this board has reached every lane that the node folded others into. */
   hasFolded(board: Board, owner: NodeId): boolean {
     const body = this.#lanes.of(owner);

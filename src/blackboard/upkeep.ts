@@ -119,17 +119,21 @@ export class Upkeep {
 
   lanesChanged(owner: NodeId): void {
     this.#store.adopt(owner);
-    if (owner === this.#store.self) return;
     const body = this.#store.bodyOf(owner);
     if (body === undefined) return;
+    if (owner === this.#store.self) {
+      this.#folding.returned(body);
+      return;
+    }
     for (const incarnation of retiredIn(body)) this.#store.retired.set(incarnation, owner);
+    for (const incarnation of body.incarnations) this.#store.revive(incarnation, owner);
     this.#leaving.delete(owner);
     for (const board of this.#store.boards.values()) {
       for (const lane of [...board.lanes.values()]) {
         if (lane.owner !== owner) continue;
         const clock = foldedAt(body, board.name, lane.incarnation);
         // Only what its owner says it folded goes, and never more of it than its owner had (its disk may be an old one).
-        if (clock === undefined || lane.clock > clock) continue;
+        if (clock === undefined || Math.max(lane.clock, lane.head?.clock ?? 0) > clock) continue;
         if (this.#store.hasFolded(board, owner)) this.#intake.reset(board, lane);
         else this.#leaving.add(owner);
       }

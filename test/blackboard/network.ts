@@ -64,7 +64,7 @@ interface Flying {
 export class Network {
   readonly nodes = new Map<NodeId, TestNode>();
   readonly bodies = new Map<NodeId, LanesBody>();
-  /** Whose an incarnation is: proven once, and true even where its node has forgotten it. */
+  /** Whose an incarnation is: proven once, and true even where its node has forgotten it, until that withdraws it. */
   readonly proofs = new Map<number, NodeId>();
   readonly faults: Faults = { loss: 0, duplication: 0, jitterMs: 0 };
   readonly answers = new Map<number, Result<unknown>>();
@@ -349,8 +349,9 @@ export class Network {
           node.penalties.push(effect);
           break;
         case 'publishLanes':
+          for (const incarnation of namedIn(this.bodies.get(node.id))) this.proofs.delete(incarnation);
           this.bodies.set(node.id, effect.body);
-          for (const incarnation of effect.body.incarnations) this.proofs.set(incarnation, node.id);
+          for (const incarnation of namedIn(effect.body)) this.proofs.set(incarnation, node.id);
           for (const other of this.nodes.values()) {
             if (!other.up) continue;
             this.#take(other, other.boards.handle({ kind: 'lanesChanged', owner: node.id }, this.now(other)));
@@ -417,6 +418,13 @@ export class Network {
     }
     return true;
   }
+}
+
+/** Incarnations that a list still needs proof for. */
+function namedIn(body: LanesBody | undefined): readonly number[] {
+  if (body === undefined) return [];
+  const folded = Object.keys(body.folded).map((key) => Number(key.slice(key.indexOf('@') + 1)));
+  return [...body.incarnations, ...folded];
 }
 
 export function expectOk<T>(result: Result<T>): T {

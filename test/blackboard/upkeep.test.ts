@@ -381,4 +381,101 @@ describe('boards: folding', () => {
       expect(marks).toEqual([]);
     },
   );
+
+  it('B10 an old disk that knows of the run but of nothing that it wrote does not disown it', () => {
+    const net = new Network(16, NAMES);
+    const image = [...net.node('a').journal];
+    const first = net.node('a').incarnation;
+    for (let index = 0; index < 50; index++) net.write('a', `k${index}`, index);
+    net.converge();
+    net.run(1_000);
+    const before = net.hashes();
+    net.crash('a');
+    for (const name of ['b', 'c']) net.cut('a', name);
+    net.restart('a', image);
+    net.write('a', 'meanwhile', 1);
+    net.run(30_000);
+    expect(net.proofs.get(first)).toBe('a');
+    net.heal();
+    net.converge();
+    expect(net.read('a', 'k49')).toBe(49);
+    expectOk(net.call('a', { op: 'delete', board: MAIN, key: 'meanwhile' }));
+    net.run(60_000);
+    expect(net.hashes()).toEqual(before);
+    expect(errorsOf(net)).toEqual([]);
+  });
+
+  it('B10 an old disk that folded what little it knew, alone, takes back the rest when it hears of it', () => {
+    const net = new Network(17, NAMES);
+    for (let index = 0; index < 50; index++) net.write('a', `k${index}`, index);
+    net.run(1_000);
+    const image = [...net.node('a').journal];
+    for (let index = 25; index < 75; index++) net.write('a', `k${index}`, `new ${index}`);
+    expectOk(net.call('a', { op: 'delete', board: MAIN, key: 'k3' }));
+    net.converge();
+    net.run(1_000);
+    const before = net.hashes();
+    const first = net.node('a').incarnation;
+    net.crash('a');
+    for (const name of ['b', 'c']) net.cut('a', name);
+    net.restart('a', image);
+    net.run(120_000);
+    expect(net.bodies.get(net.node('a').id)?.incarnations).not.toContain(first);
+    net.heal();
+    net.converge();
+    expect(net.hashes()).toEqual(before);
+    net.run(60_000);
+    expect(net.hashes()).toEqual(before);
+    expect(net.read('a', 'k74')).toBe('new 74');
+    expect(net.read('a', 'k3')).toBeUndefined();
+    expect(net.bodies.get(net.node('a').id)?.incarnations).toEqual([net.node('a').incarnation]);
+    expect(errorsOf(net)).toEqual([]);
+  });
+
+  it('B10 a lane that was folded is taken again where an old disk brings its author back to using it', () => {
+    const net = new Network(18, NAMES);
+    const value = 'v'.repeat(1_000);
+    for (let index = 0; index < 200; index++)
+      net.ask('a', { op: 'write', board: MAIN, key: `k${index}`, value });
+    net.converge();
+    net.run(1_000);
+    const image = [...net.node('a').journal];
+    const first = net.node('a').incarnation;
+    net.restart('a');
+    for (let index = 0; index < 300; index++)
+      net.ask('a', { op: 'write', board: MAIN, key: `more${index}`, value });
+    net.run(60_000);
+    expect(net.bodies.get(net.node('a').id)?.incarnations).not.toContain(first);
+    const before = net.hashes();
+    net.restart('a', image);
+    net.run(120_000);
+    expect(net.hashes()).toEqual(before);
+    const marks = [...net.nodes.values()].flatMap((node) => node.marks);
+    expect(marks.filter((mark) => mark.name === 'replication.diverged')).toEqual([]);
+    expect(errorsOf(net)).toEqual([]);
+  });
+
+  it('starts without a write leave 64 names at most, and none in the place of lanes that were folded', () => {
+    const net = new Network(19, ['a', 'b']);
+    const written: number[] = [];
+    for (let round = 0; round < 5; round++) {
+      net.write('a', `k${round}`, round);
+      written.push(net.node('a').incarnation);
+      net.run(15_000);
+      net.restart('a');
+    }
+    net.run(30_000);
+    for (let round = 0; round < 80; round++) {
+      net.restart('a');
+      net.run(10);
+    }
+    const folded = Object.keys(net.bodies.get(net.node('a').id)?.folded ?? {});
+    const named = folded.filter((key) => key.startsWith('@'));
+    expect(named).toEqual(expect.arrayContaining(written.slice(0, -1).map((each) => `@${each}`)));
+    expect(named.length).toBeLessThanOrEqual(64 + written.length);
+  });
 });
+
+function errorsOf(net: Network): unknown[] {
+  return [...net.nodes.values()].flatMap((node) => node.marks.filter((mark) => mark.level === 'error'));
+}
