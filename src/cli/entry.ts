@@ -5,7 +5,7 @@ const inCheckout = import.meta.url.endsWith('.ts');
 
 /** Absolute, so that it works from any directory and with this Node, whatever `node` is on the PATH. */
 export function programArguments(): { readonly command: string; readonly args: readonly string[] } {
-  const main = new URL(inCheckout ? './main.ts' : './main.js', import.meta.url);
+  const main = new URL('./main.js', import.meta.url);
   return { command: process.execPath, args: [fileURLToPath(main)] };
 }
 

@@ -11,7 +11,7 @@ import { canUseNamespaces, makeNamespaces, type Namespaces } from '../support/na
 import { eventually, NodeProcess, SECRET } from '../support/node-process.ts';
 import { hashOf, logLines, peersOf, problemsOf, WholeNodes } from '../support/whole-nodes.ts';
 
-const MAIN = resolve(import.meta.dirname, '../../src/cli/main.ts');
+const MAIN = resolve(import.meta.dirname, '../../src/cli/main.js');
 const SESSION = resolve(import.meta.dirname, '../support/mcp-session.ts');
 const HTTP = { url: 'http://127.0.0.1:7330/mcp' };
 const nodes = new WholeNodes('lan');

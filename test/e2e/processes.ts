@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 export const ROOT = resolve(import.meta.dirname, '../..');
-const MAIN = join(ROOT, 'src/cli/main.ts');
+const MAIN = join(ROOT, 'src/cli/main.js');
 export const SECRET = 'a swarm secret of these tests';
 /** Free ports on loopback, and no multicast. */
 export const LOCAL = ['--mesh-port', '0', '--http-port', '0', '--mesh-listen', '127.0.0.1', '--no-mdns'];

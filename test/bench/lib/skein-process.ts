@@ -7,7 +7,7 @@ import { nowUs } from './clock.ts';
 import { profileArguments } from './remote.ts';
 import { start, stop } from './scratch.ts';
 
-export const SKEIN = fileURLToPath(new URL('../../../src/cli/main.ts', import.meta.url));
+export const SKEIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
 /** Long enough that no warning is due; the same for every node of a benchmark. */
 export const SECRET = 'bench-secret-of-more-than-sixteen-characters';
 

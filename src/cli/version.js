@@ -1,5 +1,10 @@
-/** What to tell someone whose Node is too old, or undefined. Only old syntax here: an old Node must get this far. */
-export function versionProblem(version: string): string | undefined {
+/**
+ * What to tell someone whose Node is too old, or undefined. Only old syntax here: an old Node must get this far.
+ *
+ * @param {string} version
+ * @returns {string | undefined}
+ */
+export function versionProblem(version) {
   const parts = version.split('.');
   const major = Number(parts[0]);
   const minor = Number(parts[1]);
