@@ -236,6 +236,11 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       .sort((left, right) => (left.name < right.name ? -1 : 1));
   }
 
+  /** How far this node's last write is stamped ahead of its clock, which then was ahead itself; 0 where it is not. */
+  stampedAheadMs(now: Instant): number {
+    return this.#clock.aheadMs(now);
+  }
+
   /** True while this node is known to lack something that a neighbour is about to give. */
   get repairing(): boolean {
     return this.#entropy.repairing;

@@ -25,6 +25,11 @@ export class HybridClock {
     return this.#last;
   }
 
+  /** How far the last stamp is ahead of the wall clock, in milliseconds; 0 where it is not. */
+  aheadMs(now: Instant): number {
+    return this.#last === 0 ? 0 : Math.max(0, wallMsOf(this.#last) - now.wallMs);
+  }
+
   /** A stamp of this node from before its start: later ones must be above. */
   restore(stamp: number): void {
     if (stamp > this.#last) this.#last = stamp;

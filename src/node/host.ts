@@ -89,6 +89,7 @@ export class Host {
       swarm: parts.swarm.id,
       descriptor,
       meshAddresses: () => parts.wire.addresses(),
+      now: () => this.#clock.now(),
       problems: () => [
         ...journalProblems(parts.journal),
         ...this.#problems.flatMap((problems) => problems()),

@@ -1,3 +1,5 @@
+import { limits } from '../kernel/limits.ts';
+import type { Instant } from '../kernel/time.ts';
 import type { MeshStatus, PeerInfo, Problem } from '../mesh/view.ts';
 import type { NodeBody } from '../replication/record.ts';
 import type { NodeCore } from './core.ts';
@@ -9,6 +11,7 @@ export interface MeshFacts {
   readonly meshAddresses: () => readonly string[];
   /** Problems that are not the core's: the disk, multicast, a registry. */
   readonly problems: () => readonly Problem[];
+  readonly now: () => Instant;
 }
 
 /** This node and every member it knows of, by name, then id. */
@@ -57,6 +60,7 @@ export function statusOf(facts: MeshFacts): MeshStatus {
       ...core.links.problems(),
       ...core.discovery.problems(),
       ...equivocationProblems(core),
+      ...stampProblems(core, facts.now()),
       ...facts.problems(),
     ],
   };
@@ -68,6 +72,20 @@ function equivocationProblems(core: NodeCore): readonly Problem[] {
     message: `${core.nameOf(owner)} (${owner}) signed two different records under one sequence.`,
     hint: 'Its key may be in use on two machines, or stolen: stop one of them, or give it a new identity.',
   }));
+}
+
+/** The gates of others do not believe stamps from the future, and later writes are stamped behind earlier ones. */
+function stampProblems(core: NodeCore, now: Instant): readonly Problem[] {
+  const aheadMs = core.boards.stampedAheadMs(now);
+  if (aheadMs <= limits.clockSkewMs) return [];
+  const minutes = Math.ceil(aheadMs / 60_000);
+  return [
+    {
+      code: 'STAMPS_AHEAD',
+      message: `This node has written entries while its clock was ahead, by ${minutes} minutes from now: what it writes does not reach other nodes until that time.`,
+      hint: 'Nothing is lost. See that the clock is right and stays so (timedatectl set-ntp true), then wait until that time has come; write through another node meanwhile.',
+    },
+  ];
 }
 
 function compare(left: string, right: string): number {
