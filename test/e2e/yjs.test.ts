@@ -3,9 +3,10 @@ import { writeFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { WebsocketProvider } from 'y-websocket';
+import { BoardView } from '../../src/index.ts';
 import { eventually, type NodeProcess } from '../support/node-process.ts';
 import { logLines, peersOf, WholeNodes } from '../support/whole-nodes.ts';
-import { entriesIn, provide } from '../support/yjs-clients.ts';
+import { provide } from '../support/yjs-clients.ts';
 
 const KEY = 'the-key-of-an-editor-program';
 const nodes = new WholeNodes('yjs');
@@ -45,7 +46,8 @@ describe('a WebsocketProvider on a real node', () => {
     ]);
     await agents[0]?.call('board_write', { key: 'early', value: 'before it came' });
     const [here, there] = [await synced(open, 'main'), await synced(closed, 'main')];
-    expect(entriesIn(here.doc).early?.value).toBe('before it came');
+    const views = [new BoardView(here.doc), new BoardView(there.doc)];
+    expect(views[0]?.get('early')?.value).toBe('before it came');
     await Promise.all(
       agents.map(async (agent, at) => {
         for (let count = 0; count <= 20; count++) {
@@ -57,16 +59,17 @@ describe('a WebsocketProvider on a real node', () => {
       }),
     );
     const read = await agents[0]?.call('board_read', { key: 'shared' });
-    for (const { doc } of [here, there]) {
+    for (const view of views) {
       await eventually('all is there', () => {
-        const { early, shared, ...own } = entriesIn(doc);
-        const expected = {
-          'own/1': { value: 20, author: 'agent-1' },
-          'own/2': { value: 20, author: 'editor' },
-        };
-        const isShared = isDeepStrictEqual(shared?.value, read?.structured.value);
-        return (early !== undefined && isShared && isDeepStrictEqual(own, expected)) || undefined;
+        const shared = isDeepStrictEqual(view.get('shared')?.value, read?.structured.value);
+        const own = view.list('own/').map(({ key, value, author }) => ({ key, value, author }));
+        const expected = [
+          { key: 'own/1', value: 20, author: 'agent-1' },
+          { key: 'own/2', value: 20, author: 'editor' },
+        ];
+        return (shared && isDeepStrictEqual(own, expected)) || undefined;
       });
+      expect(view.list().map(({ key }) => key)).toEqual(['early', 'own/1', 'own/2', 'shared']);
     }
   });
 
