@@ -331,7 +331,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     if (update.length > limits.frameBytes / 2) {
       return failWith('TOO_LARGE', 'The update is too large.', 'Send smaller updates.');
     }
-    const outcome = this.#documents.merge(board.value, document, update);
+    const outcome = this.#documents.accept(name, document, update);
     if (outcome.kind !== 'merged') {
       const reason = outcome.kind === 'behind' ? 'what it builds on is missing' : outcome.reason;
       return failWith(
@@ -340,7 +340,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
         'Synchronise the document first.',
       );
     }
-    if (outcome.changed) this.#edited(name, document, update);
+    for (const each of outcome.updates) this.#edited(name, document, each);
     this.#written.push({ kind: 'answer', stream: 'board', id, result: ok(undefined) });
     this.#flush ??= { atMs: now.monoMs, reason: 'board.flush' };
     return undefined;

@@ -5,19 +5,29 @@
  *
  * Source: `yjs/src/utils/encoding.js`, `structs/*.js`, `lib0/encoding.js` of Yjs 13.6.
  */
-import { ByteReader } from './bytes.ts';
+import { ByteReader, ByteWriter } from './bytes.ts';
 
 /** Structs and delete ranges in one update. */
-const MOST_STRUCTS = 65_536;
+export const MOST_STRUCTS = 65_536;
 /** The same for the whole of a large document. */
-const MOST_STRUCTS_IN_ALL = 1_048_576;
+export const MOST_STRUCTS_IN_ALL = 1_048_576;
 /** No honest document has had more characters than this. */
 const MOST_CLOCK = 2 ** 32;
 const MOST_DEPTH = 32;
 const POISONED: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
+/** Where the parts of an update are. */
+export interface DocumentLayout {
+  /** Clients that it brings structs of. */
+  readonly clients: number;
+  readonly structsAt: number;
+  readonly deletesAt: number;
+  /** Structs of this node's own are among them. */
+  readonly hasOwn: boolean;
+}
+
 export type DocumentVerdict =
-  | { readonly kind: 'fits' }
+  | { readonly kind: 'fits'; readonly layout: DocumentLayout }
   /** It refers to something that is not here. */
   | { readonly kind: 'gap' }
   | { readonly kind: 'refused'; readonly reason: string };
@@ -40,7 +50,7 @@ export function checkDocumentUpdate(
   update: Uint8Array,
   clockOf: (client: number) => number,
   self: number,
-  large = false,
+  mostStructs = MOST_STRUCTS,
 ): DocumentVerdict {
   const scan: Scan = {
     reader: new ByteReader(update),
@@ -48,9 +58,13 @@ export function checkDocumentUpdate(
     starts: new Map(),
     references: [],
     structs: 0,
-    mostStructs: large ? MOST_STRUCTS_IN_ALL : MOST_STRUCTS,
+    mostStructs,
   };
-  if (!scanStructs(scan) || !scanDeletes(scan) || !scan.reader.done) return REFUSED;
+  const clients = scan.reader.varuint();
+  const structsAt = scan.reader.at;
+  if (!scanStructs(scan, clients)) return REFUSED;
+  const deletesAt = scan.reader.at;
+  if (!scanDeletes(scan) || !scan.reader.done) return REFUSED;
   for (const [client, start] of scan.starts) {
     if (start > clockOf(client)) return { kind: 'gap' };
     if (client === self && (scan.ends.get(client) as number) > clockOf(client)) {
@@ -63,12 +77,29 @@ export function checkDocumentUpdate(
     const known = Math.max(clockOf(client), scan.ends.get(client) ?? 0);
     if ((references[at + 1] as number) >= known) return { kind: 'gap' };
   }
-  return { kind: 'fits' };
+  return { kind: 'fits', layout: { clients, structsAt, deletesAt, hasOwn: scan.starts.has(self) } };
 }
 
-function scanStructs(scan: Scan): boolean {
+/**
+ * An update with one collected clock of `self` added, so that nobody has that clock without what the update deletes.
+ * Where it holds structs of `self` itself, the tick is an update of its own that deletes the same.
+ */
+export function withTick(
+  update: Uint8Array,
+  layout: DocumentLayout,
+  self: number,
+  clock: number,
+): readonly Uint8Array[] {
+  const { clients, structsAt, deletesAt, hasOwn } = layout;
+  const writer = new ByteWriter(update.length + 32);
+  writer.varuint(hasOwn ? 1 : clients + 1);
+  for (const number of [1, self, clock, 0, 1]) writer.varuint(number);
+  writer.raw(update.subarray(hasOwn ? deletesAt : structsAt));
+  return hasOwn ? [update, writer.take()] : [writer.take()];
+}
+
+function scanStructs(scan: Scan, clients: number): boolean {
   const { reader } = scan;
-  const clients = reader.varuint();
   for (let index = 0; index < clients; index++) {
     const count = reader.varuint();
     const client = reader.varuint();

@@ -20,6 +20,10 @@ type MergeOutcome =
   | { readonly kind: 'behind' }
   | { readonly kind: 'refused'; readonly reason: string };
 
+type Accepted =
+  | Exclude<MergeOutcome, { readonly kind: 'merged' }>
+  | { readonly kind: 'merged'; readonly updates: readonly Uint8Array[] };
+
 const NOTHING = new Uint8Array(HASH_BYTES);
 /** Of a digest, what documents named one by one may take. */
 const DIGEST_BYTES = 128 * 1024;
@@ -156,6 +160,14 @@ export class DocumentsLattice {
     if (outcome.kind === 'gap') return { kind: 'behind' };
     if (outcome.kind === 'merged' && outcome.changed) this.version++;
     return outcome;
+  }
+
+  /** An update of one of this node's own Yjs clients; `updates` are what to pass on for it. */
+  accept(board: BoardName, name: string, update: Uint8Array): Accepted {
+    const document = this.document(board, name);
+    if (document === undefined) return { kind: 'refused', reason: 'too many documents' };
+    const outcome = document.accept(update);
+    return outcome.kind === 'gap' ? { kind: 'behind' } : outcome;
   }
 
   /** A piece of a large update; `update` in the outcome once it is whole and taken in. */

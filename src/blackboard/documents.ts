@@ -8,12 +8,20 @@ import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import type { DocumentEdit } from './api.ts';
 import { ByteWriter } from './bytes.ts';
-import { checkDocumentUpdate, type DocumentVerdict } from './document-gate.ts';
+import {
+  checkDocumentUpdate,
+  type DocumentVerdict,
+  MOST_STRUCTS,
+  MOST_STRUCTS_IN_ALL,
+  withTick,
+} from './document-gate.ts';
 import { HASH_BYTES, type Hash } from './lane.ts';
 
 const TEXT = 'text';
 /** Marks what Yjs reports as having come from elsewhere. */
 const REMOTE = 'remote';
+
+type Unfit = DocumentVerdict & { readonly kind: 'gap' | 'refused' };
 
 export class FreeDocument {
   readonly name: string;
@@ -24,18 +32,24 @@ export class FreeDocument {
   /** At least the bytes of its state. */
   #bytes = 0;
   #local: Uint8Array | undefined;
+  /** Something was deleted since this was last set to false. */
+  #deleted = false;
 
   constructor(name: string, client: number) {
     this.name = name;
     this.#doc = new Y.Doc({ gc: true, guid: name });
     this.#doc.clientID = client;
     this.#doc.getText(TEXT);
-    this.#doc.on('update', (update: Uint8Array, origin: unknown) => {
-      this.revision++;
-      this.#bytes += update.length;
-      this.#hash = undefined;
-      if (origin !== REMOTE) this.#local = update;
-    });
+    this.#doc.on(
+      'update',
+      (update: Uint8Array, origin: unknown, _doc: Y.Doc, { deleteSet }: Y.Transaction) => {
+        this.revision++;
+        this.#bytes += update.length;
+        this.#hash = undefined;
+        if (deleteSet.clients.size > 0) this.#deleted = true;
+        if (origin !== REMOTE) this.#local = update;
+      },
+    );
   }
 
   get text(): string {
@@ -71,23 +85,29 @@ export class FreeDocument {
     return Y.getState(this.#doc.store, client);
   }
 
-  /** Checks an update and takes it in; `changed` where it held anything new. */
-  merge(
-    update: Uint8Array,
-    large = false,
-  ): (DocumentVerdict & { readonly kind: 'gap' | 'refused' }) | { kind: 'merged'; changed: boolean } {
-    const verdict = checkDocumentUpdate(update, (client) => this.clockOf(client), this.#doc.clientID, large);
+  /** Checks an update of a peer and takes it in; `changed` where it held anything new. `large`: it came in parts. */
+  merge(update: Uint8Array, large = false): Unfit | { readonly kind: 'merged'; readonly changed: boolean } {
+    const verdict = this.#check(update, large ? MOST_STRUCTS_IN_ALL : MOST_STRUCTS);
+    return verdict.kind === 'fits' ? this.#apply(update, large) : verdict;
+  }
+
+  /**
+   * The same for an update of one of this node's own Yjs clients; `updates` are what to pass on for it. Where it
+   * deleted anything, a tick goes with it.
+   */
+  accept(update: Uint8Array): Unfit | { readonly kind: 'merged'; readonly updates: readonly Uint8Array[] } {
+    // One fewer, as a tick may come to it.
+    const verdict = this.#check(update, MOST_STRUCTS - 1);
     if (verdict.kind !== 'fits') return verdict;
-    if (this.bytes() + update.length > limits.documentBytes * (large ? 2 : 1))
-      return { kind: 'refused', reason: 'document too large' };
-    const before = this.revision;
-    try {
-      Y.applyUpdate(this.#doc, update, REMOTE);
-    } catch {
-      return { kind: 'refused', reason: 'an update that Yjs refused' };
-    }
-    if (this.#dropPending()) return { kind: 'refused', reason: 'an update that can never be complete' };
-    return { kind: 'merged', changed: this.revision > before };
+    this.#deleted = false;
+    const outcome = this.#apply(update, false);
+    if (outcome.kind !== 'merged') return outcome;
+    if (!outcome.changed) return { kind: 'merged', updates: [] };
+    if (!this.#deleted) return { kind: 'merged', updates: [update] };
+    const self = this.#doc.clientID;
+    const clock = this.clockOf(self);
+    this.#doc.transact((transaction) => this.#tick(transaction));
+    return { kind: 'merged', updates: withTick(update, verdict.layout, self, clock) };
   }
 
   /** Takes in what this node itself wrote to its disk. */
@@ -113,12 +133,14 @@ export class FreeDocument {
       );
     }
     this.#local = undefined;
-    this.#doc.transact(() => {
+    this.#doc.transact((transaction) => {
       const text = this.#doc.getText(TEXT);
       for (const { at, remove, insert } of planned.value) {
         if (remove > 0) text.delete(at, remove);
         if (insert !== '') text.insert(at, insert);
       }
+      const inserts = planned.value.some(({ insert }) => insert !== '');
+      if (!inserts && transaction.deleteSet.clients.size > 0) this.#tick(transaction);
     });
     return ok(this.#local);
   }
@@ -157,6 +179,33 @@ export class FreeDocument {
 
   destroy(): void {
     this.#doc.destroy();
+  }
+
+  #check(update: Uint8Array, mostStructs: number): DocumentVerdict {
+    return checkDocumentUpdate(update, (client) => this.clockOf(client), this.#doc.clientID, mostStructs);
+  }
+
+  #apply(update: Uint8Array, large: boolean): Unfit | { readonly kind: 'merged'; readonly changed: boolean } {
+    if (this.bytes() + update.length > limits.documentBytes * (large ? 2 : 1))
+      return { kind: 'refused', reason: 'document too large' };
+    const before = this.revision;
+    try {
+      Y.applyUpdate(this.#doc, update, REMOTE);
+    } catch {
+      return { kind: 'refused', reason: 'an update that Yjs refused' };
+    }
+    if (this.#dropPending()) return { kind: 'refused', reason: 'an update that can never be complete' };
+    return { kind: 'merged', changed: this.revision > before };
+  }
+
+  /**
+   * Takes one clock of this node for nothing, in one update with what was just deleted: deletions do not advance the
+   * state vector, so without it nobody could tell from clocks who has them. To Yjs it is collected garbage; ticks in
+   * a row are one struct.
+   */
+  #tick(transaction: Y.Transaction): void {
+    const { clientID, store } = this.#doc;
+    new Y.GC(Y.createID(clientID, Y.getState(store, clientID)), 1).integrate(transaction, 0);
   }
 
   /** Yjs keeps what it cannot integrate and works on it with every update; here nothing is kept. */

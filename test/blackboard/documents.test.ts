@@ -17,6 +17,31 @@ function text(net: Network, name: string): string {
   return expectOk(net.call(name, { op: 'documentRead', board: MAIN, document: 'plan' })).text;
 }
 
+/** A Yjs client of the document `plan` on a node, which sends what it did when it is told to. */
+function clientOf(net: Network, name: string) {
+  const doc = new Y.Doc();
+  let updates: Uint8Array[] = [];
+  let id = 1e7;
+  const { boards } = net.node(name);
+  const receive = () =>
+    Y.applyUpdate(doc, boards.encodeState(MAIN, 'plan', Y.encodeStateVector(doc)), 'node');
+  receive();
+  doc.on('update', (update: Uint8Array, origin: unknown) => {
+    if (origin !== 'node') updates.push(update);
+  });
+  const give = (update: Uint8Array) => {
+    const writer = { agent: 'me' as AgentId };
+    net.event(name, { kind: 'yjsUpdate', id: ++id, board: MAIN, document: 'plan', update, writer });
+    expect(net.answers.get(id)).toEqual({ ok: true, value: undefined });
+  };
+  const send = () => {
+    const all = updates;
+    updates = [];
+    all.forEach(give);
+  };
+  return { doc, receive, send, sendAll: () => give(Y.encodeStateAsUpdate(doc)) };
+}
+
 describe('boards: documents', () => {
   it('edits by exact text on several nodes merge', () => {
     const net = new Network(1, NAMES);
@@ -75,6 +100,81 @@ describe('boards: documents', () => {
     const copy = new Y.Doc();
     Y.applyUpdate(copy, net.node('c').boards.encodeState(MAIN, 'plan'));
     expect(copy.getMap('meta').toJSON()).toEqual({ nested: { k: [1, { two: 2 }] } });
+  });
+
+  it('K10 an edit that only removes text: a session that saw it is never shown the old text elsewhere', () => {
+    const net = new Network(8, ['a', 'b']);
+    expectOk(edit(net, 'a', { kind: 'append', text: 'keep secret' }));
+    net.converge();
+    net.cut('a', 'b');
+    const { session } = expectOk(edit(net, 'a', { kind: 'replace', find: ' secret', text: '' }));
+    const asked = { op: 'documentRead', board: MAIN, document: 'plan', level: 'session', session } as const;
+    expect(net.call('b', asked)).toMatchObject({ ok: false, error: { code: 'SESSION_NOT_SATISFIED' } });
+    expect(text(net, 'b')).toBe('keep secret');
+    net.heal();
+    net.converge();
+    expect(expectOk(net.call('b', asked)).text).toBe('keep');
+    net.restart('b');
+    expect(expectOk(net.call('b', asked)).text).toBe('keep');
+  });
+
+  it.each(['nothing else', 'that it inserted'])(
+    'K10 K11 what an unmodified Yjs client deletes, and %s, is in the tokens of its node',
+    (beside) => {
+      const net = new Network(9, NAMES);
+      expectOk(edit(net, 'a', { kind: 'append', text: 'one two three' }));
+      net.converge();
+      const client = clientOf(net, 'b');
+      net.cut('a', 'b');
+      net.cut('c', 'b');
+      client.doc.getText('text').delete(3, 4);
+      client.send();
+      client.receive();
+      client.doc.transact(() => {
+        client.doc.getText('text').delete(0, 3);
+        if (beside === 'that it inserted') client.doc.getText('text').insert(0, '>');
+      });
+      client.send();
+      const left = client.doc.getText('text').toString();
+      const seen = expectOk(net.call('b', { op: 'documentRead', board: MAIN, document: 'plan' }));
+      expect(seen.text).toBe(left);
+      const asked = { op: 'documentRead', board: MAIN, document: 'plan', session: seen.session } as const;
+      expect(net.call('c', asked)).toMatchObject({ ok: false, error: { code: 'SESSION_NOT_SATISFIED' } });
+      net.heal();
+      net.converge();
+      expect(expectOk(net.call('c', asked)).text).toBe(left);
+      client.receive();
+      expect(client.doc.getText('text').toString()).toBe(left);
+      expect(net.node('c').penalties).toEqual([]);
+    },
+  );
+
+  it('a client that repeats all that it has, with deletions of its own, is merged everywhere', () => {
+    const net = new Network(10, ['a', 'b']);
+    expectOk(edit(net, 'a', { kind: 'append', text: 'one two' }));
+    const client = clientOf(net, 'a');
+    client.doc.getText('text').delete(0, 4);
+    client.sendAll();
+    net.converge();
+    expect([text(net, 'a'), text(net, 'b')]).toEqual(['two', 'two']);
+    client.sendAll();
+    net.converge();
+    expect(net.node('b').penalties).toEqual([]);
+    net.cut('a', 'b');
+    const { session } = expectOk(net.call('a', { op: 'documentRead', board: MAIN, document: 'plan' }));
+    expect(net.call('b', { op: 'documentRead', board: MAIN, document: 'plan', session }).ok).toBe(true);
+  });
+
+  it('1,000 deletions, key by key, cost a document less than 100 bytes beside what is left of their text', () => {
+    const net = new Network(11, ['a']);
+    expectOk(edit(net, 'a', { kind: 'append', text: 'x'.repeat(1_000) }));
+    const client = clientOf(net, 'a');
+    for (let index = 999; index >= 0; index--) {
+      client.doc.getText('text').delete(index, 1);
+      client.send();
+    }
+    expect(text(net, 'a')).toBe('');
+    expect(net.node('a').boards.encodeState(MAIN, 'plan').length).toBeLessThan(100);
   });
 
   it('converges under loss and reordering', () => {
