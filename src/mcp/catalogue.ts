@@ -130,5 +130,6 @@ function internalError(): ErrorBody {
     'INTERNAL',
     'The node failed to answer.',
     'Its log says more; `skein doctor` may name the cause.',
+    { details: { outcome: 'unknown' } },
   );
 }

@@ -88,7 +88,11 @@ export class Application {
         path: pathOf(request),
         error: error instanceof Error ? error.stack : String(error),
       });
-      sendError(response, errorBody('INTERNAL', 'The node failed to answer.', 'Its log says more.'));
+      const details = { outcome: 'unknown' };
+      sendError(
+        response,
+        errorBody('INTERNAL', 'The node failed to answer.', 'Its log says more.', { details }),
+      );
     }
   }
 

@@ -17,18 +17,23 @@ let face: HttpFace;
 let node: MemoryNode;
 let target: { port: number };
 
+const SETTING = {
+  logger: QUIET,
+  identity: IDENTITY,
+  host: '127.0.0.1',
+  port: 0,
+  keys: [],
+  allowedHosts: [],
+  allowedOrigins: [],
+};
+
+function fault(): never {
+  throw new Error('a fault');
+}
+
 beforeAll(async () => {
   node = memoryNode();
-  face = await startHttp({
-    node,
-    logger: QUIET,
-    identity: IDENTITY,
-    host: '127.0.0.1',
-    port: 0,
-    keys: [],
-    allowedHosts: [],
-    allowedOrigins: [],
-  });
+  face = await startHttp({ ...SETTING, node });
   target = { port: Number(new URL(face.url).port) };
 });
 afterAll(() => face.close());
@@ -72,6 +77,27 @@ function follow(path: string, headers: Record<string, string> = {}) {
 }
 
 describe('rest', () => {
+  it('a fault of the node is INTERNAL with outcome "unknown", in a tool and outside of one', async () => {
+    const faulty: MemoryNode = Object.assign(memoryNode(), {
+      meter: { text: () => fault() },
+      blackboard: { call: () => fault() },
+    });
+    const other = await startHttp({ ...SETTING, node: faulty });
+    try {
+      const at = { port: Number(new URL(other.url).port) };
+      const answers = [
+        await rawRequest(at, { path: '/metrics' }),
+        await jsonRequest(at, 'PUT', '/v1/boards/main/entries/k', { value: 1 }),
+      ];
+      for (const { status, json } of answers) {
+        expect(status).toBe(500);
+        expect(json).toMatchObject({ error: { code: 'INTERNAL', details: { outcome: 'unknown' } } });
+      }
+    } finally {
+      await other.close();
+    }
+  });
+
   it('puts, gets and deletes an entry', async () => {
     const written = await put('/v1/boards/main/entries/plan', { value: { step: 1 }, agent_id: 'planner' });
     expect(written.status).toBe(200);
