@@ -16,7 +16,10 @@ export type Verdict =
   | { readonly kind: 'fits'; readonly heads: readonly EntryHead[] }
   /** What precedes it is missing here. */
   | { readonly kind: 'gap' }
-  /** Stamped a little further ahead than is believed: the clocks of the two nodes disagree; it will pass later. */
+  /**
+   * Stamped further ahead than is believed: the clocks of the two nodes disagree, or the author's was ahead once. No
+   * offence, since its author may be honest and relays surely are; it will pass later.
+   */
   | { readonly kind: 'early' }
   | { readonly kind: 'refused'; readonly reason: string };
 
@@ -52,11 +55,7 @@ export function checkLaneUpdate(
     const head = readEntryHead(reader);
     if (head === undefined) return refuse('malformed entry');
     if (POISONED.has(head.key)) return refuse('poisoned key');
-    const aheadMs = wallMsOf(head.revision) - wallMs;
-    if (aheadMs > limits.clockSkewMs) {
-      if (aheadMs > 2 * limits.clockSkewMs) return refuse('stamped ahead of the clock');
-      early = true;
-    }
+    if (wallMsOf(head.revision) - wallMs > limits.clockSkewMs) early = true;
     if (head.kind !== KIND.delete && !isJson(bytes, reader.at, reader.end)) return refuse('malformed value');
     heads.push(head);
   }
