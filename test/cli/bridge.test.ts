@@ -1,7 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -86,6 +86,36 @@ describe('skein mcp', () => {
     expect(error).toMatch(/The node went away/);
     expect(received().length).toBe(0);
   });
+
+  it.each(['file', 'pipe'])(
+    'passes on all of standard input from a %s, as the agent that is named',
+    async (kind) => {
+      const content = randomBytes(3 * 1024 * 1024);
+      const file = join(data, 'input');
+      writeFileSync(file, content);
+      const stdin = kind === 'file' ? openSync(file, 'r') : 'pipe';
+      const connected = once(server, 'connection');
+      const second = spawn(process.execPath, [MAIN, 'mcp', '--data', data, '--agent', 'planner'], {
+        stdio: [stdin, 'ignore', 'inherit'],
+      });
+      if (typeof stdin === 'number') closeSync(stdin);
+      second.stdin?.end(content);
+      const exit = once(second, 'exit');
+      const [socket] = (await connected) as [Socket];
+      const parts: Buffer[] = [];
+      for await (const part of socket) parts.push(part as Buffer);
+      socket.end();
+      expect(await exit).toEqual([0, null]);
+      const all = Buffer.concat(parts);
+      const lineEnd = all.indexOf('\n');
+      expect(JSON.parse(all.toString('utf8', 0, lineEnd))).toEqual({
+        jsonrpc: '2.0',
+        method: 'notifications/skein/agent',
+        params: { agent: 'planner' },
+      });
+      expect(all.subarray(lineEnd + 1).equals(content)).toBe(true);
+    },
+  );
 
   it('ends soon on SIGTERM', async () => {
     const exit = ended();

@@ -16,6 +16,7 @@ const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
   [['board', 'watch', 'main', 'k', '--prefix', 'p'], /KEY and --prefix/, /one of them/],
   [['agent', 'register', 'a'], /required option '--capability/, /./],
   [['agent', 'discover', '--min-trust', '2'], /number from 0 to 1/, /./],
+  [['mcp', '--agent', 'two words'], /1 to 128 printable characters without white space/, /./],
   [['status', '--url', 'node:7330'], /http or https URL/, /./],
   [['status', '--key', 'secret'], /--key is given without --url/, /--url/],
   [

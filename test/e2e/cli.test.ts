@@ -396,6 +396,28 @@ describe('skein mcp', () => {
     expect((await skein(['status', '--data', data])).code).toBe(0);
   });
 
+  it.each([
+    { by: '--agent', argv: ['--agent', 'planner-1'], named: {} },
+    { by: 'SKEIN_AGENT', argv: [], named: { SKEIN_AGENT: 'planner-1' } },
+    { by: 'nothing, as "local"', argv: [], named: {}, author: 'local' },
+  ])('what its client writes is by the agent named by $by', async ({ argv, named, author = 'planner-1' }) => {
+    const data = machine.data('background');
+    const client = machine.launch(['mcp', '--data', data, ...argv], {
+      environment: { ...environment, ...named },
+    });
+    const write = { name: 'board_write', arguments: { board: 'main', key: 'plan', value: author } };
+    const lines = [
+      initialize,
+      '{"jsonrpc":"2.0","method":"notifications/initialized"}',
+      JSON.stringify({ jsonrpc: '2.0', id: 2, method: 'tools/call', params: write }),
+    ];
+    client.process.stdin.end(`${lines.join('\n')}\n`);
+    const { code, out } = await client.ended;
+    expect([code, out]).toEqual([0, expect.stringContaining('"id":2')]);
+    const entry = await skein(['board', 'get', 'main', 'plan', '--json', '--data', data]);
+    expect(entry.json).toMatchObject({ value: author, author });
+  });
+
   it('says why where no node can be started, within bounds, and keeps standard output clean', async () => {
     const data = machine.data('broken');
     const launched = machine.launch(['mcp', '--data', data], {
