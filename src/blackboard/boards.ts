@@ -236,6 +236,11 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       .sort((left, right) => (left.name < right.name ? -1 : 1));
   }
 
+  /** Boards of others that found no room here, the first few of them, and whose they are. */
+  get withoutRoom(): ReadonlyMap<BoardName, NodeId> {
+    return this.#store.unkept;
+  }
+
   /** How far this node's last write is stamped ahead of its clock, which then was ahead itself; 0 where it is not. */
   stampedAheadMs(now: Instant): number {
     return this.#clock.aheadMs(now);

@@ -5,9 +5,11 @@ import { limits } from '../kernel/limits.ts';
 import type { Board } from './board.ts';
 import { ByteWriter } from './bytes.ts';
 import { type BoardDigest, type DocumentDigest, SHORT_HASH_BYTES } from './digest.ts';
+import { checkDocumentUpdate } from './document-gate.ts';
 import { FreeDocument } from './documents.ts';
 import { HASH_BYTES, type Hash } from './lane.ts';
 import {
+  type DocumentSection,
   markerSection,
   PART_HASH_BYTES,
   type PartSection,
@@ -24,6 +26,11 @@ type Accepted =
   | Exclude<MergeOutcome, { readonly kind: 'merged' }>
   | { readonly kind: 'merged'; readonly updates: readonly Uint8Array[] };
 
+type Inspected = Exclude<MergeOutcome, { readonly kind: 'merged' }> | { readonly kind: 'fits' };
+
+const FITS: Inspected = { kind: 'fits' };
+/** Too many documents: who brings one cannot know what is held here, and is not blamed. */
+const FULL: MergeOutcome = { kind: 'merged', changed: false };
 const NOTHING = new Uint8Array(HASH_BYTES);
 /** Of a digest, what documents named one by one may take. */
 const DIGEST_BYTES = 128 * 1024;
@@ -151,11 +158,24 @@ export class DocumentsLattice {
     return false;
   }
 
+  /** Of a section for a document that is not here yet: whether it may be taken in, before anything is made for it. */
+  inspect({ board, document: name, ...section }: DocumentSection | PartSection): Inspected {
+    if (this.find(board, name) !== undefined) return FITS;
+    if (name === '') return { kind: 'refused', reason: 'a document without a name' };
+    if (section.kind === 'document') {
+      const verdict = checkDocumentUpdate(section.update, () => 0, this.#client);
+      return verdict.kind === 'gap' ? { kind: 'behind' } : verdict;
+    }
+    if (isOutside(section)) return { kind: 'refused', reason: 'a part outside its update' };
+    const isBegun = this.#shelves.get(board)?.partial.has(name) ?? false;
+    return isBegun || section.offset === 0 ? FITS : { kind: 'behind' };
+  }
+
   /** `large`: it came in parts. */
   merge(board: Board, name: string, update: Uint8Array, large = false): MergeOutcome {
     if (name === '') return { kind: 'refused', reason: 'a document without a name' };
     const document = this.document(board.name, name);
-    if (document === undefined) return { kind: 'refused', reason: 'too many documents' };
+    if (document === undefined) return FULL;
     const outcome = document.merge(update, large);
     if (outcome.kind === 'gap') return { kind: 'behind' };
     if (outcome.kind === 'merged' && outcome.changed) this.version++;
@@ -174,16 +194,14 @@ export class DocumentsLattice {
   part(board: Board, section: PartSection): MergeOutcome & { readonly update?: Uint8Array } {
     const { document: name, hash, total, offset, bytes } = section;
     const { partial } = this.#shelf(board.name);
-    if (total > 2 * limits.documentBytes || offset + bytes.length > total || name === '') {
-      return { kind: 'refused', reason: 'a part outside its update' };
-    }
-    if (this.document(board.name, name) === undefined)
-      return { kind: 'refused', reason: 'too many documents' };
+    if (isOutside(section)) return { kind: 'refused', reason: 'a part outside its update' };
     this.compare(board);
     let known = partial.get(name);
     if (known === undefined || !equalBytes(known.hash, hash) || known.bytes.length !== total) {
       if (offset !== 0 || (known === undefined && partial.size >= PARTIALS))
         return { kind: 'merged', changed: false };
+      // Digests name documents that are here, and with them how far this one has come.
+      if (this.document(board.name, name) === undefined) return FULL;
       known = { hash: hash.slice(), bytes: new Uint8Array(total), have: 0 };
       partial.set(name, known);
     }
@@ -225,6 +243,10 @@ export class DocumentsLattice {
     }
     return shelf;
   }
+}
+
+function isOutside({ total, offset, bytes }: Pick<PartSection, 'total' | 'offset' | 'bytes'>): boolean {
+  return total > 2 * limits.documentBytes || offset + bytes.length > total;
 }
 
 function isEmpty(update: Uint8Array): boolean {

@@ -116,18 +116,28 @@ export class Intake {
         return KNOWN;
       case 'compare':
         return this.#compare(section, from);
-      case 'document':
       case 'documents':
+        return this.#documentsDiffer(section);
+      case 'document':
       case 'part':
-        return this.#document(section);
+        return this.#document(section, from);
       default:
         return { kind: 'refused', reason: 'a section that only journals have' };
     }
   }
 
-  #document(section: Raw<DocumentSection | MarkerSection | PartSection>): Outcome {
-    const board = this.#store.board(section.board);
-    if (board === undefined) return { kind: 'refused', reason: 'too many boards' };
+  #documentsDiffer(section: MarkerSection): Outcome {
+    const board = this.#store.find(section.board);
+    if (board !== undefined) this.#documents.compare(board);
+    return KNOWN;
+  }
+
+  /** Documents have no author: a board that comes with one is on its sender's account. */
+  #document(section: Raw<DocumentSection | PartSection>, from: NodeId): Outcome {
+    const board = this.#store.draft(section.board);
+    const verdict = this.#documents.inspect(section);
+    if (verdict.kind !== 'fits') return verdict;
+    if (!this.#keep(board, from)) return KNOWN;
     if (section.kind === 'part') {
       const outcome = this.#documents.part(board, section);
       if (outcome.kind === 'merged' && 'update' in outcome && outcome.update !== undefined) {
@@ -135,10 +145,6 @@ export class Intake {
         this.#updates.push({ board: board.name, document: section.document, update: outcome.update });
       }
       return outcome;
-    }
-    if (section.kind !== 'document') {
-      this.#documents.compare(board);
-      return KNOWN;
     }
     const outcome = this.#documents.merge(board, section.document, section.update);
     if (outcome.kind === 'merged' && outcome.changed) {
@@ -157,8 +163,7 @@ export class Intake {
     if (structs + this.#lastStructs > 2 * MOST_STRUCTS)
       return { kind: 'refused', reason: 'too many structs' };
     if (client === 0) return KNOWN;
-    const board = this.#store.board(section.board);
-    if (board === undefined) return { kind: 'refused', reason: 'too many boards' };
+    const board = this.#store.draft(section.board);
     if (client === this.#store.incarnation) return this.#ownLane(board, update);
     const owner = this.#store.ownerOf(client);
     if (owner === undefined) {
@@ -224,6 +229,7 @@ export class Intake {
         return { kind: 'refused', reason: 'a relayed lane that its author did not sign' };
       if (allowed === 'no') return KNOWN;
     }
+    if (!this.#keep(board, owner)) return KNOWN;
     board.addDeps(lane, section.deps);
     const changed = board.apply(lane, update, section.update, verdict.heads);
     this.#relay.learn(lane);
@@ -232,6 +238,14 @@ export class Intake {
     this.#updates.push({ board: board.name, document: undefined, update: section.update });
     this.#retryHeld(board, lane, now);
     return NEW;
+  }
+
+  /** False where there are too many boards: nobody is to blame, as who brings one cannot know what is held here. */
+  #keep(board: Board, owner: NodeId): boolean {
+    const known = this.#store.unkept.size;
+    if (this.#store.keep(board, owner) !== 'full') return true;
+    if (this.#store.unkept.size > known) this.#mark('warn', 'board.noRoom', { board: board.name, owner });
+    return false;
   }
 
   #hasRoom(board: Board, bytes: number, lane: Lane | undefined): string | undefined {

@@ -11,6 +11,9 @@ export interface LanesView {
   of(node: NodeId): LanesBody | undefined;
 }
 
+/** Boards without room that are remembered, to be told of. */
+const UNKEPT = 16;
+
 export class BoardStore {
   readonly self: NodeId;
   readonly incarnation: number;
@@ -24,6 +27,9 @@ export class BoardStore {
   readonly #declared: ReadonlyMap<string, BoardConfig>;
   readonly #lanes: LanesView;
   #documents: { readonly version: number } = { version: 0 };
+  /** On whose account a board that is not declared here is kept. */
+  readonly #accounts = new Map<BoardName, NodeId>();
+  readonly #unkept = new Map<BoardName, NodeId>();
 
   constructor(self: NodeId, incarnation: number, declared: readonly BoardConfig[], lanes: LanesView) {
     this.self = self;
@@ -69,10 +75,57 @@ export class BoardStore {
   board(name: BoardName): Board | undefined {
     let board = this.boards.get(name);
     if (board === undefined && this.boards.size < limits.boards) {
-      board = new Board(name, this.#declared.get(name), (on, incarnation) => this.isGone(on, incarnation));
+      board = this.#make(name);
       this.boards.set(name, board);
     }
     return board;
+  }
+
+  /** The board, or one that is not kept yet: see `keep`. */
+  draft(name: BoardName): Board {
+    return this.boards.get(name) ?? this.#make(name);
+  }
+
+  /**
+   * Keeps a draft on somebody's account: `known` where it was kept before, `full` where there are too many, in all or
+   * of this owner.
+   */
+  keep(board: Board, owner: NodeId): 'known' | 'kept' | 'full' {
+    if (this.boards.has(board.name)) return 'known';
+    const isFull = this.boards.size >= limits.boards || this.#countOf(owner) >= limits.boardsPerOwner;
+    if (isFull) {
+      if (this.#unkept.size < UNKEPT) this.#unkept.set(board.name, owner);
+      return 'full';
+    }
+    this.boards.set(board.name, board);
+    this.#accounts.set(board.name, owner);
+    this.#unkept.delete(board.name);
+    return 'kept';
+  }
+
+  /** Boards that found no room, the first few of them, and on whose account they would have been. */
+  get unkept(): ReadonlyMap<BoardName, NodeId> {
+    return this.#unkept;
+  }
+
+  #countOf(owner: NodeId): number {
+    let count = 0;
+    for (const board of this.boards.values()) {
+      if (!this.isDeclared(board.name) && this.#accountOf(board) === owner) count++;
+    }
+    return count;
+  }
+
+  /** Of a board from the disk, the owner of its first lane. */
+  #accountOf(board: Board): NodeId | undefined {
+    const account = this.#accounts.get(board.name);
+    if (account !== undefined) return account;
+    const [first] = board.lanes.keys();
+    return first === undefined ? undefined : this.ownerOf(first);
+  }
+
+  #make(name: BoardName): Board {
+    return new Board(name, this.#declared.get(name), (on, incarnation) => this.isGone(on, incarnation));
   }
 
   /** A lane of a board, made on demand. */

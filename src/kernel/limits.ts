@@ -23,6 +23,8 @@ export const limits = {
   boardKeys: 1_000_000,
   boardBytes: 256 * 1024 * 1024,
   boards: 256,
+  /** Of these, boards that are not declared here, on account of one member. */
+  boardsPerOwner: 64,
   /** Updates held outside Yjs because what precedes them has not come. */
   heldBytes: 4 * 1024 * 1024,
   /** Items of one append to a log key. */

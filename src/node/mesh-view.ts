@@ -61,6 +61,7 @@ export function statusOf(facts: MeshFacts): MeshStatus {
       ...core.discovery.problems(),
       ...equivocationProblems(core),
       ...stampProblems(core, facts.now()),
+      ...roomProblems(core),
       ...facts.problems(),
     ],
   };
@@ -84,6 +85,19 @@ function stampProblems(core: NodeCore, now: Instant): readonly Problem[] {
       code: 'STAMPS_AHEAD',
       message: `This node has written entries while its clock was ahead, by ${minutes} minutes from now: what it writes does not reach other nodes until that time.`,
       hint: 'Nothing is lost. See that the clock is right and stays so (timedatectl set-ntp true), then wait until that time has come; write through another node meanwhile.',
+    },
+  ];
+}
+
+function roomProblems(core: NodeCore): readonly Problem[] {
+  const boards = [...core.boards.withoutRoom];
+  if (boards.length === 0) return [];
+  const named = boards.slice(0, 4).map(([board, owner]) => `"${board}" of ${core.nameOf(owner)}`);
+  return [
+    {
+      code: 'TOO_MANY_BOARDS',
+      message: `This node has no room for boards that others have brought: ${named.join(', ')}${boards.length > 4 ? ', …' : ''}.`,
+      hint: `At most ${limits.boards} boards are kept, and ${limits.boardsPerOwner} of one member that are not declared here. Declare those that this node needs, and see who makes up the others.`,
     },
   ];
 }

@@ -5,7 +5,14 @@ import { ByteWriter } from '../../src/blackboard/bytes.ts';
 import { KIND, writeEntry } from '../../src/blackboard/entry.ts';
 import { stampOf } from '../../src/blackboard/hlc.ts';
 import { LaneUpdateWriter } from '../../src/blackboard/lane-update.ts';
-import { type Head, SECTION, writeHeadSection, writeLaneSection } from '../../src/blackboard/sections.ts';
+import {
+  type Head,
+  SECTION,
+  writeDocumentSection,
+  writeHeadSection,
+  writeLaneSection,
+} from '../../src/blackboard/sections.ts';
+import type { BoardName } from '../../src/kernel/ids.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { cpuMs, MAIN, Network, START_MS, signatureOf } from './network.ts';
 
@@ -41,6 +48,13 @@ function frame(bytes: Uint8Array, kind: 'lane' | 'relay' = 'lane', board = MAIN)
   const writer = new ByteWriter();
   writer.byte(PUSH);
   writeLaneSection(writer, { kind, board, deps: new Map(), hold: false, update: bytes });
+  return writer.take();
+}
+
+function document(board: BoardName, bytes: Uint8Array): Uint8Array {
+  const writer = new ByteWriter();
+  writer.byte(PUSH);
+  writeDocumentSection(writer, board, 'doc', bytes);
   return writer.take();
 }
 
@@ -220,6 +234,59 @@ describe('boards: hostile members', () => {
     const [info] = net.node('a').boards.boards();
     expect(info?.keys).toBeLessThanOrEqual(50 * limits.quotaSlack + 1);
     expect(info?.bytes).toBeLessThanOrEqual(10_000 * limits.quotaSlack + 400);
+  });
+
+  it('made-up boards: those without an owner, or that fail the gate, are not kept; of one member at most a part', () => {
+    const s = scene();
+    const board = (index: number) => `made-up-${index}` as BoardName;
+    const kept = () => s.net.node('b').boards.boards().length;
+    for (let index = 0; index < 300; index++) {
+      s.net.inject('m', 'b', frame(update(123_456, 0, [entry(s.net)]), 'lane', board(index)));
+      s.net.inject('m', 'b', frame(update(s.m, 7, [entry(s.net)]), 'lane', board(index)));
+      s.net.inject('m', 'b', frame(update(s.a, 0, [entry(s.net)]), 'lane', board(index)));
+      s.net.inject('m', 'b', document(board(index), Uint8Array.of(1, 1, 9, 5, 4, 1, 1, 116, 1, 120, 0)));
+    }
+    expect(kept()).toBe(1);
+    for (let index = 0; index < 300; index++) {
+      s.net.inject('m', 'b', frame(update(s.m, 0, [entry(s.net)]), 'lane', board(index)));
+    }
+    expect(kept()).toBe(1 + limits.boardsPerOwner);
+    const doc = new Y.Doc();
+    doc.getText('text').insert(0, 'x');
+    const state = Y.encodeStateAsUpdate(doc);
+    for (let index = 300; index < 600; index++) s.net.inject('m', 'b', document(board(index), state));
+    expect(kept()).toBe(1 + limits.boardsPerOwner);
+    const marks = s.net.node('b').marks.filter((mark) => mark.name === 'board.noRoom');
+    expect(marks.length).toBeLessThanOrEqual(16);
+    expect(s.net.node('b').boards.withoutRoom.size).toBe(16);
+    const honest = frame(update(s.a, 0, [entry(s.net, { key: 'honest' })]), 'lane', 'of-a' as BoardName);
+    const before = s.net.node('b').penalties.length;
+    s.net.inject('a', 'b', honest);
+    expect(kept()).toBe(2 + limits.boardsPerOwner);
+    expect(s.net.node('b').penalties.length).toBe(before);
+  });
+
+  it('where the table of boards is full, an honest sender is not blamed, and declared boards go on', () => {
+    const names = ['a', 'b', 'm0', 'm1', 'm2', 'm3', 'm4'];
+    const net = new Network(13, names);
+    for (let index = 0; index < limits.boards; index++) {
+      const sender = `m${index % 5}`;
+      const made = update(net.node(sender).incarnation, 0, [entry(net)]);
+      net.inject(sender, 'b', frame(made, 'lane', `made-up-${index}` as BoardName));
+    }
+    const { boards } = net.node('b');
+    expect(boards.boards().length).toBe(limits.boards);
+    const honest = update(net.node('a').incarnation, 0, [entry(net)]);
+    net.inject('a', 'b', frame(honest, 'lane', 'of-a' as BoardName));
+    expect(net.node('b').penalties).toEqual([]);
+    expect([...boards.withoutRoom]).toEqual([
+      [`made-up-${limits.boards - 1}`, 'm0'],
+      ['of-a', 'a'],
+    ]);
+    net.write('a', 'x', 'goes on');
+    net.until(() => net.read('b', 'x') === 'goes on', 1_000);
+    net.restart('b');
+    expect(net.node('b').boards.boards().length).toBe(limits.boards);
   });
 
   it('K04 S72 two contents under one clock: detected, reported, and healed to what the author says', () => {
