@@ -13,6 +13,7 @@ import { createLibp2p, type Libp2p, type Libp2pOptions } from 'libp2p';
 import { SkeinError } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
 import { type MessageStream, WINDOW_BYTES, watchMuxerFrames } from './muxer-guard.ts';
+import { NoiseFrames, noiseCrypto } from './noise-crypto.ts';
 
 export type Connection = ReturnType<Libp2p['getConnections']>[number];
 export type Stream = Awaited<ReturnType<Connection['newStream']>>;
@@ -133,12 +134,13 @@ function listenError(message: string, listen: string): SkeinError {
 /** Noise, over a prepared connection, and telling of connections from oneself. */
 function encrypter(onSelfDial: () => void): Factory<'connectionEncrypters'> {
   return (components) => {
-    const inner = noise()(components);
+    const inner = noise({ crypto: noiseCrypto })(components);
     return {
       protocol: inner.protocol,
       async secureInbound(connection, options) {
         const secured = await inner.secureInbound(prepared(connection), options);
         if (secured.remotePeer.equals(components.peerId)) onSelfDial();
+        cutFrames(secured.connection);
         return secured;
       },
       async secureOutbound(connection, options) {
@@ -146,10 +148,21 @@ function encrypter(onSelfDial: () => void): Factory<'connectionEncrypters'> {
         if (secured.remotePeer.equals(components.peerId)) {
           await new Promise((resolve) => setTimeout(resolve, SELF_DIAL_HOLD_MS));
         }
+        cutFrames(secured.connection);
         return secured;
       },
     };
   };
+}
+
+/** Puts our decoder in the place of libp2p's, and into it what that one has of a frame under way. */
+function cutFrames(connection: MessageStream): void {
+  const secured = connection as { decoder?: Pick<NoiseFrames, 'decode'> & { buffer?: Uint8Array } };
+  const begun = secured.decoder?.buffer;
+  if (begun === undefined) return;
+  const frames = new NoiseFrames();
+  if (!frames.decode(begun).next().done) throw new Error('noise: a whole frame was left unread');
+  secured.decoder = frames;
 }
 
 /**
