@@ -7,6 +7,7 @@
 const LENGTH_DIGITS = 3;
 /** Copied one by one: making a view costs more. */
 const FEW_BYTES = 32;
+const SHARED_BYTES = 256 * 1024;
 
 /** How many bytes the frame takes on the stream. */
 export function framedBytes(frame: Uint8Array): number {
@@ -14,8 +15,28 @@ export function framedBytes(frame: Uint8Array): number {
   return length + (length < 0x80 ? 1 : length < 0x4000 ? 2 : LENGTH_DIGITS);
 }
 
+let lastFrames: readonly Uint8Array[] = [];
+let lastJoined = new Uint8Array(0);
+
+/**
+ * As `joinFrames`, but the very same frames in the same order give the very same bytes once more: what goes to many
+ * peers is joined once. Frames never change once they are handed to the wire.
+ */
+export function joinShared(frames: readonly Uint8Array[], total: number): Uint8Array {
+  const { length } = frames;
+  let same = length === lastFrames.length && total === lastJoined.length;
+  for (let at = 0; same && at < length; at++) same = frames[at] === lastFrames[at];
+  if (same) return lastJoined;
+  const joined = joinFrames(frames, total);
+  // The largest frames are not worth being kept for a repetition that may never come.
+  const kept = total <= SHARED_BYTES;
+  lastFrames = kept ? frames : [];
+  lastJoined = kept ? joined : new Uint8Array(0);
+  return joined;
+}
+
 /** The frames as they go over the stream; `total` is the sum of their `framedBytes`. */
-export function joinFrames(frames: readonly Uint8Array[], total: number): Uint8Array {
+export function joinFrames(frames: readonly Uint8Array[], total: number): Uint8Array<ArrayBuffer> {
   const bytes = Buffer.allocUnsafe(total);
   let at = 0;
   for (const frame of frames) {

@@ -1,6 +1,6 @@
 import type { Channel } from '../../kernel/effects.ts';
 import { limits } from '../../kernel/limits.ts';
-import { framedBytes, joinFrames } from './frames.ts';
+import { framedBytes, joinShared } from './frames.ts';
 import type { Connection, Stream } from './stack.ts';
 
 /** What a lane may hold, and what it counts against; lanes of one peer share a quota, so that none starves the rest. */
@@ -215,7 +215,7 @@ export class Lane {
     const frames = this.#frames.splice(0, count);
     this.#queuedBytes -= bytes;
     this.#quota.give(bytes, count);
-    return joinFrames(frames, bytes);
+    return joinShared(frames, bytes);
   }
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FrameReader, framedBytes, joinFrames } from '../../../src/adapters/libp2p/frames.ts';
+import { FrameReader, framedBytes, joinFrames, joinShared } from '../../../src/adapters/libp2p/frames.ts';
 
 const LIMIT = 1024 * 1024;
 
@@ -40,6 +40,16 @@ describe('frames on a stream', () => {
       ),
       { numRuns: 300, seed: 7 },
     );
+  });
+
+  it('joined for one peer are not joined again for the next, and never mistaken for others', () => {
+    const [one, other] = [Uint8Array.of(1, 2), Uint8Array.of(1, 2)] as const;
+    const first = joinShared([one, other], 6);
+    expect(joinShared([one, other], 6)).toBe(first);
+    for (const frames of [[other, one], [one], [one, one], [], [one, other, one]]) {
+      expect(joinShared(frames, 3 * frames.length)).toEqual(join(frames));
+    }
+    expect(first).toEqual(join([one, other]));
   });
 
   it.each([0x80, 0x4000, 200_000])('a frame of %i bytes arrives whole, byte by byte', (length) => {
