@@ -209,7 +209,7 @@ export class Board {
       do {
         const { bytes, toClock } = lane.encode(fromClock, maxBytes, deletes);
         if (toClock > fromClock || deletes.length > 0) {
-          changes.push({ board: this.name, lane, update: bytes, deps, hold: pending.hold });
+          changes.push({ board: this.name, lane, update: bytes.slice(), deps, hold: pending.hold });
         }
         fromClock = toClock;
         deletes = [];

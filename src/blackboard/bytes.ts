@@ -134,10 +134,17 @@ export class ByteWriter {
     if (this.#bytes.length > 4 * 1024 * 1024) this.#bytes = new Uint8Array(256);
   }
 
-  take(): Uint8Array {
-    const bytes = this.copy();
+  /** A copy, with `room` free bytes before it in its buffer. */
+  take(room = 0): Uint8Array {
+    if (room === 0) {
+      const bytes = this.copy();
+      this.clear();
+      return bytes;
+    }
+    const bytes = new Uint8Array(room + this.#length);
+    bytes.set(this.view(), room);
     this.clear();
-    return bytes;
+    return bytes.subarray(room);
   }
 
   #reserve(count: number): void {

@@ -151,7 +151,7 @@ export class LaneUpdateWriter {
     this.#deleted += count;
   }
 
-  /** The update, with the deletes given as pairs of clock and count. */
+  /** The update, with the deletes given as pairs of clock and count; valid until the next `finish`. */
   finish(deletes: readonly number[]): Uint8Array {
     this.#closeRun();
     const whole = this.#whole;
@@ -171,7 +171,7 @@ export class LaneUpdateWriter {
       whole.varuint(deletes.length / 2);
       for (const number of deletes) whole.varuint(number);
     }
-    return whole.take();
+    return whole.view();
   }
 
   /** The structs alone, as they stand in an update of several clients: their number, client, first clock, and they. */

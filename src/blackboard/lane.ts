@@ -195,7 +195,7 @@ export class Lane {
 
   /**
    * A Yjs update with about `maxBytes` of what stands from `fromClock` on, and the given deletes below it.
-   * `aligned` ends it between two buckets, so that each can be verified as a whole.
+   * `aligned` ends it between two buckets, so that each can be verified as a whole. Valid until any lane is encoded.
    */
   encode(
     fromClock: number,

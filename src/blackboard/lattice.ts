@@ -14,6 +14,7 @@ import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Cryptography } from '../kernel/ports.ts';
 import type { Instant } from '../kernel/time.ts';
+import { FRAME_HEADER_BYTES } from '../replication/frames.ts';
 import type { Delta, Lattice, Merged } from '../replication/lattice.ts';
 import type { Board } from './board.ts';
 import { ByteWriter } from './bytes.ts';
@@ -44,6 +45,8 @@ export class BoardsLattice implements Lattice {
   readonly #documents: DocumentsLattice;
   readonly #links: () => readonly NodeId[];
   readonly #pushes: Uint8Array[] = [];
+  /** Of deltas; kept, as a large buffer made anew for each costs collections of garbage. */
+  readonly #writer = new ByteWriter(4096);
   #root: { readonly version: number; readonly root: Uint8Array } | undefined;
 
   constructor(options: {
@@ -116,7 +119,8 @@ export class BoardsLattice implements Lattice {
   delta(theirs: Uint8Array, peer: NodeId, maxBytes: number): Delta | undefined | 'malformed' {
     const digest = decodeDigest(theirs);
     if (digest === undefined) return 'malformed';
-    const writer = new ByteWriter(4096);
+    const writer = this.#writer;
+    writer.clear();
     let more = false;
     for (const board of this.#sortedBoards()) {
       const known = digest.boards.find((other) => other.board === board.name);
@@ -132,7 +136,8 @@ export class BoardsLattice implements Lattice {
       }
       if (this.#documents.offer(writer, board, known, maxBytes - writer.length)) more = true;
     }
-    return writer.length === 0 ? undefined : { bytes: writer.take(), more };
+    if (writer.length === 0) return undefined;
+    return { bytes: writer.take(FRAME_HEADER_BYTES), room: FRAME_HEADER_BYTES, more };
   }
 
   merge(delta: Uint8Array, from: NodeId, now: Instant): Merged {

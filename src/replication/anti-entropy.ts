@@ -260,6 +260,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
         more: delta?.more ?? false,
         root: this.#lattice.root(),
         delta: delta?.bytes ?? new Uint8Array(0),
+        room: delta?.room ?? 0,
       }),
     ];
   }

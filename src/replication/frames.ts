@@ -26,6 +26,8 @@ export type Frame =
       readonly more: boolean;
       readonly root: Uint8Array;
       readonly delta: Uint8Array;
+      /** So many bytes before `delta` in its buffer are free: the header is written there, and nothing copied. */
+      readonly room?: number;
     };
 
 const TYPES = { push: 1, root: 2, digest: 3, delta: 4 } as const;
@@ -43,6 +45,7 @@ export function encodeFrame(frame: Frame): Uint8Array {
       return assemble(
         [TYPES.delta, ...uint32(frame.request), frame.more ? FLAG : 0, ...frame.root],
         frame.delta,
+        frame.room,
       );
   }
 }
@@ -77,10 +80,14 @@ export function decodeFrame(bytes: Uint8Array): Frame | undefined {
   }
 }
 
-function assemble(header: readonly number[], payload: Uint8Array): Uint8Array {
-  const frame = new Uint8Array(header.length + payload.length);
+function assemble(header: readonly number[], payload: Uint8Array, room = 0): Uint8Array {
+  const length = header.length + payload.length;
+  const inPlace = header.length <= room;
+  const frame = inPlace
+    ? new Uint8Array(payload.buffer, payload.byteOffset - header.length, length)
+    : new Uint8Array(length);
   frame.set(header);
-  frame.set(payload, header.length);
+  if (!inPlace) frame.set(payload, header.length);
   return frame;
 }
 

@@ -31,6 +31,8 @@ export interface Lattice {
 
 export interface Delta {
   readonly bytes: Uint8Array;
+  /** So many bytes before `bytes` in its buffer are free, and may be written: large deltas are then not copied again. */
+  readonly room?: number;
   readonly more: boolean;
 }
 
