@@ -75,7 +75,8 @@ async function idle(options: Options, samples: Samples): Promise<void> {
       }
     }
     await Promise.all(hosts.map((host) => host.ask('meet', { members: PEERS + 1, deadlineMs: 60_000 })));
-    await sleep(options.quick ? 1000 : 10_000);
+    // Long enough that what the start and the meeting left behind has been collected.
+    await sleep(options.quick ? 6_000 : 15_000);
     const pid = skein.child.pid ?? 0;
     const before = usageOf(pid);
     const seconds = options.quick ? 4 : 20;

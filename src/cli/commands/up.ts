@@ -9,6 +9,7 @@ import { mcpSnippet, quoted, startCommand } from '../entry.ts';
 import type { Io } from '../io.ts';
 import { Progress } from '../progress.ts';
 import { settingsGiven, withSettings } from '../settings.ts';
+import { spareMemory } from '../spare-memory.ts';
 
 interface UpFlags extends CommonFlags {
   readonly config?: string;
@@ -44,7 +45,9 @@ export function upCommand(io: Io): Command {
         progress: (line) => progress.update(line),
       }).finally(() => progress.end());
       await session.out.result({ ready: true, ...node.ready }, () => welcome(node.ready, config));
+      const endSparing = spareMemory();
       await interrupted(io.signal);
+      endSparing();
       session.out.note('Stopping; press Ctrl-C again to stop at once.');
       await within(STOP_MS, node.stop());
     }),
