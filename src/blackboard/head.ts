@@ -59,6 +59,11 @@ export function isAtHead(lane: Lane, head: Head, hash: Hash): boolean {
   return lane.clock === head.clock && lane.liveItems === head.live && equalBytes(lane.root(hash), head.root);
 }
 
+/** True where its author has signed more of the lane than this copy has: of one's own lane, a disk has lost it. */
+export function isBehindHead({ head, clock }: Lane): boolean {
+  return head !== undefined && head.clock > clock;
+}
+
 /** The root that a list of buckets has; see `Lane.root`. */
 export function rootOf(
   incarnation: number,

@@ -13,8 +13,9 @@ import type { Board } from './board.ts';
 import { ByteReader } from './bytes.ts';
 import type { DocumentsLattice } from './documents-lattice.ts';
 import { checkLaneUpdate } from './gate.ts';
+import { isBehindHead } from './head.ts';
 import { Held } from './held.ts';
-import type { Lane } from './lane.ts';
+import { Lane } from './lane.ts';
 import { type LaneUpdate, MOST_STRUCTS, readLaneUpdate } from './lane-update.ts';
 import { Relay } from './relay.ts';
 import {
@@ -219,12 +220,23 @@ export class Intake {
       this.#hold(section, from, update, now);
       return BEHIND;
     }
+    if (known?.refetch === true && this.#replaces(known, section, update, now)) {
+      const { head } = known;
+      this.reset(board, known);
+      this.#store.lane(board, client).head = head;
+      return this.#fit(board, section, update, owner, from, now);
+    }
     const lane = this.#store.lane(board, client);
     lane.owner = owner;
     if (section.kind === 'relay' && from !== owner) {
       const allowed = this.#relay.allows(lane, update, section.update, verdict.heads, {
         authorAway: owner === this.#store.self || !this.#isUp(owner),
       });
+      if (allowed === 'forged' && lane.own && lane.clock > 0) {
+        // This node may itself have trimmed what its signature still counts as living: see the whole first.
+        lane.refetch = true;
+        return KNOWN;
+      }
       if (allowed === 'forged')
         return { kind: 'refused', reason: 'a relayed lane that its author did not sign' };
       if (allowed === 'no') return KNOWN;
@@ -246,6 +258,16 @@ export class Intake {
     if (this.#store.keep(board, owner) !== 'full') return true;
     if (this.#store.unkept.size > known) this.#mark('warn', 'board.noRoom', { board: board.name, owner });
     return false;
+  }
+
+  /** True where the update, from the lane's start, is what this node signed before its disk lost a part. */
+  #replaces(lane: Lane, section: LaneSection, update: LaneUpdate, now: Instant): boolean {
+    if (section.kind !== 'relay' || update.fromClock > 0 || !isBehindHead(lane)) return false;
+    const verdict = checkLaneUpdate(update, section.update, 0, now.wallMs);
+    if (verdict.kind !== 'fits') return false;
+    const empty = new Lane(lane.incarnation, true);
+    const context = { authorAway: false };
+    return this.#relay.allows(empty, update, section.update, verdict.heads, context) === 'yes';
   }
 
   #hasRoom(board: Board, bytes: number, lane: Lane | undefined): string | undefined {

@@ -105,6 +105,8 @@ export class Lane {
   seenClock = 0;
   /** Copies that should be equal differ: the next digest tells bucket by bucket. */
   compare = false;
+  /** Own, and trimmed before it was known that the author's disk had lost a later part: to be asked for from its start. */
+  refetch = false;
   /**
    * What this lane's author had seen of other lanes when it wrote or trimmed: by incarnation, a clock. Until a
    * replica has that much of them, this lane's deletes may show a gap and its writes may run ahead of their causes.

@@ -27,7 +27,7 @@ import {
   shortOf,
 } from './digest.ts';
 import type { DocumentsLattice } from './documents-lattice.ts';
-import { isAtHead } from './head.ts';
+import { isAtHead, isBehindHead } from './head.ts';
 import type { Intake } from './intake.ts';
 import { BUCKET_CLOCKS, HASH_BYTES, type Lane } from './lane.ts';
 import { rangesOf } from './lane-update.ts';
@@ -97,7 +97,9 @@ export class BoardsLattice implements Lattice {
     const boards = this.#sortedBoards().map((board) => ({
       board: board.name,
       lanes: sortedLanes(board).map((lane): LaneDigest => {
-        const { incarnation, clock } = lane;
+        const { incarnation } = lane;
+        // Only a whole lane can be held against the head that its author signed before the loss.
+        const clock = lane.refetch && isBehindHead(lane) ? 0 : lane.clock;
         const root = lane.root(this.#cryptography.hash);
         if (!lane.compare) return { incarnation, clock, root, buckets: undefined };
         const buckets = lane.buckets(this.#cryptography.hash);

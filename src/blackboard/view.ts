@@ -82,7 +82,8 @@ export class View {
   remove(item: Item): boolean {
     if (this.#unhide(item)) return false;
     if (!this.#shows(item)) return false;
-    if (item.kind !== KIND.delete && !this.#hooks.settled(item.lane)) {
+    // Tombstones too: without them an older write that comes now would show.
+    if (!this.#hooks.settled(item.lane)) {
       item.ghost = true;
       this.#ghosts.add(item);
       return false;

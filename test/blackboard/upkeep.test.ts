@@ -455,6 +455,50 @@ describe('boards: folding', () => {
     expect(errorsOf(net)).toEqual([]);
   });
 
+  it('a tombstone that its author trimmed hides what it deleted until what superseded it arrives', () => {
+    const net = new Network(20, NAMES);
+    const older = net.write('b', 'k', 'older');
+    net.run(1_000);
+    const deleted = expectOk(net.call('a', { op: 'delete', board: MAIN, key: 'k' }));
+    net.run(1_000);
+    net.cut('b', 'c');
+    net.write('c', 'k', 'newer');
+    let least = deleted.revision;
+    for (let ms = 0; ms < 5_000; ms += 5) {
+      net.run(5);
+      const { revision } = expectOk(net.call('b', { op: 'read', board: MAIN, key: 'k' }));
+      expect(revision).toBeGreaterThanOrEqual(least);
+      least = revision;
+    }
+    expect(least).toBeGreaterThan(older.revision);
+    net.heal();
+    net.converge();
+    expect(net.read('b', 'k')).toBe('newer');
+  });
+
+  it('B10 an old disk that trimmed before it knew what it had lost gets the rest, and blames nobody', () => {
+    const net = new Network(21, NAMES);
+    for (let index = 0; index < 40; index++) net.write('a', `k${index}`, index);
+    net.run(1_000);
+    const image = [...net.node('a').journal];
+    for (let index = 40; index < 60; index++) net.write('a', `k${index}`, index);
+    net.converge();
+    net.run(1_000);
+    net.crash('a');
+    for (const name of ['b', 'c']) net.cut('a', name);
+    net.restart('a', image);
+    for (let index = 0; index < 5; index++) net.write('a', `k${index}`, 'again');
+    net.run(1_000);
+    net.heal();
+    net.converge(5_000);
+    expect(net.read('a', 'k59')).toBe(59);
+    expect(net.read('b', 'k4')).toBe('again');
+    net.run(60_000);
+    expect(net.converged).toBe(true);
+    expect([...net.nodes.values()].flatMap((node) => node.penalties)).toEqual([]);
+    expect(errorsOf(net)).toEqual([]);
+  });
+
   it('starts without a write leave 64 names at most, and none in the place of lanes that were folded', () => {
     const net = new Network(19, ['a', 'b']);
     const written: number[] = [];
