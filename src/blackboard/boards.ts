@@ -137,14 +137,15 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       signer: options.signer,
       now,
     });
+    this.#sessions = new SessionCheck(this.#store, this.#documents, cryptography.hash);
     this.#desk = new Desk({
       store: this.#store,
       documents: this.#documents,
+      sessions: this.#sessions,
       clock: this.#clock,
       edited: (board, document, update) => this.#edited(board, document, update),
     });
     this.#waiting = new Waiting(this.#store, this.#desk);
-    this.#sessions = new SessionCheck(this.#store, this.#documents);
   }
 
   /** What the journal held, before anything else. Tag bytes of `board` and `document` stripped. */
@@ -295,7 +296,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     session: Session | undefined,
     now: Instant,
   ): Result<unknown> | undefined {
-    if (call.op === 'wait') return this.#waiting.ask(id, call, now);
+    if (call.op === 'wait') return this.#waiting.ask(id, call, session, now);
     const result = this.#desk.run(call, writer, session, now);
     if (!isWrite(call) || !result.ok) return result;
     this.#written.push({ kind: 'answer', stream: 'board', id, result });

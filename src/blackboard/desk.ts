@@ -26,7 +26,8 @@ import { KIND } from './entry.ts';
 import type { HybridClock } from './hlc.ts';
 import type { Lane } from './lane.ts';
 import { entryOf, itemsOf } from './read.ts';
-import { encodeSession, mergeSeen, type Session } from './session.ts';
+import { documentSession, type Session } from './session.ts';
+import { clocksOf, type SessionCheck } from './session-check.ts';
 import type { BoardStore } from './store.ts';
 import { isVisible, Log } from './view.ts';
 
@@ -38,6 +39,7 @@ const LIST_BYTES = limits.listAnswerBytes;
 export interface DeskOptions {
   readonly store: BoardStore;
   readonly documents: DocumentsLattice;
+  readonly sessions: SessionCheck;
   readonly clock: HybridClock;
   /** Called with the update that an edit made. */
   readonly edited: (board: BoardName, document: string, update: Uint8Array) => void;
@@ -46,12 +48,14 @@ export interface DeskOptions {
 export class Desk {
   readonly #store: BoardStore;
   readonly #documents: DocumentsLattice;
+  readonly #sessions: SessionCheck;
   readonly #clock: HybridClock;
   readonly #edited: DeskOptions['edited'];
 
   constructor(options: DeskOptions) {
     this.#store = options.store;
     this.#documents = options.documents;
+    this.#sessions = options.sessions;
     this.#clock = options.clock;
     this.#edited = options.edited;
   }
@@ -124,7 +128,7 @@ export class Desk {
         value: value.value,
         ttlSeconds: call.ttlSeconds,
       },
-      session?.get(board.name),
+      this.#sessions.causes(board, session),
     );
     return this.#written(board, item.revision, item.lane, session);
   }
@@ -153,7 +157,7 @@ export class Desk {
         author: writer.agent,
         value: '',
       },
-      session?.get(board.name),
+      this.#sessions.causes(board, session),
     );
     const written = this.#written(board, item.revision, item.lane, session);
     return ok({ ...written.value, deleted });
@@ -188,13 +192,10 @@ export class Desk {
     if (!logRoom.ok) return logRoom;
     let revision = 0;
     const lane = this.#lane(board);
+    const causes = this.#sessions.causes(board, session);
     for (const value of values) {
       revision = this.#clock.next(now, board.view.newest(key)?.revision ?? 0);
-      board.write(
-        lane,
-        { kind: KIND.append, revision, key, author: writer.agent, value },
-        session?.get(board.name),
-      );
+      board.write(lane, { kind: KIND.append, revision, key, author: writer.agent, value }, causes);
     }
     return this.#written(board, revision, lane, session);
   }
@@ -251,11 +252,7 @@ export class Desk {
 
   /** The session token of an answer: what the caller had seen, and what this answer shows. */
   token(name: BoardName, seen: Clocks, session: Session | undefined): string {
-    if (session === undefined) return encodeSession(new Map(seen.size === 0 ? [] : [[name, seen]]));
-    const merged: Session = new Map(session);
-    merged.set(name, new Map(session.get(name) ?? []));
-    mergeSeen(merged, name, seen);
-    return encodeSession(merged);
+    return this.#sessions.token(name, seen, session);
   }
 
   #written(
@@ -295,22 +292,6 @@ export class Desk {
     }
     return ok(undefined);
   }
-}
-
-/** What a board holds of every lane. */
-export function clocksOf(board: Board): Map<number, number> {
-  const clocks = new Map<number, number>();
-  for (const lane of board.lanes.values()) {
-    if (lane.clock === 0) continue;
-    if (clocks.size >= limits.sessionLanes / 2) break;
-    clocks.set(lane.incarnation, lane.clock);
-  }
-  return clocks;
-}
-
-/** Documents stand in a session under a name of their own. */
-export function documentSession(board: BoardName, document: string): BoardName {
-  return `${board}/${document}` as BoardName;
 }
 
 function see(seen: Map<number, number>, lane: Lane, clock: number, isGhost: boolean): void {

@@ -363,6 +363,7 @@ export class Intake {
       clock: lane.clock,
       from,
     });
+    this.#store.resets++;
     this.reset(board, lane);
     return NEW;
   }

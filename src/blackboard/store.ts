@@ -27,6 +27,8 @@ export class BoardStore {
   readonly #declared: ReadonlyMap<string, BoardConfig>;
   readonly #lanes: LanesView;
   #documents: { readonly version: number } = { version: 0 };
+  /** Copies of lanes that were discarded to be fetched anew, in this run. */
+  resets = 0;
   /** On whose account a board that is not declared here is kept. */
   readonly #accounts = new Map<BoardName, NodeId>();
   readonly #unkept = new Map<BoardName, NodeId>();

@@ -4,9 +4,11 @@ import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { Change, WaitAnswer, WaitCall } from './api.ts';
 import type { Board } from './board.ts';
-import { clocksOf, type Desk } from './desk.ts';
+import type { Desk } from './desk.ts';
 import { tooManyWait } from './messages.ts';
 import { changeOf } from './read.ts';
+import type { Session } from './session.ts';
+import { clocksOf } from './session-check.ts';
 import type { BoardStore } from './store.ts';
 import { Recent, Waiters } from './waiters.ts';
 
@@ -19,6 +21,8 @@ export class Waiting {
   readonly #store: BoardStore;
   readonly #desk: Desk;
   readonly #waiters = new Waiters();
+  /** What those who wait had seen before. */
+  readonly #sessions = new Map<number, Session>();
   readonly #recents = new Map<Board, Recent>();
 
   constructor(store: BoardStore, desk: Desk) {
@@ -36,13 +40,21 @@ export class Waiting {
   }
 
   /** What was missed already; `undefined` where the call now waits. */
-  ask(id: number, call: WaitCall, now: Instant): Result<WaitAnswer> | undefined {
+  ask(
+    id: number,
+    call: WaitCall,
+    session: Session | undefined,
+    now: Instant,
+  ): Result<WaitAnswer> | undefined {
     const board = this.#store.find(call.board) as Board;
     const missed = this.#missed(board, call, now);
     if (!missed.ok) return missed;
     const { changes, cursor } = missed.value;
-    if (changes.length > 0 || call.timeoutMs === 0) return ok(this.#answer(board, changes, cursor));
+    if (changes.length > 0 || call.timeoutMs === 0) {
+      return ok(this.#answer(board, changes, session, cursor));
+    }
     if (this.#waiters.size >= limits.waiters) return tooManyWait();
+    if (session !== undefined) this.#sessions.set(id, session);
     this.#waiters.add({
       id,
       board: call.board,
@@ -56,13 +68,14 @@ export class Waiting {
 
   cancel(id: number): void {
     this.#waiters.remove(id);
+    this.#sessions.delete(id);
   }
 
   /** Those that have waited in vain. */
   takeDue(now: Instant): readonly Woken[] {
     return this.#waiters.due(now.monoMs).map(({ id, board }) => {
       this.#waiters.remove(id);
-      return { id, answer: this.#answer(this.#store.find(board) as Board, []) };
+      return { id, answer: this.#answer(this.#store.find(board) as Board, [], this.#takeSession(id)) };
     });
   }
 
@@ -83,7 +96,7 @@ export class Waiting {
     }
     return [...woken].map(([id, changes]) => {
       this.#waiters.remove(id);
-      return { id, answer: this.#answer(board, changes) };
+      return { id, answer: this.#answer(board, changes, this.#takeSession(id)) };
     });
   }
 
@@ -131,8 +144,19 @@ export class Waiting {
     return ok({ changes: keys.map(describe), cursor: recent.cursorAt(count) });
   }
 
-  #answer(board: Board, changes: readonly Change[], cursor = this.#recent(board).cursor): WaitAnswer {
-    return { changes, cursor, session: this.#desk.token(board.name, clocksOf(board), undefined) };
+  #answer(
+    board: Board,
+    changes: readonly Change[],
+    session: Session | undefined,
+    cursor = this.#recent(board).cursor,
+  ): WaitAnswer {
+    return { changes, cursor, session: this.#desk.token(board.name, clocksOf(board), session) };
+  }
+
+  #takeSession(id: number): Session | undefined {
+    const session = this.#sessions.get(id);
+    this.#sessions.delete(id);
+    return session;
   }
 
   #recent(board: Board): Recent {

@@ -33,8 +33,8 @@ export const limits = {
   documents: 10_000,
   /** Active incarnations that one node may own in the boards; older ones are folded. */
   incarnations: 16,
-  sessionTokenBytes: 16 * 1024,
-  sessionLanes: 1_024,
+  /** A session token as text: with room to spare in the headers of an HTTP request. */
+  sessionTokenBytes: 12 * 1024,
   /** How long a call waits for its session token to be satisfied. */
   sessionWaitMs: 2_000,
   /** Longest `board_wait`. */
@@ -187,6 +187,7 @@ assertRelation(
   'a repair frame with one entry too many fits',
 );
 assertRelation(limits.documentBytes < limits.journalRecordBytes / 2, 'a document fits a journal record');
+assertRelation(limits.sessionTokenBytes <= limits.httpHeaderBytes - 4096, 'a session token fits a URL');
 assertRelation(limits.journalRecordBytes < limits.journalBufferBytes, 'the journal buffer holds a record');
 assertRelation(limits.recordBytes < limits.repairBytes, 'a record fits a repair frame');
 assertRelation(
