@@ -1,9 +1,11 @@
 /**
  * `board_read` and `board_write` beside the least MCP server that the SDK can make, on the same transports, with
- * the same clients, in the same run.
+ * the same clients, in the same run. A `board_write` is answered once it is on disk, so what the disk alone takes
+ * for that stands beside it.
  */
 import { fileURLToPath } from 'node:url';
 import { nowUs } from './lib/clock.ts';
+import { diskFloor } from './lib/disk-floor.ts';
 import { type Caller, type Command, rawHttp, rawStdio, sdkHttp, sdkStdio } from './lib/mcp-client.ts';
 import { type Options, wanted } from './lib/options.ts';
 import { Remote } from './lib/remote.ts';
@@ -36,6 +38,7 @@ interface Operation {
 }
 
 const ECHO: Operation = { name: 'echo', call: (caller) => caller.call('echo', { text: TEXT }) };
+const SAFE: Operation = { name: 'write + fdatasync', call: (caller) => caller.call('', {}) };
 const WRITE: Operation = {
   name: 'board_write',
   call: (caller, index) =>
@@ -87,6 +90,14 @@ function linesOf(
     const pids = isBare ? bareHttp : [skein?.child.pid ?? 0];
     lines.push({ transport, who, open, operations: isBare ? [ECHO] : [WRITE, READ], pids });
   };
+  const floor = async () => diskFloor(directory);
+  lines.push({
+    transport: 'no transport, disk alone',
+    who: 'bare',
+    open: floor,
+    operations: [SAFE],
+    pids: [],
+  });
   const both = (transport: string, openBare: () => Promise<Caller>, openSkein: () => Promise<Caller>) => {
     add(transport, 'bare', openBare);
     if (skein !== undefined) add(transport, 'skein', openSkein);
@@ -149,7 +160,8 @@ async function measure(line: Line, caller: Caller, options: Options, samples: Sa
     const cpuBeforeMs = cpuMsOf(line, caller);
     const done = await concurrent(operation, caller, () => nowUs() >= endUs);
     samples.add(nameOf(line, operation, 'calls'), done / ((nowUs() - startUs) / 1e6));
-    samples.add(nameOf(line, operation, 'processor'), ((cpuMsOf(line, caller) - cpuBeforeMs) * 1000) / done);
+    const cpuMs = cpuMsOf(line, caller) - cpuBeforeMs;
+    if (cpuMs > 0) samples.add(nameOf(line, operation, 'processor'), (cpuMs * 1000) / done);
     const times: number[] = [];
     for (let index = 0; index < (options.quick ? 200 : 1000); index++) {
       const before = nowUs();
