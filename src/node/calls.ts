@@ -1,5 +1,7 @@
 import { failWith, type Result } from '../kernel/errors.ts';
 
+const DRAIN_STEP_MS = 10;
+
 /** Local requests that wait for the machine's answer, by id; each is answered exactly once. */
 export class Calls {
   readonly #waiting = new Map<number, (result: Result<unknown>) => void>();
@@ -30,6 +32,16 @@ export class Calls {
     const resolve = this.#waiting.get(id);
     this.#waiting.delete(id);
     resolve?.(result);
+  }
+
+  /** Takes no more calls, and gives those that wait so long to be answered; what they wait for may be the disk. */
+  async drain(mostMs: number): Promise<void> {
+    this.#closed = true;
+    const endMs = performance.now() + mostMs;
+    while (this.#waiting.size > 0 && performance.now() < endMs) {
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_STEP_MS));
+    }
+    this.close();
   }
 
   /** Answers all that still wait: the node stops. */

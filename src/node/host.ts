@@ -10,6 +10,7 @@ import type { Blackboard, YjsAccess } from '../blackboard/api.ts';
 import type { BoardsConfig } from '../blackboard/boards.ts';
 import type { Clock, JournalContents, Wire } from '../kernel/ports.ts';
 import { seededRng } from '../kernel/rng.ts';
+import { CERTIFICATE_SKEW_MS, CERTIFICATE_VALIDITY_MS } from '../mesh/identity/certificate.ts';
 import { certifyMember, type Swarm } from '../mesh/identity/swarm.ts';
 import type { MeshView, Problem } from '../mesh/view.ts';
 import { Calls } from './calls.ts';
@@ -41,7 +42,9 @@ export interface Faces {
   readonly clock: Clock;
 }
 
-const DAY_MS = 24 * 3_600_000;
+const RENEWAL_CHECK_MS = 60_000;
+/** Within what a stop may take, and long enough for any disk that works. */
+const DRAIN_MS = 300;
 /** EX_SOFTWARE of sysexits.h. */
 const BROKEN_EXIT_CODE = 70;
 
@@ -57,6 +60,7 @@ export class Host {
   readonly #core: NodeCore;
   readonly #executor: Executor<NodeEvent, NodeEffect>;
   readonly #renewal: NodeJS.Timeout;
+  #certifiedAtMs = 0;
   /** Problems of the world outside the core: multicast, a registry. */
   readonly #problems: (() => readonly Problem[])[] = [];
 
@@ -78,10 +82,7 @@ export class Host {
       now: this.#clock.now(),
     });
     this.#executor = this.#execute();
-    this.#renewal = setInterval(
-      () => this.deliver({ kind: 'renewed', certificate: this.#certificate() }),
-      DAY_MS,
-    );
+    this.#renewal = setInterval(() => this.#renew(), RENEWAL_CHECK_MS);
     this.#renewal.unref();
     collectProcess(this.meter);
     this.faces = this.#makeFaces({
@@ -108,6 +109,11 @@ export class Host {
   /** Tells the other members that this node goes. */
   leave(): void {
     this.#executor.execute(this.#core.leave(this.#clock.now()));
+  }
+
+  /** Takes no more calls; what waits for the disk is answered as it should be, the rest is told that the node stops. */
+  drain(): Promise<void> {
+    return this.#calls.drain(DRAIN_MS);
   }
 
   /** Nothing happens any more; callers that still wait are told so. */
@@ -159,8 +165,17 @@ export class Host {
     };
   }
 
+  /** By the wall clock, which may have been wrong at the start or stood still with the machine: timers tell neither. */
+  #renew(): void {
+    const ageMs = this.#clock.now().wallMs - this.#certifiedAtMs;
+    if (ageMs < -CERTIFICATE_SKEW_MS || ageMs > CERTIFICATE_VALIDITY_MS / 3) {
+      this.deliver({ kind: 'renewed', certificate: this.#certificate() });
+    }
+  }
+
   #certificate(): Uint8Array {
     const { identity, swarm, config } = this.#parts;
+    this.#certifiedAtMs = this.#clock.now().wallMs;
     const { name, roles } = config.node;
     const member = {
       nodeId: identity.nodeId,

@@ -94,6 +94,7 @@ async function start(
   closers.add('data directory', () => directory.close());
   const identity = loadIdentity(directory.path);
   const swarm = swarmOf(config, directory.path, logger);
+  directory.bindSwarm(swarm.id);
 
   progress('Reading the journal…');
   const disk = new Journal({ directory: directory.journalPath });
@@ -111,13 +112,17 @@ async function start(
   options.signal?.throwIfAborted();
   closers.add('wire', () => wire.close());
   await wire.listen((event) => host.deliver(event));
-  closers.add('membership', () => host.leave());
   host.deliver({ kind: 'listening', addresses: wire.addresses() });
   const discoverers = startDiscoverers({ config, identity, swarm, wire, host, logger });
   closers.add('discovery', () => discoverers.stop());
 
   progress('Opening the doors…');
   const doors = await openDoors(config, directory.path, host, logger, closers);
+  options.signal?.throwIfAborted();
+  closers.add('calls', () => {
+    host.leave();
+    return host.drain();
+  });
   const { blackboard, yjs, agents, mesh } = host.faces;
   return {
     ready: {

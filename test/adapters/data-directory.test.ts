@@ -170,3 +170,16 @@ describe('data directory', () => {
     }
   });
 });
+
+describe('a data directory and its swarm', () => {
+  it('stays with the swarm that it was made for, over restarts', () => {
+    const first = openDataDirectory(path, options);
+    first.bindSwarm('0123456789abcdef');
+    first.bindSwarm('0123456789abcdef');
+    first.close();
+    const second = openDataDirectory(path, options);
+    expect(() => second.bindSwarm('fedcba9876543210')).toThrow(/belongs to the swarm 0123456789abcdef/);
+    second.bindSwarm('0123456789abcdef');
+    second.close();
+  });
+});

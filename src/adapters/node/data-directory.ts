@@ -35,6 +35,7 @@ export const DATA_FORMAT = 1;
 const LOCK_FILE = 'node.lock';
 const PID_FILE = 'node.pid';
 const FORMAT_FILE = 'format.json';
+const SWARM_FILE = 'swarm.id';
 const JOURNAL_DIRECTORY = 'journal';
 /** SQLite's SQLITE_BUSY. */
 const BUSY = 5;
@@ -46,6 +47,11 @@ export interface DataDirectory {
   readonly journalPath: string;
   /** True where this call made the directory. */
   readonly created: boolean;
+  /**
+   * Ties the directory to a swarm, for good. Boards and records of one swarm would leak into another, and what its
+   * members signed would be believed by nobody there. Throws `CONFLICT` where it belongs to another.
+   */
+  bindSwarm(swarm: string): void;
   /** Lets the next process in. */
   close(): void;
 }
@@ -74,7 +80,13 @@ export function openDataDirectory(directory: string, options: DataDirectoryOptio
     crashPoint('directory.after-format');
     const journalPath = join(path, JOURNAL_DIRECTORY);
     make(journalPath);
-    return { path, journalPath, created, close: () => release(path, lock) };
+    return {
+      path,
+      journalPath,
+      created,
+      bindSwarm: (swarm) => bindSwarm(path, swarm),
+      close: () => release(path, lock),
+    };
   } catch (error) {
     release(path, lock);
     throw error;
@@ -166,6 +178,25 @@ function checkFormat(path: string, version: string): void {
     'UNSUPPORTED',
     `The data directory ${path} has format ${format}${writtenBy === undefined ? '' : `, written by Skein ${writtenBy}`}; this is Skein ${version}, which reads format ${DATA_FORMAT}.`,
     `Start ${writtenBy === undefined ? 'a newer Skein' : `Skein ${writtenBy} or newer`}, or choose another directory with --data DIR. Nothing was changed.`,
+  );
+}
+
+function bindSwarm(path: string, swarm: string): void {
+  const file = join(path, SWARM_FILE);
+  let bound: string;
+  try {
+    bound = readFileSync(file, 'utf8').trim();
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw unusable(file, cause);
+    writeDurably(file, `${swarm}\n`);
+    return;
+  }
+  if (bound === swarm) return;
+  throw SkeinError.of(
+    'CONFLICT',
+    `The data directory ${path} belongs to the swarm ${bound}, and the secret given is that of the swarm ${swarm}.`,
+    'Start with the secret that it was made with, or choose another directory with --data DIR; to take a board along, skein board export it first.',
+    { details: { directory: path, swarm: bound } },
   );
 }
 
