@@ -38,7 +38,7 @@ const ALLOWED: Record<string, readonly string[]> = {
     'events',
     'mcp',
   ],
-  /** The port that an adapter implements is checked below. */
+  /** An adapter implements a port of one of these; nothing of ours but `node` may import it. */
   adapters: ['kernel', 'mesh', 'replication', 'blackboard', 'quorum', 'agents', 'mcp'],
   sim: ['kernel'],
   node: [
