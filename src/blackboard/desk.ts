@@ -220,7 +220,10 @@ export class Desk {
       );
     }
     const edited = document.edit(call.edits);
-    if (!edited.ok) return edited;
+    if (!edited.ok) {
+      this.#documents.forgetEmpty(call.board, call.document);
+      return edited;
+    }
     if (edited.value !== undefined) this.#edited(call.board, call.document, edited.value);
     return ok(this.documentRead({ ...call, op: 'documentRead' }, session));
   }

@@ -80,6 +80,15 @@ export class DocumentsLattice {
     return document;
   }
 
+  /** Lets go of a document into which nothing came: a refused edit or update must not use up a place. */
+  forgetEmpty(board: BoardName, name: string): void {
+    const shelf = this.#shelves.get(board);
+    const document = shelf?.documents.get(name);
+    if (document !== undefined && document.stateVector.length === 1 && !shelf?.partial.has(name)) {
+      shelf?.documents.delete(name);
+    }
+  }
+
   /** Every document of a board, by name. */
   of(board: BoardName): readonly FreeDocument[] {
     const documents = this.#shelves.get(board)?.documents.values() ?? [];
@@ -177,6 +186,7 @@ export class DocumentsLattice {
     const document = this.document(board.name, name);
     if (document === undefined) return FULL;
     const outcome = document.merge(update, large);
+    if (outcome.kind === 'refused') this.forgetEmpty(board.name, name);
     if (outcome.kind === 'gap') return { kind: 'behind' };
     if (outcome.kind === 'merged' && outcome.changed) this.version++;
     return outcome;
@@ -187,6 +197,7 @@ export class DocumentsLattice {
     const document = this.document(board, name);
     if (document === undefined) return { kind: 'refused', reason: 'too many documents' };
     const outcome = document.accept(update);
+    if (outcome.kind === 'refused') this.forgetEmpty(board, name);
     return outcome.kind === 'gap' ? { kind: 'behind' } : outcome;
   }
 
@@ -198,8 +209,10 @@ export class DocumentsLattice {
     this.compare(board);
     let known = partial.get(name);
     if (known === undefined || !equalBytes(known.hash, hash) || known.bytes.length !== total) {
-      if (offset !== 0 || (known === undefined && partial.size >= PARTIALS))
-        return { kind: 'merged', changed: false };
+      if (offset !== 0) return { kind: 'merged', changed: false };
+      // The one that has waited longest for its next part makes room: a transfer that stalls must not block others.
+      const [stalled] = partial.keys();
+      if (known === undefined && partial.size >= PARTIALS && stalled !== undefined) partial.delete(stalled);
       // Digests name documents that are here, and with them how far this one has come.
       if (this.document(board.name, name) === undefined) return FULL;
       known = { hash: hash.slice(), bytes: new Uint8Array(total), have: 0 };
@@ -208,6 +221,8 @@ export class DocumentsLattice {
     if (offset !== known.have) return { kind: 'merged', changed: false };
     known.bytes.set(bytes, offset);
     known.have += bytes.length;
+    partial.delete(name);
+    partial.set(name, known);
     this.version++;
     if (known.have < total) return { kind: 'merged', changed: true };
     partial.delete(name);

@@ -70,6 +70,16 @@ describe('boards: documents', () => {
     expect(text(net, 'a')).toBe('aa b');
   });
 
+  it('refused edits and updates use up no place: documents stay as many as have something in them', () => {
+    const net = new Network(3, ['a']);
+    for (let count = 0; count <= limits.documents; count++) {
+      const edits = [{ kind: 'replace', find: 'nothing', text: 'x' }] as const;
+      const refused = net.call('a', { op: 'documentEdit', board: MAIN, document: `d${count}`, edits });
+      expect(refused).toMatchObject({ ok: false, error: { code: 'INVALID_ARGUMENT' } });
+    }
+    expectOk(edit(net, 'a', { kind: 'append', text: 'there is room' }));
+  });
+
   it('a Yjs client writes any types, on any node, and all merge; restarts keep them', () => {
     const net = new Network(3, NAMES);
     expectOk(edit(net, 'a', { kind: 'append', text: 'hello' }));
