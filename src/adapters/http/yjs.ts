@@ -62,11 +62,20 @@ export class YjsFace {
     this.#rooms.set(name, room);
     const client = new YjsClient(socket, this.#yjs, target, principal, room, this.#logger);
     this.#clients.add(client);
-    socket.once('close', () => {
-      this.#clients.delete(client);
-      if (room.isEmpty) this.#rooms.delete(name);
-    });
-    client.begin();
+    try {
+      client.begin();
+    } finally {
+      // After `begin`, whose own handler leaves the room: handlers run in the order in which they were added.
+      socket.once('close', () => {
+        this.#clients.delete(client);
+        if (room.isEmpty) this.#rooms.delete(name);
+      });
+    }
+  }
+
+  /** Documents that somebody has open here. */
+  get roomCount(): number {
+    return this.#rooms.size;
   }
 
   /** Says goodbye, and breaks the connections of those that do not answer it. */
