@@ -30,6 +30,8 @@ export function checkJson(value: unknown, what: string): Result<Json> {
   return failWith(
     code,
     `${what} ${problem}.`,
-    'Send a smaller, plain JSON value; split large data over several keys.',
+    problem.startsWith('has the key')
+      ? 'Rename the key.'
+      : 'Send a smaller, plain JSON value; split large data over several keys.',
   );
 }
