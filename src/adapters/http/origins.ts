@@ -3,12 +3,15 @@
  *
  * A page on the web can make a browser send requests to this machine, also under a name of its own that resolves
  * to 127.0.0.1 (DNS rebinding). The browser says in Host under which name, and in Origin for which page; both
- * must be ones that we know. Programs that are no browsers send no Origin.
+ * must be ones that we know, with the port: another port of this machine is another program. For what a page
+ * loads as an image or a script the browser names no Origin, but says in Sec-Fetch-Site (to loopback and over
+ * TLS) that it comes from elsewhere. Programs that are no browsers send neither.
  */
+import type { IncomingHttpHeaders } from 'node:http';
 import { isIP } from 'node:net';
 import { type ErrorBody, errorBody } from '../../kernel/errors.ts';
 
-const LOOPBACK_NAMES: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]']);
+const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '[::1]'];
 
 export function isLoopback(host: string): boolean {
   const bare = host.replace(/^\[(.*)\]$/, '$1').toLowerCase();
@@ -22,8 +25,15 @@ export interface OriginSetting {
   readonly host: string;
   /** Names besides the loopback ones, without port. */
   readonly allowedHosts: readonly string[];
-  /** Origins such as `https://app.example`, or names of hosts. */
+  /** Whole origins, such as `https://app.example`: scheme, host and port must be the same. */
   readonly allowedOrigins: readonly string[];
+}
+
+/** A request, and the address and port at which it arrived. */
+export interface Arrival {
+  readonly headers: IncomingHttpHeaders;
+  readonly localAddress: string | undefined;
+  readonly localPort: number | undefined;
 }
 
 export class OriginCheck {
@@ -34,20 +44,18 @@ export class OriginCheck {
   constructor({ host, allowedHosts, allowedOrigins }: OriginSetting) {
     const named = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
     this.#hosts = new Set([...LOOPBACK_NAMES, named, ...allowedHosts].map((name) => name.toLowerCase()));
-    this.#origins = new Set(allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/$/, '')));
+    this.#origins = new Set(allowedOrigins.map(wholeOrigin).filter((origin) => origin !== undefined));
     this.#anyAddress = !isLoopback(host);
   }
 
-  /** Why the request is refused, or `undefined`. `localAddress` is the address at which it arrived. */
-  refusal(
-    host: string | undefined,
-    origin: string | undefined,
-    localAddress: string | undefined,
-  ): ErrorBody | undefined {
+  /** Why the request is refused, or `undefined`. */
+  refusal({ headers, localAddress, localPort }: Arrival): ErrorBody | undefined {
+    const { host, origin } = headers;
     const name = hostnameOf(host);
     if (name === undefined || !this.#knowsHost(name, localAddress)) return foreignHost(host);
-    if (origin !== undefined && !this.#knowsOrigin(origin, host)) return foreignOrigin(origin);
-    return undefined;
+    if (origin !== undefined) return this.#knowsOrigin(origin, localPort) ? undefined : foreignOrigin(origin);
+    const site = headers['sec-fetch-site'];
+    return site === 'cross-site' || site === 'same-site' ? foreignPage() : undefined;
   }
 
   #knowsHost(name: string, localAddress: string | undefined): boolean {
@@ -58,18 +66,19 @@ export class OriginCheck {
     return name === arrived || name === `[${arrived}]`;
   }
 
-  #knowsOrigin(origin: string, host: string | undefined): boolean {
-    let url: URL;
-    try {
-      url = new URL(origin);
-    } catch {
-      return false;
-    }
-    const whole = origin.toLowerCase();
-    if (this.#origins.has(whole) || this.#origins.has(url.hostname)) return true;
-    if (url.protocol !== 'http:' && url.protocol !== 'https:') return false;
-    return url.host === host?.toLowerCase() || LOOPBACK_NAMES.has(url.hostname);
+  #knowsOrigin(origin: string, localPort: number | undefined): boolean {
+    const whole = wholeOrigin(origin);
+    if (whole === undefined) return false;
+    if (this.#origins.has(whole)) return true;
+    return LOOPBACK_NAMES.some((name) => whole === wholeOrigin(`http://${name}:${localPort}`));
   }
+}
+
+/** Scheme, host and port as browsers write them; `undefined` where `text` names no origin. */
+function wholeOrigin(text: string): string | undefined {
+  if (!URL.canParse(text)) return undefined;
+  const { origin } = new URL(text);
+  return origin === 'null' ? undefined : origin;
 }
 
 /** The name in a Host header, in lower case and without port; `undefined` where the header is no host. */
@@ -91,5 +100,13 @@ function foreignOrigin(origin: string): ErrorBody {
     'DENIED',
     `Pages of the origin ${JSON.stringify(origin.slice(0, 128))} may not use this node.`,
     'Add the origin to http.allowedOrigins if you trust it.',
+  );
+}
+
+function foreignPage(): ErrorBody {
+  return errorBody(
+    'DENIED',
+    'A page of another origin may not load this as an image, a script or a link.',
+    'Use fetch or EventSource, which name the origin, and add it to http.allowedOrigins if you trust it.',
   );
 }

@@ -64,7 +64,8 @@ export async function startHttp(setting: HttpSetting): Promise<HttpFace> {
 
 function tcpDoor(check: OriginCheck, ring: KeyRing): Door {
   return {
-    refusal: ({ headers, socket }) => check.refusal(headers.host, headers.origin, socket.localAddress),
+    refusal: ({ headers, socket: { localAddress, localPort } }) =>
+      check.refusal({ headers, localAddress, localPort }),
     // Browsers cannot send headers with a WebSocket, so there the key may stand in the query.
     caller: (request, query) =>
       callerOverTcp(ring, request, request.headers.upgrade === undefined ? undefined : query.get('key')),

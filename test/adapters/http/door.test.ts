@@ -105,9 +105,17 @@ describe('http door: Origin (S02)', () => {
     'file://',
     'moz-extension://x',
     'x',
+    'http://localhost:5173',
+    'http://127.0.0.1',
+    'http://[::1]:80',
+    'https://localhost:PORT',
+    'http://127.0.0.2:PORT',
+    'http://app.example',
+    'https://app.example:8443',
   ];
-  it.each(foreign)('refuses the origin %j on every path and on upgrades', async (origin) => {
-    const { port } = await open();
+  it.each(foreign)('refuses the origin %j on every path and on upgrades', async (named) => {
+    const { port } = await open({ allowedOrigins: ['https://app.example', 'null'] });
+    const origin = named.replace('PORT', String(port));
     for (const path of ['/mcp', '/v1/status', '/healthz']) {
       const answer = await rawRequest({ port }, { path, headers: { origin } });
       expect(answer.status).toBe(403);
@@ -116,14 +124,44 @@ describe('http door: Origin (S02)', () => {
     expect(await upgradeStatus(port, '/yjs/main', { origin })).toBe(403);
   });
 
-  const own = ['http://localhost:5173', 'http://127.0.0.1', 'http://[::1]:80', 'https://app.example'];
-  it.each(own)('accepts the origin %j, named back and never as a wildcard', async (origin) => {
+  it('refuses a page of another port whose proxy passes its own Host on', async () => {
+    const { port } = await open();
+    const headers = { host: 'localhost:5173', origin: 'http://localhost:5173' };
+    expect((await rawRequest({ port }, { path: '/v1/status', headers })).status).toBe(403);
+  });
+
+  const own = ['http://localhost:PORT', 'http://127.0.0.1:PORT', 'http://[::1]:PORT', 'https://app.example'];
+  it.each(own)('accepts the origin %j, named back and never as a wildcard', async (named) => {
     const { port } = await open({ allowedOrigins: ['https://app.example/'] });
+    const origin = named.replace('PORT', String(port));
     const answer = await rawRequest({ port }, { path: '/v1/status', headers: { origin } });
     expect(answer.status).toBe(200);
     expect(answer.headers['access-control-allow-origin']).toBe(origin);
     expect(answer.headers.vary).toBe('Origin');
     expect(await upgradeStatus(port, '/yjs/main', { origin })).toBe(101);
+  });
+
+  it.each(['cross-site', 'same-site'])(
+    'refuses what a page loads without naming itself (%s)',
+    async (site) => {
+      const { port } = await open();
+      const headers = { 'sec-fetch-site': site };
+      for (const path of ['/v1/status', '/v1/boards/main/watch', '/mcp', '/healthz'])
+        expect((await rawRequest({ port }, { path, headers })).status, path).toBe(403);
+      expect(await upgradeStatus(port, '/yjs/main', headers)).toBe(403);
+    },
+  );
+
+  it.each(['none', 'same-origin'])('answers what the user or its own page loads (%s)', async (site) => {
+    const { port } = await open();
+    const headers = { 'sec-fetch-site': site };
+    expect((await rawRequest({ port }, { path: '/v1/status', headers })).status).toBe(200);
+  });
+
+  it('answers a page of an allowed origin that names itself', async () => {
+    const { port } = await open({ allowedOrigins: ['https://app.example'] });
+    const headers = { origin: 'https://app.example', 'sec-fetch-site': 'cross-site' };
+    expect((await rawRequest({ port }, { path: '/v1/status', headers })).status).toBe(200);
   });
 });
 
