@@ -12,7 +12,7 @@ import type { NodeFaces } from '../../mcp/faces.ts';
 import type { Principal } from '../../mcp/principal.ts';
 import { type McpHttpHandler, mcpHttpHandler } from '../mcp-sdk/http.ts';
 import type { ServerIdentity } from '../mcp-sdk/server.ts';
-import { type Body, readJson } from './body.ts';
+import { type Body, drained, hasBody, readJson } from './body.ts';
 import { asAgent } from './keys.ts';
 import { endSocket, prepareRefusal, STATUS_OF, sendError, sendJson, sendText } from './respond.ts';
 import { decode, methodNotAllowed, noSuchPath, Rest } from './rest.ts';
@@ -40,6 +40,8 @@ export interface ApplicationSetting {
 
 /** Who may come in, and as whom. */
 export interface Door {
+  /** Whether callers must prove who they are; the others are not kept connected. */
+  readonly wantsKey: boolean;
   /** Why a request is refused whoever sent it, or `undefined`: Host and Origin. */
   refusal(request: IncomingMessage): ErrorBody | undefined;
   caller(request: IncomingMessage, query: URLSearchParams): Result<Principal>;
@@ -132,6 +134,9 @@ export class Application {
         this.#mcp.refuse(response, status, error);
       } else sendError(response, error, status);
     };
+    const keepAlive = response.shouldKeepAlive;
+    // Whoever has no key could otherwise hold every connection of the node idle.
+    if (this.#door.wantsKey) response.shouldKeepAlive = false;
     const refusal = this.#door.refusal(request);
     if (refusal !== undefined) return refuse(refusal);
     this.#allowOrigin(request, response);
@@ -142,7 +147,11 @@ export class Application {
     if (this.#probe(path, response)) return;
     const query = queryOf(request);
     const caller = this.#caller(request, query);
-    if (!caller.ok) return refuse(caller.error);
+    if (!caller.ok) {
+      if (hasBody(request)) await drained(request);
+      return refuse(caller.error);
+    }
+    response.shouldKeepAlive = keepAlive;
     const principal = caller.value;
     if (isMcp) return this.#handleMcp(request, response, principal, refuse);
     if (path === '/metrics') return this.#metrics(request, response);

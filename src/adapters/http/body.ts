@@ -106,3 +106,23 @@ function linger(request: IncomingMessage): void {
   request.once('end', () => clearTimeout(timer));
   request.once('close', () => clearTimeout(timer));
 }
+
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/** Swallows the body until it ends, but no longer than `LINGER_MS`: a connection closed on unread bytes loses the answer. */
+export function drained(request: IncomingMessage): Promise<void> {
+  return new Promise((resolve) => {
+    const finish = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    const timer = setTimeout(finish, LINGER_MS);
+    timer.unref();
+    request.once('error', finish);
+    request.once('end', finish);
+    request.once('close', finish);
+    request.resume();
+  });
+}

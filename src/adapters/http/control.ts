@@ -79,6 +79,7 @@ export async function startControl(setting: ControlSetting): Promise<ControlFace
 
 function controlDoor(): Door {
   return {
+    wantsKey: false,
     refusal: () => undefined,
     caller: () => ok(localPrincipal(OPERATOR)),
     corsOrigin: () => undefined,

@@ -64,6 +64,7 @@ export async function startHttp(setting: HttpSetting): Promise<HttpFace> {
 
 function tcpDoor(check: OriginCheck, ring: KeyRing): Door {
   return {
+    wantsKey: !ring.isEmpty,
     refusal: ({ headers, socket: { localAddress, localPort } }) =>
       check.refusal({ headers, localAddress, localPort }),
     // Browsers cannot send headers with a WebSocket, so there the key may stand in the query.

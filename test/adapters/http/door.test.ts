@@ -207,6 +207,29 @@ describe('http door: keys', () => {
     expect((await rawRequest({ port }, { path: '/readyz' })).status).toBe(200);
   });
 
+  it.each(['/healthz', '/readyz', '/v1/status', '/mcp', '/nowhere'])(
+    'keeps no connection of a stranger who asks %s, and keeps that of a key',
+    async (path) => {
+      const { port } = await open({ keys: KEYS });
+      const ask = (more = '') => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${more}\r\n`;
+      const answer = await rawBytes(port, ask() + ask(), 5_000);
+      expect(answer).toMatch(/^connection: close\r$/im);
+      expect(answer.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+      const key = `X-Api-Key: ${SECRET}\r\n`;
+      const status = (more: string) => `GET /v1/status HTTP/1.1\r\nHost: localhost\r\n${key}${more}\r\n`;
+      const kept = await rawBytes(port, status('') + status('Connection: close\r\n'), 5_000);
+      expect(kept.match(/HTTP\/1\.1 200/g)).toHaveLength(2);
+    },
+  );
+
+  it('lets a stranger with a large body read why it is refused', async () => {
+    const { port } = await open({ keys: KEYS });
+    const headers = { 'content-type': 'application/json', connection: 'keep-alive' };
+    const body = Buffer.alloc(8 * 1024 * 1024, 0x20);
+    const path = '/v1/boards/main/entries/k';
+    expect((await rawRequest({ port }, { method: 'PUT', path, headers, body })).status).toBe(401);
+  });
+
   it.each([
     { authorization: `Bearer ${SECRET}` },
     { authorization: `bearer  ${SECRET}` },
