@@ -141,6 +141,8 @@ export const limits = {
 
   /** Faces: HTTP and MCP. */
   httpConnections: 1_024,
+  /** From one address other than loopback. */
+  httpConnectionsPerAddress: 256,
   httpHeaderBytes: 16 * 1024,
   /** A request's headers, and the whole request, must have arrived within these. */
   httpHeadersMs: 10_000,

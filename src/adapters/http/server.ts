@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { errorBody, SkeinError } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
+import { AddressCount } from './addresses.ts';
 import { Application, type ApplicationSetting, type Door } from './application.ts';
 import { type ApiKey, callerOverTcp, KeyRing } from './keys.ts';
 import { isLoopback, OriginCheck } from './origins.ts';
@@ -90,6 +91,12 @@ export function boundedServer(application: Application): Server {
     },
   );
   server.maxConnections = limits.httpConnections;
+  const addresses = new AddressCount();
+  server.on('connection', (socket) => {
+    const release = addresses.take(socket.remoteAddress);
+    if (release === undefined) socket.destroy();
+    else socket.once('close', release);
+  });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     application.upgrade(request, socket, head);
   });
