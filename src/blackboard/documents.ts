@@ -3,7 +3,7 @@
  * clients use. Anyone may write anything in them; what they merge to is Yjs's business, what reaches Yjs is ours.
  */
 import * as Y from 'yjs';
-import { equalBytes, utf8 } from '../kernel/codec.ts';
+import { equalBytes } from '../kernel/codec.ts';
 import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import type { DocumentEdit } from './api.ts';
@@ -282,9 +282,4 @@ function occurrences(text: string, find: string): number {
   let count = 0;
   for (let at = text.indexOf(find); at >= 0 && count < 1_000; at = text.indexOf(find, at + 1)) count++;
   return count;
-}
-
-/** Bytes that a name takes in a digest. */
-export function nameBytes(name: string): number {
-  return utf8(name).length;
 }

@@ -2,7 +2,7 @@ import type { Answer, DiskFailed, DiskRecovered, Mark, Persist, Stream } from '.
 import { errorBody, fail } from '../kernel/errors.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Clock, Disk, DiskError } from '../kernel/ports.ts';
-import { isDue } from '../kernel/time.ts';
+import { type Deadline, isDue } from '../kernel/time.ts';
 
 /** The host itself was held up: its timer fired this late. */
 export interface Lagged {
@@ -125,13 +125,14 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   #settle(): void {
     if (this.#stopped) return;
     const { machine, clock } = this.#options;
-    const now = clock.now();
-    if (isDue(machine.deadline(), now)) {
+    let deadline = machine.deadline();
+    if (isDue(deadline, clock.now())) {
       this.#expire();
       if (this.#stopped) return;
+      deadline = machine.deadline();
     }
     if (this.#unsynced && !this.#diskBroken) this.#sync();
-    this.#arm();
+    this.#arm(deadline);
     this.#considerCheckpoint();
   }
 
@@ -149,8 +150,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     if (this.#queue.length > 0 && !this.#stopped) this.#drain();
   }
 
-  #arm(): void {
-    const deadline = this.#options.machine.deadline();
+  #arm(deadline: Deadline | undefined): void {
     if (this.#timerAtMs !== undefined && deadline?.atMs === this.#timerAtMs) return;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;

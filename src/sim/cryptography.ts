@@ -4,7 +4,7 @@
  */
 import { concatBytes, equalBytes, toHex } from '../kernel/codec.ts';
 import type { NodeId } from '../kernel/ids.ts';
-import type { Cryptography, Entropy, Signer } from '../kernel/ports.ts';
+import type { Cryptography, Signer } from '../kernel/ports.ts';
 import type { Rng } from '../kernel/rng.ts';
 
 const SIGNATURE_BYTES = 64;
@@ -47,10 +47,6 @@ export class SimulatedCryptography implements Cryptography {
       equalBytes(keyedHash(secret, message), signature)
     );
   }
-}
-
-export function simulatedEntropy(rng: Rng): Entropy {
-  return { bytes: (length) => randomBytes(rng, length) };
 }
 
 export function randomBytes(rng: Rng, length: number): Uint8Array {

@@ -15,8 +15,6 @@ export interface NodeMeter extends Meter {
   render(): string;
 }
 
-export const METRICS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
-
 export function createMeter(): NodeMeter {
   return new Metrics();
 }
