@@ -20,7 +20,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   mesh: ['kernel'],
   guard: ['kernel'],
   replication: ['kernel'],
-  blackboard: ['kernel', 'mesh', 'guard', 'replication'],
+  blackboard: ['kernel', 'mesh', 'guard', 'replication', 'quorum'],
   quorum: ['kernel', 'mesh', 'guard', 'replication'],
   budget: ['kernel', 'mesh', 'guard', 'replication', 'blackboard', 'quorum'],
   agents: ['kernel', 'mesh', 'guard', 'replication', 'blackboard', 'quorum'],

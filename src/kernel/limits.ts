@@ -87,6 +87,26 @@ export const limits = {
   /** Different counters and gauges of one process. */
   metrics: 2_000,
 
+  /** Keys and values of the quorum store, compares and operations of one transaction, and their bytes together. */
+  quorumKeyBytes: 1_024,
+  quorumValueBytes: 512 * 1024,
+  quorumOperations: 128,
+  quorumTransactionBytes: 768 * 1024,
+  /** Everything that the keys of the quorum store hold. */
+  quorumKeys: 1_000_000,
+  quorumBytes: 512 * 1024 * 1024,
+  quorumLeases: 100_000,
+  /** Changes remembered for watches that fell behind. */
+  quorumHistoryChanges: 100_000,
+  quorumHistoryBytes: 32 * 1024 * 1024,
+  /** Clients whose requests are remembered, so that a retry is applied once, and requests of one of them. */
+  quorumClients: 4_096,
+  quorumClientRequests: 16_384,
+  /** A call that needs a majority is answered or refused within this. */
+  quorumWaitMs: 2_000,
+  /** Calls of this node that wait for the quorum. */
+  quorumCalls: 16_384,
+
   members: 1_000,
   addressesPerMember: 16,
   agentsPerNode: 1_000,
