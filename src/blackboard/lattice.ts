@@ -38,6 +38,14 @@ import type { BoardStore } from './store.ts';
 const DIGEST_BUCKETS = 16_384;
 const MOST_RANGES = 8_192;
 
+/** What a delta brings its receiver of a lane. */
+interface Offered {
+  /** Up to here; what stands behind it would be the next delta's. */
+  readonly toClock: number;
+  /** Whatever follows: once the receiver has it, another digest will find more. */
+  readonly more: boolean;
+}
+
 export class BoardsLattice implements Lattice {
   readonly #store: BoardStore;
   readonly #cryptography: Cryptography;
@@ -121,6 +129,21 @@ export class BoardsLattice implements Lattice {
   delta(theirs: Uint8Array, peer: NodeId, maxBytes: number): Delta | undefined | 'malformed' {
     const digest = decodeDigest(theirs);
     if (digest === undefined) return 'malformed';
+    const answer = this.#answer(digest, peer, maxBytes);
+    const next = (): Delta | undefined => {
+      const step = answer.next();
+      if (step.done === true) return step.value;
+      return { ...step.value, next };
+    };
+    return next();
+  }
+
+  merge(delta: Uint8Array, from: NodeId, now: Instant): Merged {
+    return this.#intake.take(delta, from, now);
+  }
+
+  /** All that they lack, in deltas of about `maxBytes`; whoever takes these from it may let others change between two. */
+  *#answer(digest: Digest, peer: NodeId, maxBytes: number): Generator<Delta, Delta | undefined> {
     const writer = this.#writer;
     writer.clear();
     let more = false;
@@ -129,21 +152,22 @@ export class BoardsLattice implements Lattice {
       const lanes = new Map(known?.lanes.map((lane) => [lane.incarnation, lane]));
       for (const lane of board.lanes.values()) {
         if (lane.clock === 0 || !this.#serves(lane, digest, peer)) continue;
-        if (writer.length >= maxBytes) {
-          more = true;
-          break;
+        if (writer.length >= maxBytes) yield this.#taken(true);
+        let offered = this.#offer(writer, board, lane, lanes.get(lane.incarnation), maxBytes - writer.length);
+        while (offered.toClock < lane.clock && board.lanes.get(lane.incarnation) === lane) {
+          more ||= offered.more;
+          yield this.#taken(true);
+          offered = this.#offerTail(writer, board, lane, offered.toClock, maxBytes);
         }
-        if (this.#offer(writer, board, lane, lanes.get(lane.incarnation), maxBytes - writer.length))
-          more = true;
+        more ||= offered.more;
       }
       if (this.#documents.offer(writer, board, known, maxBytes - writer.length)) more = true;
     }
-    if (writer.length === 0) return undefined;
-    return { bytes: writer.take(FRAME_HEADER_BYTES), room: FRAME_HEADER_BYTES, more };
+    return writer.length === 0 && !more ? undefined : this.#taken(more);
   }
 
-  merge(delta: Uint8Array, from: NodeId, now: Instant): Merged {
-    return this.#intake.take(delta, from, now);
+  #taken(more: boolean): Delta {
+    return { bytes: this.#writer.take(FRAME_HEADER_BYTES), room: FRAME_HEADER_BYTES, more };
   }
 
   #serves(lane: Lane, digest: Digest, peer: NodeId): boolean {
@@ -153,29 +177,29 @@ export class BoardsLattice implements Lattice {
     return lane.owner === peer || !digest.linked.has(shortOf(lane.owner));
   }
 
-  /** Writes what they lack of a lane; true where another round will find more. */
+  /** Writes what they lack of a lane. */
   #offer(
     writer: ByteWriter,
     board: Board,
     lane: Lane,
     theirs: LaneDigest | undefined,
     room: number,
-  ): boolean {
+  ): Offered {
     const clock = theirs?.clock ?? 0;
     if (clock > lane.clock) {
       lane.seenClock = Math.max(lane.seenClock, clock);
       // Nobody can have more of a lane that this node is writing: somebody forged it.
       if (lane.running) this.#compare(writer, board, lane, theirs?.root);
-      return lane.running;
+      return { toClock: lane.clock, more: lane.running };
     }
     if (theirs !== undefined && clock === lane.clock) {
-      if (equalBytes(theirs.root, lane.root(this.#cryptography.hash))) return false;
-      return this.#offerDeletes(writer, board, lane, theirs, room);
+      if (equalBytes(theirs.root, lane.root(this.#cryptography.hash))) return { toClock: clock, more: false };
+      return { toClock: clock, more: this.#offerDeletes(writer, board, lane, theirs, room) };
     }
     return this.#offerTail(writer, board, lane, clock, room);
   }
 
-  #offerTail(writer: ByteWriter, board: Board, lane: Lane, clock: number, room: number): boolean {
+  #offerTail(writer: ByteWriter, board: Board, lane: Lane, clock: number, room: number): Offered {
     const kind = lane.own ? 'lane' : 'relay';
     const proven = !lane.own && this.#prove(writer, board, lane);
     // A proof speaks of whole buckets: the receiver's last one may be stale in its deletes, so those come along.
@@ -189,7 +213,7 @@ export class BoardsLattice implements Lattice {
     else if (!lane.own) ranges = [];
     const { bytes, toClock } = lane.encode(clock, room, ranges, proven);
     writeLaneSection(writer, { kind, board: board.name, deps: lane.deps, hold: false, update: bytes });
-    return toClock < lane.clock || known === undefined || proven;
+    return { toClock, more: known === undefined || proven };
   }
 
   #offerDeletes(writer: ByteWriter, board: Board, lane: Lane, digest: LaneDigest, room: number): boolean {

@@ -7,6 +7,8 @@ export const limits = {
   frameBytes: 1024 * 1024,
   /** What one repair frame aims at: small enough to apply in well under 50 ms. */
   repairBytes: 128 * 1024,
+  /** Repair frames that one digest may ask for. */
+  repairFrames: 32,
   /** Queue of frames that wait for one peer's connection. */
   peerQueueBytes: 8 * 1024 * 1024,
   peerQueueFrames: 16_384,
@@ -207,6 +209,10 @@ assertRelation(
 assertRelation(
   limits.repairBytes + limits.valueBytes + limits.keyBytes < limits.frameBytes,
   'a repair frame with one entry too many fits',
+);
+assertRelation(
+  limits.repairBytes * limits.repairFrames <= limits.peerQueueBytes / 2,
+  'a queue holds the answer to a digest, with room',
 );
 assertRelation(limits.documentBytes < limits.journalRecordBytes / 2, 'a document fits a journal record');
 assertRelation(limits.sessionTokenBytes <= limits.httpHeaderBytes - 4096, 'a session token fits a URL');

@@ -35,6 +35,8 @@ export function perform(effect: NodeEffect, to: Performers): void {
       to.logger.log(effect.level, effect.name, effect.fields);
       return;
     case 'boardChanged':
+      // The changes are worked out when they are asked for, entry by entry.
+      if (!to.announcements.boardChanges.hears(effect.board)) return;
       to.announcements.boardChanges.announce(effect.board, effect.changes, onFault);
       return;
     case 'yjsUpdated':

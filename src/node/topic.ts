@@ -14,6 +14,11 @@ export class Topic<T> {
     };
   }
 
+  /** True where somebody listens: what would be announced need not be made for nobody. */
+  hears(key: string): boolean {
+    return this.#listeners.has(key);
+  }
+
   announce(key: string, value: T, onFault: (error: unknown) => void): void {
     for (const listener of this.#listeners.get(key) ?? []) {
       try {

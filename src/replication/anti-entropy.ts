@@ -10,7 +10,9 @@
  * - *root*: sent to a new neighbour, to a random one every few seconds, and to a few shortly after a change, so
  *   that a change crosses a mesh in which not every pair is connected (rumour mongering with feedback, Demers et
  *   al., "Epidemic algorithms for replicated database maintenance", 1987);
- * - *pull*: digest, delta, digest, delta… The side that pulled and still differs says so, and the other pulls.
+ * - *pull*: digest, a few deltas, digest, a few deltas… The more there is and the faster it comes, the more deltas the
+ *   next digest asks for, so that neither side waits for the other. The side that pulled and still differs says so,
+ *   and the other pulls.
  *
  * Limits: two replicas of which one refuses what the other holds can never be equal; they back off to a try a
  * minute. A push that is lost without the wire knowing is found by the next root. Nothing is forwarded: a
@@ -25,7 +27,7 @@ import type { Machine } from '../kernel/machine.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { decodeFrame, encodeFrame, FRAME_HEADER_BYTES, type Frame } from './frames.ts';
-import type { Lattice, Merged } from './lattice.ts';
+import type { Delta, Lattice, Merged } from './lattice.ts';
 import { Pulls } from './pulls.ts';
 import { Rumour } from './rumour.ts';
 
@@ -66,9 +68,19 @@ const SERVES_PER_SECOND = 500;
 /** How long after lost frames their receiver is told the root: its queue must drain first. */
 const AFTER_LOSS_MS = 250;
 
+/** Frames made for all neighbours together before other work has its turn. */
+const SERVED_AT_ONCE = 4;
+
 interface Neighbour {
   serves: number;
   servesAtMs: number;
+}
+
+/** What a neighbour still gets for its last digest. */
+interface Serving {
+  readonly request: number;
+  readonly next: () => Delta | undefined;
+  left: number;
 }
 
 export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect> {
@@ -83,6 +95,8 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
   readonly #rumour: Rumour;
   /** Neighbours that are owed a root, and when. */
   readonly #owed = new Map<NodeId, number>();
+  /** Unfinished answers, at most one for each neighbour. */
+  readonly #servings = new Map<NodeId, Serving>();
   #flush: Deadline | undefined;
   #period: Deadline;
 
@@ -123,6 +137,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       case 'peerDown':
         this.#neighbours.delete(event.peer);
         this.#owed.delete(event.peer);
+        this.#servings.delete(event.peer);
         this.#pulls.forget(event.peer);
         return this.#startPulls(now);
       case 'changed':
@@ -146,6 +161,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     }
     const told = this.#dueRoots(now);
     if (told.length > 0) effects.push(this.#send(told, this.#root(false)));
+    effects.push(...this.#serveOn());
     for (const peer of this.#pulls.timeOut(now)) {
       effects.push(this.#mark('debug', 'replication.pullTimedOut', { peer }));
     }
@@ -159,6 +175,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       this.#period,
       this.#rumour.deadline,
       this.#pulls.deadline,
+      this.#servings.size === 0 ? undefined : { atMs: 0, reason: 'replication.serve' },
       this.#owed.size === 0
         ? undefined
         : { atMs: Math.min(...this.#owed.values()), reason: 'replication.root' },
@@ -227,7 +244,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       case 'root':
         return this.#compare(from, frame.root, frame.pulled, now);
       case 'digest':
-        return this.#serve(from, neighbour, frame.request, frame.digest, now);
+        return this.#serve(from, neighbour, frame, now);
       case 'delta':
         return this.#answered(from, frame, now);
     }
@@ -245,33 +262,57 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
   #serve(
     from: NodeId,
     neighbour: Neighbour,
-    request: number,
-    digest: Uint8Array,
+    { request, frames, digest }: Frame & { kind: 'digest' },
     now: Instant,
   ): readonly AntiEntropyEffect[] {
     if (!admitServe(neighbour, now)) return this.#blame(from, 'too many digests');
+    // A new digest says more than the one before: what is left of the answer to that is void.
+    this.#servings.delete(from);
     const delta = this.#lattice.delta(digest, from, limits.repairBytes);
     if (delta === 'malformed') return this.#blame(from, 'malformed digest');
     if (delta !== undefined) this.#rumour.served(from, now);
-    return [
-      this.#send([from], {
-        kind: 'delta',
-        request,
-        more: delta?.more ?? false,
-        root: this.#lattice.root(),
-        delta: delta?.bytes ?? new Uint8Array(0),
-        room: delta?.room ?? 0,
-      }),
-    ];
+    return [this.#give(from, request, delta, frames - 1)];
+  }
+
+  /** The next frames of unfinished answers, in turn. */
+  #serveOn(): readonly AntiEntropyEffect[] {
+    const effects: AntiEntropyEffect[] = [];
+    for (const [peer, { request, next, left }] of this.#servings) {
+      if (effects.length === SERVED_AT_ONCE) break;
+      this.#servings.delete(peer);
+      effects.push(this.#give(peer, request, next(), left - 1));
+    }
+    return effects;
+  }
+
+  #give(peer: NodeId, request: number, delta: Delta | undefined, left: number): AntiEntropyEffect {
+    const next = left > 0 ? delta?.next : undefined;
+    // Behind those of the others, so that all have their turn.
+    if (next !== undefined) this.#servings.set(peer, { request, next, left });
+    return this.#send([peer], {
+      kind: 'delta',
+      request,
+      more: delta?.more ?? false,
+      follows: next !== undefined,
+      root: this.#lattice.root(),
+      delta: delta?.bytes ?? new Uint8Array(0),
+      room: delta?.room ?? 0,
+    });
   }
 
   #answered(from: NodeId, frame: Frame & { kind: 'delta' }, now: Instant): readonly AntiEntropyEffect[] {
-    const { request, more, delta, root: theirs } = frame;
+    const { request, more, follows, delta } = frame;
+    // A copy: what is merged may be kept, and the frame with it.
+    const theirs = frame.root.slice();
     const gave = delta.length > 0;
     const merged = gave ? this.#merge(delta, from, now) : undefined;
     const effects = merged === undefined ? [] : [...merged.effects];
-    const ours = this.#lattice.root();
     const refused = merged?.kind === 'refused';
+    if (follows && !refused) {
+      this.#pulls.received(from, request, now);
+      return effects;
+    }
+    const ours = this.#lattice.root();
     const outcome = this.#pulls.answered(from, { request, gave, more, refused, theirs, ours }, now);
     if (outcome.tell) effects.push(this.#send([from], { kind: 'root', pulled: true, root: ours }));
     if (outcome.diverged) effects.push(this.#mark('warn', 'replication.diverged', { peer: from }));
@@ -302,8 +343,8 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     const root = this.#lattice.root();
     return this.#pulls
       .start(root, now)
-      .map(({ peer, request }) =>
-        this.#send([peer], { kind: 'digest', request, digest: this.#lattice.digest() }),
+      .map(({ peer, request, frames }) =>
+        this.#send([peer], { kind: 'digest', request, frames, digest: this.#lattice.digest() }),
       );
   }
 

@@ -17,13 +17,21 @@ export type Frame =
    * still differ, it is the receiver that lacks something.
    */
   | { readonly kind: 'root'; readonly pulled: boolean; readonly root: Uint8Array }
-  /** "Send me what I lack": answered by one `delta` under the same request number. */
-  | { readonly kind: 'digest'; readonly request: number; readonly digest: Uint8Array }
+  /** "Send me what I lack": answered by at most `frames` deltas (1 to `limits.repairFrames`) under its request number. */
+  | {
+      readonly kind: 'digest';
+      readonly request: number;
+      readonly frames: number;
+      readonly digest: Uint8Array;
+    }
   /** An empty delta: the asker lacks nothing of the sender's, whose root at that moment is `root`. */
   | {
       readonly kind: 'delta';
       readonly request: number;
+      /** Once this answer is taken in, another digest will find more. */
       readonly more: boolean;
+      /** Another delta of the same answer follows this one. */
+      readonly follows: boolean;
       readonly root: Uint8Array;
       readonly delta: Uint8Array;
       /** So many bytes before `delta` in its buffer are free: the header is written there, and nothing copied. */
@@ -32,6 +40,9 @@ export type Frame =
 
 const TYPES = { push: 1, root: 2, digest: 3, delta: 4 } as const;
 const FLAG = 1;
+const MORE = 1;
+const FOLLOWS = 2;
+const DIGEST_HEADER_BYTES = 6;
 
 export function encodeFrame(frame: Frame): Uint8Array {
   switch (frame.kind) {
@@ -40,10 +51,15 @@ export function encodeFrame(frame: Frame): Uint8Array {
     case 'root':
       return assemble([TYPES.root, frame.pulled ? FLAG : 0], frame.root);
     case 'digest':
-      return assemble([TYPES.digest, ...uint32(frame.request)], frame.digest);
+      return assemble([TYPES.digest, ...uint32(frame.request), frame.frames], frame.digest);
     case 'delta':
       return assemble(
-        [TYPES.delta, ...uint32(frame.request), frame.more ? FLAG : 0, ...frame.root],
+        [
+          TYPES.delta,
+          ...uint32(frame.request),
+          (frame.more ? MORE : 0) | (frame.follows ? FOLLOWS : 0),
+          ...frame.root,
+        ],
         frame.delta,
         frame.room,
       );
@@ -62,15 +78,15 @@ export function decodeFrame(bytes: Uint8Array): Frame | undefined {
       return { kind: 'root', pulled, root: bytes.subarray(2) };
     }
     case TYPES.digest:
-      if (bytes.length < 5 || bytes.length > 5 + limits.frameBytes / 2) return undefined;
-      return { kind: 'digest', request: readUint32(bytes, 1), digest: bytes.subarray(5) };
+      return decodeDigest(bytes);
     case TYPES.delta: {
-      const more = flag(bytes[5]);
-      if (bytes.length < 6 + ROOT_BYTES || more === undefined) return undefined;
+      const flags = bytes[5] as number;
+      if (bytes.length < 6 + ROOT_BYTES || flags > (MORE | FOLLOWS)) return undefined;
       return {
         kind: 'delta',
         request: readUint32(bytes, 1),
-        more,
+        more: (flags & MORE) !== 0,
+        follows: (flags & FOLLOWS) !== 0,
         root: bytes.subarray(6, 6 + ROOT_BYTES),
         delta: bytes.subarray(6 + ROOT_BYTES),
       };
@@ -78,6 +94,19 @@ export function decodeFrame(bytes: Uint8Array): Frame | undefined {
     default:
       return undefined;
   }
+}
+
+function decodeDigest(bytes: Uint8Array): Frame | undefined {
+  const { length } = bytes;
+  if (length < DIGEST_HEADER_BYTES || length > DIGEST_HEADER_BYTES + limits.frameBytes / 2) return undefined;
+  const frames = bytes[5] as number;
+  if (frames === 0 || frames > limits.repairFrames) return undefined;
+  return {
+    kind: 'digest',
+    request: readUint32(bytes, 1),
+    frames,
+    digest: bytes.subarray(DIGEST_HEADER_BYTES),
+  };
 }
 
 function assemble(header: readonly number[], payload: Uint8Array, room = 0): Uint8Array {

@@ -7,8 +7,8 @@ import type { Instant } from '../kernel/time.ts';
  * Merging is commutative, associative and idempotent, so frames may be lost, doubled and reordered. Everything is
  * bytes here: the lattice alone knows what they mean, checks them, and never throws for what a peer sent.
  *
- * Repair is pulled, one bounded frame at a time: the lagging side sends its digest, gets at most one `delta`, merges
- * it and asks again with its new digest. The serving side keeps no state between frames.
+ * Repair is pulled in bounded frames: the lagging side sends its digest, gets at most so many deltas as it asked for,
+ * merges them and asks again with its new digest. The serving side keeps nothing but an unfinished answer.
  */
 export interface Lattice {
   /** 16 bytes over the whole content (not over clocks alone: equal clocks can hide divergence). Equal roots: nothing to do. */
@@ -34,6 +34,11 @@ export interface Delta {
   /** So many bytes before `bytes` in its buffer are free, and may be written: large deltas are then not copied again. */
   readonly room?: number;
   readonly more: boolean;
+  /**
+   * What the receiver lacks once it has taken this in, as far as that can be told without another digest. May be
+   * called later, when this replica has changed; `undefined` where nothing is left.
+   */
+  readonly next?: () => Delta | undefined;
 }
 
 export type Merged =

@@ -3,13 +3,15 @@
  *
  * Intuition: ten neighbours that all hold the 20 MB that this node lacks must not all send them. So at most a few
  * are asked at once, and as soon as one turns out to have much, it alone is asked for a while (a *turn*), frame by
- * frame, while the others wait; what they offered is mostly here when their turn comes.
+ * frame, while the others wait; what they offered is mostly here when their turn comes. How many frames one digest
+ * asks for (a *window*) grows as long as they come fast: the giver makes the next while the last is taken in.
  *
  * Limits: a pull that brings nothing new although the neighbour had something to give cannot succeed by being
  * repeated; after the second one the neighbour is left alone for 5 s, doubling to a minute.
  */
 import { equalBytes } from '../kernel/codec.ts';
 import type { NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
 import { type Deadline, earliest, type Instant } from '../kernel/time.ts';
 
 /** Shortest time between the starts of two pulls from one neighbour. */
@@ -20,8 +22,12 @@ const TURN_MS = 5_000;
 const LONGEST_TIMEOUT_MS = 3_000;
 /** Time-outs in a row after which the next root decides whether to ask again. */
 const TIMEOUTS = 6;
-/** Frames in a row that change nothing, after which a pull ends although more was promised. */
-const IDLE_FRAMES = 2;
+/** Each window is so many times the one before, as long as one comes within this time; one that takes longer is halved. */
+const WINDOW_GROWTH = 4;
+const FAST_WINDOW_MS = 250;
+const SLOW_WINDOW_MS = 750;
+/** Windows in a row that change nothing, after which a pull ends although more was promised. */
+const IDLE_WINDOWS = 2;
 const STUCK_PULLS = 2;
 const BACKOFF_MS = 5_000;
 const LONGEST_BACKOFF_MS = 60_000;
@@ -38,12 +44,15 @@ interface Pull {
   readonly startedAtMs: number;
   request: number;
   timeoutAtMs: number;
+  askedAtMs: number;
+  /** Frames asked for by the digest under way. */
+  window: number;
   /** Root of this replica when the digest went out. */
   ours: Uint8Array;
   frames: number;
   idle: number;
   changed: boolean;
-  /** The last frame promised more: the next digest may go out. */
+  /** The last window promised more: the next digest may go out. */
   ready: boolean;
   /** What was wanted of the same neighbour meanwhile. */
   again: Want | undefined;
@@ -72,6 +81,14 @@ export interface Outcome {
   readonly tell: boolean;
   /** Both have tried several times, and still differ. */
   readonly diverged: boolean;
+}
+
+/** A digest to be sent. */
+export interface Ask {
+  readonly peer: NodeId;
+  readonly request: number;
+  /** How many deltas at most may answer it. */
+  readonly frames: number;
 }
 
 const NOTHING: Outcome = { tell: false, diverged: false };
@@ -141,12 +158,11 @@ export class Pulls {
   }
 
   /** The digests to send now; `ours` is this replica's root. */
-  start(ours: Uint8Array, now: Instant): readonly { readonly peer: NodeId; readonly request: number }[] {
-    const started: { peer: NodeId; request: number }[] = [];
+  start(ours: Uint8Array, now: Instant): readonly Ask[] {
+    const started: Ask[] = [];
     for (const [peer, pull] of this.#active) {
       if (!pull.ready) continue;
-      this.#ask(peer, pull, ours, now);
-      started.push({ peer, request: pull.request });
+      started.push(this.#ask(peer, pull, ours, now));
     }
     for (const [peer, want] of this.#wanted) {
       if (!this.#hasSlot) break;
@@ -160,8 +176,7 @@ export class Pulls {
       history.notBeforeMs = now.monoMs + SPACING_MS;
       const pull = newPull(want.tell, now);
       this.#active.set(peer, pull);
-      this.#ask(peer, pull, ours, now);
-      started.push({ peer, request: pull.request });
+      started.push(this.#ask(peer, pull, ours, now));
     }
     return started;
   }
@@ -180,6 +195,16 @@ export class Pulls {
     return overdue;
   }
 
+  /** A frame came that is not the last of its answer. */
+  received(peer: NodeId, request: number, now: Instant): void {
+    const pull = this.#active.get(peer);
+    if (pull === undefined || pull.request !== request || pull.ready) return;
+    pull.frames++;
+    this.#history(peer).timeouts = 0;
+    pull.timeoutAtMs = now.monoMs + this.#timeoutMs;
+  }
+
+  /** The last frame of an answer came. */
   answered(peer: NodeId, answer: Answered, now: Instant): Outcome {
     const pull = this.#active.get(peer);
     if (pull === undefined || pull.request !== answer.request || pull.ready) return NOTHING;
@@ -190,7 +215,7 @@ export class Pulls {
     pull.idle = progress ? 0 : pull.idle + 1;
     pull.changed ||= progress;
     const agreed = equalBytes(answer.theirs, answer.ours);
-    if (answer.more && !agreed && !answer.refused && pull.idle < IDLE_FRAMES) {
+    if (answer.more && !agreed && !answer.refused && pull.idle < IDLE_WINDOWS) {
       this.#continue(peer, pull, answer.theirs, now);
       return NOTHING;
     }
@@ -208,7 +233,7 @@ export class Pulls {
     return this.#bulk === undefined && this.#active.size < this.#slots;
   }
 
-  #ask(peer: NodeId, pull: Pull, ours: Uint8Array, now: Instant): void {
+  #ask(peer: NodeId, pull: Pull, ours: Uint8Array, now: Instant): Ask {
     const { timeouts } = this.#history(peer);
     this.#nextRequest = (this.#nextRequest + 1) >>> 0;
     pull.request = this.#nextRequest;
@@ -216,6 +241,8 @@ export class Pulls {
       now.monoMs + Math.min(this.#timeoutMs * 2 ** Math.min(timeouts, 16), LONGEST_TIMEOUT_MS);
     pull.ours = ours.slice();
     pull.ready = false;
+    pull.askedAtMs = now.monoMs;
+    return { peer, request: pull.request, frames: pull.window };
   }
 
   #continue(peer: NodeId, pull: Pull, theirs: Uint8Array, now: Instant): void {
@@ -224,6 +251,9 @@ export class Pulls {
     this.#bulk ??= peer;
     if (this.#bulk === peer && !(overTurn && othersWait)) {
       pull.ready = true;
+      const tookMs = now.monoMs - pull.askedAtMs;
+      if (tookMs <= FAST_WINDOW_MS) pull.window = Math.min(pull.window * WINDOW_GROWTH, limits.repairFrames);
+      else if (tookMs > SLOW_WINDOW_MS) pull.window = Math.ceil(pull.window / 2);
       return;
     }
     this.#end(peer);
@@ -269,6 +299,8 @@ function newPull(tell: boolean, now: Instant): Pull {
     startedAtMs: now.monoMs,
     request: 0,
     timeoutAtMs: 0,
+    askedAtMs: 0,
+    window: 1,
     ours: new Uint8Array(0),
     frames: 0,
     idle: 0,

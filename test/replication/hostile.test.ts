@@ -14,11 +14,17 @@ describe('frames', () => {
   const frame: fc.Arbitrary<Frame> = fc.oneof(
     fc.record({ kind: fc.constant('push' as const), delta: payload }),
     fc.record({ kind: fc.constant('root' as const), pulled: fc.boolean(), root: bytes(16) }),
-    fc.record({ kind: fc.constant('digest' as const), request, digest: payload }),
+    fc.record({
+      kind: fc.constant('digest' as const),
+      request,
+      frames: fc.integer({ min: 1, max: limits.repairFrames }),
+      digest: payload,
+    }),
     fc.record({
       kind: fc.constant('delta' as const),
       request,
       more: fc.boolean(),
+      follows: fc.boolean(),
       root: bytes(16),
       delta: payload,
     }),
@@ -48,12 +54,11 @@ describe('frames', () => {
     const root = new Uint8Array(16).fill(7);
     expect([...encodeFrame({ kind: 'push', delta: Uint8Array.of(9) })]).toEqual([1, 9]);
     expect([...encodeFrame({ kind: 'root', pulled: true, root })]).toEqual([2, 1, ...root]);
-    expect([...encodeFrame({ kind: 'digest', request: 258, digest: Uint8Array.of(9) })]).toEqual([
-      3, 0, 0, 1, 2, 9,
-    ]);
-    expect([
-      ...encodeFrame({ kind: 'delta', request: 1, more: true, root, delta: Uint8Array.of(9) }),
-    ]).toEqual([4, 0, 0, 0, 1, 1, ...root, 9]);
+    const digest = { kind: 'digest', request: 258, frames: 5, digest: Uint8Array.of(9) } as const;
+    expect([...encodeFrame(digest)]).toEqual([3, 0, 0, 1, 2, 5, 9]);
+    const delta = { kind: 'delta', request: 1, more: true, follows: false, root } as const;
+    expect([...encodeFrame({ ...delta, delta: Uint8Array.of(9) })]).toEqual([4, 0, 0, 0, 1, 1, ...root, 9]);
+    expect(encodeFrame({ ...delta, follows: true, delta: Uint8Array.of(9) })[5]).toBe(3);
   });
 });
 
@@ -124,7 +129,7 @@ describe('anti-entropy: hostile and stubborn neighbours', () => {
         const frame = decodeFrame(mesh.sent[seen]!.bytes);
         if (frame?.kind === 'digest') {
           answered++;
-          say({ kind: 'delta', request: frame.request, more: true, root, delta });
+          say({ kind: 'delta', request: frame.request, more: true, follows: false, root, delta });
         }
       }
       mesh.sent.length = 0;
@@ -141,7 +146,7 @@ describe('anti-entropy: hostile and stubborn neighbours', () => {
     mesh.write(0, 'x');
     mesh.run(100);
     const before = mesh.sent.length;
-    const bytes = encodeFrame({ kind: 'digest', request: 1, digest: mesh.lattice(1).digest() });
+    const bytes = encodeFrame({ kind: 'digest', request: 1, frames: 1, digest: mesh.lattice(1).digest() });
     for (let digest = 0; digest < 5_000; digest++)
       mesh.tell(mesh.id(0), { kind: 'received', from: mesh.id(1), bytes });
     expect(framesOf(mesh, 'delta', before)).toBe(1_000);

@@ -50,19 +50,28 @@ export class ToyLattice implements Lattice {
   delta(theirs: Uint8Array, _peer: NodeId, maxBytes: number): Delta | undefined | 'malformed' {
     const lengths = decode(theirs);
     if (typeof lengths !== 'object' || lengths === null) return 'malformed';
+    return this.#beyond({ ...(lengths as Record<string, number>) }, maxBytes);
+  }
+
+  /** Advances `lengths` by what the delta brings. */
+  #beyond(lengths: Record<string, number>, maxBytes: number): Delta | undefined {
     const slices: Slice[] = [];
     let bytes = 0;
     for (const [writer, list] of this.lists) {
-      const known = (lengths as Record<string, number>)[writer] ?? 0;
+      const known = lengths[writer] ?? 0;
       const items: string[] = [];
       for (let index = known; index < list.length; index++) {
         if (bytes > maxBytes) break;
         items.push(list[index]!);
         bytes += list[index]!.length + 2;
       }
-      if (items.length > 0) slices.push([writer, known, items]);
+      if (items.length === 0) continue;
+      slices.push([writer, known, items]);
+      lengths[writer] = known + items.length;
     }
-    return slices.length === 0 ? undefined : { bytes: encode(slices), more: bytes > maxBytes };
+    if (slices.length === 0) return undefined;
+    if (bytes <= maxBytes) return { bytes: encode(slices), more: false };
+    return { bytes: encode(slices), more: true, next: () => this.#beyond(lengths, maxBytes) };
   }
 
   merge(delta: Uint8Array): Merged {
