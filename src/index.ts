@@ -11,7 +11,12 @@ export type {
   Writer,
   YjsAccess,
 } from './blackboard/api.ts';
-export { BoardView, type BoardViewChange, type BoardViewEntry } from './blackboard/board-view.ts';
+export {
+  BoardView,
+  type BoardViewChange,
+  type BoardViewEntry,
+  type BoardViewWrite,
+} from './blackboard/board-view.ts';
 export { ERROR_CODES, type ErrorBody, type ErrorCode, type Result, SkeinError } from './kernel/errors.ts';
 export {
   type AgentId,

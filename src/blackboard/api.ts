@@ -11,6 +11,14 @@ export interface Writer {
   readonly agent: AgentId;
 }
 
+/** Where a Yjs client made a write: kept as its identity, so that bringing it twice is writing it once. */
+export interface ClientStamp {
+  /** The client's hybrid logical clock, packed like every revision. */
+  readonly revision: number;
+  /** The Yjs client. */
+  readonly lane: number;
+}
+
 interface Call {
   readonly board: BoardName;
   /** Default `eventual`; `session` where a session token is given. */
@@ -28,10 +36,12 @@ export interface WriteCall extends Call {
   readonly key: string;
   readonly value: Json;
   readonly ttlSeconds?: number;
+  readonly stamp?: ClientStamp;
 }
 export interface DeleteCall extends Call {
   readonly op: 'delete';
   readonly key: string;
+  readonly stamp?: ClientStamp;
 }
 export interface ListCall extends Call {
   readonly op: 'list';
@@ -163,6 +173,28 @@ export interface BoardInfo {
   readonly bytes: number;
 }
 
+/** One item of a client's lane, at a clock of its client; without `entry` where it is malformed. */
+export interface ClientWrite {
+  readonly clock: number;
+  readonly entry?:
+    | {
+        readonly kind: 'set';
+        readonly key: string;
+        readonly revision: number;
+        readonly value: Json;
+        readonly ttlSeconds?: number;
+      }
+    | { readonly kind: 'delete'; readonly key: string; readonly revision: number };
+}
+
+export interface ClientUpdate {
+  /** Whose lane the connection has from now on. */
+  readonly lane: number | undefined;
+  readonly writes: readonly ClientWrite[];
+  /** The update held something else that would change the document; it is not done. */
+  readonly foreign: boolean;
+}
+
 /** Yjs documents of a board, for the y-websocket endpoint. `document: undefined` is the entries document. */
 export interface YjsAccess {
   stateVector(board: BoardName, document: string | undefined): Uint8Array;
@@ -172,7 +204,12 @@ export interface YjsAccess {
     document: string | undefined,
     stateVector: Uint8Array | undefined,
   ): Uint8Array;
-  /** Gated: refused where it is malformed, too large, or writes into a lane not the writer's own. */
+  /**
+   * What a client wrote into the entries: `lane` is the one that its connection has, if any yet. `undefined` where it is
+   * malformed. Carry the writes out as calls with a stamp.
+   */
+  readEntries(board: BoardName, update: Uint8Array, lane: number | undefined): ClientUpdate | undefined;
+  /** Gated: refused where it is malformed or too large, and for the entries always. */
   applyUpdate(
     board: BoardName,
     document: string | undefined,

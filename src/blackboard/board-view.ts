@@ -3,24 +3,30 @@
  *
  * Intuition: the document has one array of items for each run of each writer (`lane:<incarnation>`). What a reader
  * sees is worked out from these items by the node's own codec (`entry.ts`) and rules (`view.ts`). Every
- * transaction of the document adds and removes just the items that it touched.
+ * transaction of the document adds and removes just the items that it touched. A write is an item that is appended to
+ * the lane of the document's own client, where it shows at once; the node copies it into a lane of its own, identity
+ * and all, and then deletes it here (`client-lane.ts`). What is not answered stays, and goes with the rest when the
+ * connection comes back.
  *
- * Limits. Reading only: a node refuses what a Yjs client writes to the entries, so items of the document's own client
- * are passed over. The document does not say what an author had seen when it deleted an item that another's write
+ * Limits. The document does not say what an author had seen when it deleted an item that another's write
  * superseded; until that write is here too, the key may be missing or show an older value, where a node hides the
  * gap. A document that outlives its connection by days (in a browser's database, say) may keep items of
  * lanes that were folded away meanwhile, for nobody tells it: begin with an empty one.
  */
 import type * as Y from 'yjs';
+import type { Json } from '../kernel/json.ts';
 import type { Entry } from './api.ts';
 import { ByteReader } from './bytes.ts';
+import { type BoardViewWrite, ClientWrites, contentsOf } from './client-writes.ts';
 import { readEntryHead } from './entry.ts';
 import { Item, Lane } from './lane.ts';
 import { laneName } from './lane-update.ts';
 import { changeOf, entryOf } from './read.ts';
 import { View } from './view.ts';
 
-/** An entry as readers see it; which node wrote it the document does not say. */
+export type { BoardViewWrite } from './client-writes.ts';
+
+/** An entry as readers see it; which node wrote it the document does not say. `author` is empty until the node has it. */
 export type BoardViewEntry = Omit<Entry, 'node'>;
 
 /** A key that may look different now. `revision` is 0 where nothing of it is left in the document. */
@@ -29,16 +35,6 @@ export interface BoardViewChange {
   readonly revision: number;
   readonly deleted: boolean;
   readonly entry?: BoardViewEntry;
-}
-
-/** The parts of a Yjs struct that tell an item of a lane. */
-interface Struct {
-  readonly id: { readonly clock: number };
-  readonly length: number;
-  readonly deleted: boolean;
-  readonly parent?: unknown;
-  readonly parentSub?: string | null;
-  readonly content?: { readonly content?: unknown };
 }
 
 interface Shelf {
@@ -52,16 +48,19 @@ export class BoardView {
   readonly #wallMs: () => number;
   readonly #view = new View({ settled: () => true, hidden: () => undefined });
   readonly #shelves = new Map<number, Shelf>();
+  readonly #writes: ClientWrites;
   readonly #listeners = new Set<(changes: readonly BoardViewChange[]) => void>();
   readonly #onTransaction = (transaction: Y.Transaction): void => this.#follow(transaction);
 
   /**
-   * `wallMs` gives milliseconds since 1970 (`Date.now`): entries are hidden from the moment their time is up. Without it
-   * they stay until the node that wrote them has deleted them, usually at once.
+   * `wallMs` gives milliseconds since 1970 (`Date.now`): entries are hidden from the moment their time is up, and writes
+   * are stamped with it. Without it entries stay until the node that wrote them has deleted them, usually at once, and
+   * nothing can be written.
    */
   constructor(doc: Y.Doc, wallMs: () => number = () => 0) {
     this.#doc = doc;
     this.#wallMs = wallMs;
+    this.#writes = new ClientWrites(doc, wallMs, (key) => this.#view.newest(key)?.revision ?? 0);
     for (const client of doc.store.clients.keys()) this.#add(client, 0, new Set());
     doc.on('afterTransaction', this.#onTransaction);
   }
@@ -84,6 +83,26 @@ export class BoardView {
   }
 
   /**
+   * Writes an entry: shown here at once, resolved once the node has it on its disk, rejected with a `SkeinError` where
+   * the node refuses it (then what was there before shows again). While there is no connection it waits;
+   * a write made offline is stamped with the time when it was made, and loses to what others wrote after it. The value
+   * is plain JSON of at most 256 KiB; `ttlSeconds` whole seconds. At most 4,096 writes may wait.
+   */
+  set(key: string, value: Json, options: { readonly ttlSeconds?: number } = {}): Promise<BoardViewWrite> {
+    return this.#writes.set(key, value, options.ttlSeconds);
+  }
+
+  /** Deletes an entry, a log whole; otherwise as `set`. */
+  delete(key: string): Promise<BoardViewWrite> {
+    return this.#writes.delete(key);
+  }
+
+  /** Writes made through this view that the node has not answered. */
+  get waiting(): number {
+    return this.#writes.waiting;
+  }
+
+  /**
    * Calls back after every transaction that changed something for readers, each key once; the returned function ends
    * it. Not called when time merely passes. What a listener throws comes out of the transaction, as with Yjs's own
    * observers, and keeps the listeners after it from being called.
@@ -97,9 +116,10 @@ export class BoardView {
     };
   }
 
-  /** Lets go of the document; what was last seen can still be read. */
+  /** Lets go of the document; what was last seen can still be read. Writes that wait are rejected: their outcome is unknown. */
   destroy(): void {
     this.#doc.off('afterTransaction', this.#onTransaction);
+    this.#writes.end();
     this.#listeners.clear();
   }
 
@@ -113,6 +133,15 @@ export class BoardView {
       const shelf = this.#shelves.get(client);
       if (shelf !== undefined) for (const { clock, len } of ranges) this.#remove(shelf, clock, len, changed);
     }
+    try {
+      this.#tell(changed);
+    } finally {
+      // Last, since a write may be made again in the course of it.
+      this.#writes.follow(transaction);
+    }
+  }
+
+  #tell(changed: ReadonlySet<string>): void {
     if (changed.size === 0 || this.#listeners.size === 0) return;
     const wallMs = this.#wallMs();
     const changes = [...changed].map((key): BoardViewChange => {
@@ -124,16 +153,8 @@ export class BoardView {
 
   /** Takes in what a client's structs hold from a clock on. */
   #add(client: number, fromClock: number, changed: Set<string>): void {
-    const structs = this.#doc.store.clients.get(client) as readonly Struct[] | undefined;
-    const parent = this.#doc.share.get(laneName(client));
-    if (structs === undefined || parent === undefined || client === this.#doc.clientID) return;
-    let first = structs.length;
-    while (first > 0 && endOf(structs[first - 1]) > fromClock) first--;
-    for (const struct of structs.slice(first)) {
-      const bytes = struct.content?.content;
-      if (struct.deleted || struct.parent !== parent || (struct.parentSub ?? null) !== null) continue;
-      if (!(bytes instanceof Uint8Array)) continue;
-      const item = this.#item(client, struct.id.clock, bytes);
+    for (const { clock, bytes, deleted } of contentsOf(this.#doc, client, fromClock, laneName(client))) {
+      const item = deleted ? undefined : this.#item(client, clock, bytes);
       if (item !== undefined && this.#view.add(item)) changed.add(item.key);
     }
   }
@@ -172,10 +193,6 @@ export class BoardView {
 function withoutNode(entry: Entry): BoardViewEntry {
   const { node: _, ...rest } = entry;
   return rest;
-}
-
-function endOf(struct: Struct | undefined): number {
-  return struct === undefined ? 0 : struct.id.clock + struct.length;
 }
 
 function* range(from: number, to: number): Generator<number> {

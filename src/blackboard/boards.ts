@@ -19,10 +19,11 @@ import type { Cryptography, Signer } from '../kernel/ports.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { AntiEntropy, type AntiEntropyEffect } from '../replication/anti-entropy.ts';
-import type { BoardCall, BoardInfo, Writer } from './api.ts';
+import type { BoardCall, BoardInfo, ClientUpdate, Writer } from './api.ts';
 import type { Board } from './board.ts';
 import { ByteWriter } from './bytes.ts';
 import { checkCall, checkDocumentName } from './calls.ts';
+import { readClientUpdate } from './client-lane.ts';
 import { Desk } from './desk.ts';
 import { DocumentsLattice } from './documents-lattice.ts';
 import { encodeLanes, encodeStateVector } from './export.ts';
@@ -265,6 +266,15 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       return this.#documents.find(board, document)?.encode(stateVector) ?? Uint8Array.of(0, 0);
     }
     return encodeLanes(this.#store.find(board), stateVector);
+  }
+
+  /** What a Yjs client wrote into the entries; `undefined` where it is malformed. */
+  readEntries(board: BoardName, update: Uint8Array, lane: number | undefined): ClientUpdate | undefined {
+    const store = this.#store;
+    return readClientUpdate(update, lane, store.find(board), (incarnation) => {
+      if (store.retired.has(incarnation)) return 'folded';
+      return store.ownerOf(incarnation) === undefined ? undefined : 'kept';
+    });
   }
 
   /** Hash of all that readers can see of a board: equal on nodes that show the same. Hexadecimal. */

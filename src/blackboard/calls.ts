@@ -1,5 +1,5 @@
 /** Checks what callers pass before anything happens: each refusal says what to do. */
-import { fromBase64Url, fromUtf8, toBase64Url, utf8 } from '../kernel/codec.ts';
+import { fromBase64Url, fromUtf8, toBase64Url, utf8 } from '../kernel/text.ts';
 import { type ErrorBody, failWith, ok, type Result } from '../kernel/errors.ts';
 import { parseBoardName } from '../kernel/ids.ts';
 import { checkJson } from '../kernel/json.ts';

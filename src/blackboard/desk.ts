@@ -6,6 +6,7 @@ import type { Instant } from '../kernel/time.ts';
 import type {
   AppendCall,
   BoardCall,
+  ClientStamp,
   DeleteAnswer,
   DeleteCall,
   DocumentAnswer,
@@ -23,8 +24,8 @@ import type { Board, Clocks } from './board.ts';
 import { checkTtl, checkValue, listCursor, readListCursor } from './calls.ts';
 import type { DocumentsLattice } from './documents-lattice.ts';
 import { KIND } from './entry.ts';
-import type { HybridClock } from './hlc.ts';
-import type { Lane } from './lane.ts';
+import { type HybridClock, STAMPS_PER_MS, stampOf, wallMsOf } from './hlc.ts';
+import type { Item, Lane } from './lane.ts';
 import { entryOf, itemsOf } from './read.ts';
 import { documentSession, type Session } from './session.ts';
 import { clocksOf, type SessionCheck } from './session-check.ts';
@@ -115,6 +116,11 @@ export class Desk {
     if (!value.ok) return value;
     const newest = board.view.newest(call.key);
     const state = board.view.get(call.key);
+    const stamped = checkStamp(call.stamp, newest, now);
+    if (!stamped.ok) return stamped;
+    if (call.stamp !== undefined && isWritten(board, call.key, call.stamp)) {
+      return this.#written(board, call.stamp.revision, this.#lane(board), session);
+    }
     const gone = newest?.lane.own && newest.kind === KIND.set ? newest.length : 0;
     const room = this.#room(board, isVisible(state) ? 0 : 1, call.key.length + value.value.length - gone);
     if (!room.ok) return room;
@@ -122,7 +128,8 @@ export class Desk {
       this.#lane(board),
       {
         kind: KIND.set,
-        revision: this.#clock.next(now, newest?.revision ?? 0),
+        revision: call.stamp?.revision ?? this.#clock.next(now, newest?.revision ?? 0),
+        origin: call.stamp?.lane,
         key: call.key,
         author: writer.agent,
         value: value.value,
@@ -141,6 +148,8 @@ export class Desk {
     now: Instant,
   ): Result<DeleteAnswer> {
     const newest = board.view.newest(call.key);
+    if (call.stamp !== undefined)
+      return this.#deleteStamped(board, { ...call, stamp: call.stamp }, writer, now);
     if (newest === undefined || newest.kind === KIND.delete) {
       const seen = new Map<number, number>();
       if (newest !== undefined) see(seen, newest.lane, newest.clock + 1, newest.ghost);
@@ -160,6 +169,35 @@ export class Desk {
       this.#sessions.causes(board, session),
     );
     const written = this.#written(board, item.revision, item.lane, session);
+    return ok({ ...written.value, deleted });
+  }
+
+  /** A client may have seen on another node what is not here yet: its delete is written all the same. */
+  #deleteStamped(
+    board: Board,
+    call: DeleteCall & { readonly stamp: ClientStamp },
+    writer: Writer,
+    now: Instant,
+  ): Result<DeleteAnswer> {
+    const newest = board.view.newest(call.key);
+    const stamped = checkStamp(call.stamp, newest, now);
+    if (!stamped.ok) return stamped;
+    const deleted = entryOf(board.view, call.key, now.wallMs) !== undefined;
+    const lane = this.#lane(board);
+    if (!isWritten(board, call.key, call.stamp)) {
+      const room = newest === undefined ? this.#room(board, 0, call.key.length) : ok(undefined);
+      if (!room.ok) return room;
+      const { revision, lane: origin } = call.stamp;
+      board.write(lane, {
+        kind: KIND.delete,
+        revision,
+        origin,
+        key: call.key,
+        author: writer.agent,
+        value: '',
+      });
+    }
+    const written = this.#written(board, call.stamp.revision, lane, undefined);
     return ok({ ...written.value, deleted });
   }
 
@@ -301,6 +339,31 @@ function see(seen: Map<number, number>, lane: Lane, clock: number, isGhost: bool
   if ((seen.get(lane.incarnation) ?? 0) < clock) seen.set(lane.incarnation, clock);
   // What is shown though its author deleted it: elsewhere its successor must be there.
   if (isGhost) for (const [incarnation, dep] of lane.open) seen.set(incarnation, dep);
+}
+
+/** A client's stamp is believed as far as its clock is right; it may always follow what is here. */
+function checkStamp(
+  stamp: ClientStamp | undefined,
+  newest: Item | undefined,
+  now: Instant,
+): Result<undefined> {
+  if (stamp === undefined) return ok(undefined);
+  const most = Math.max(stampOf(now.wallMs + limits.clientSkewMs), (newest?.revision ?? 0) + STAMPS_PER_MS);
+  if (stamp.revision <= most) return ok(undefined);
+  return failWith(
+    'INVALID_ARGUMENT',
+    `The clock of this client is ${wallMsOf(stamp.revision) - now.wallMs} ms ahead of its node's.`,
+    'Correct the clock, or stamp by the time of the node, which the details say.',
+    { details: { outcome: 'not-done', nodeWallMs: now.wallMs } },
+  );
+}
+
+/** True where this node's own lanes hold the write, or what superseded it: then it is on the disk as soon as they are. */
+function isWritten(board: Board, key: string, { revision, lane }: ClientStamp): boolean {
+  const state = board.view.get(key);
+  const base = state instanceof Log ? state.base : state;
+  if (base === undefined || !base.lane.own) return false;
+  return base.revision > revision || (base.revision === revision && base.origin >= lane);
 }
 
 function roomInLog(board: Board, key: string, items: number, bytes: number): Result<undefined> {

@@ -118,8 +118,13 @@ function scanStructs(scan: Scan, clients: number): boolean {
   return !reader.failed;
 }
 
+/** Passes over one struct; the clocks that it takes, 0 where it is malformed. */
+export function skipStruct(reader: ByteReader): number {
+  return scanStruct({ reader, references: [] });
+}
+
 /** Clocks that the struct takes; 0 where it is malformed. */
-function scanStruct(scan: Scan): number {
+function scanStruct(scan: Pick<Scan, 'reader' | 'references'>): number {
   const { reader, references } = scan;
   const info = reader.byte();
   const content = info & 31;

@@ -68,7 +68,7 @@ const OPEN_LIST = 0x5b;
 const OPEN_OBJECT = 0x7b;
 
 /** JSON of bounded depth and without poisoned keys. A plain ASCII string, the usual case, needs no parser. */
-function isJson(bytes: Uint8Array, from: number, to: number): boolean {
+export function isJson(bytes: Uint8Array, from: number, to: number): boolean {
   if (bytes[from] === QUOTE && bytes[to - 1] === QUOTE && to - from >= 2) {
     let at = from + 1;
     for (; at < to - 1; at++) {

@@ -6,14 +6,15 @@
 import type { Instant } from '../kernel/time.ts';
 
 const EPOCH_MS = 1_704_067_200_000;
-const COUNTS = 4_096;
+/** Stamps that one millisecond has room for. */
+export const STAMPS_PER_MS = 4_096;
 
 export function stampOf(wallMs: number): number {
-  return Math.max(1, Math.floor(wallMs - EPOCH_MS) * COUNTS);
+  return Math.max(1, Math.floor(wallMs - EPOCH_MS) * STAMPS_PER_MS);
 }
 
 export function wallMsOf(revision: number): number {
-  return Math.floor(revision / COUNTS) + EPOCH_MS;
+  return Math.floor(revision / STAMPS_PER_MS) + EPOCH_MS;
 }
 
 export class HybridClock {

@@ -25,6 +25,9 @@ const LEAST_RANGE_BYTES = 2;
 /** Structs, and ranges of deletes, in one update: what is checked and taken in without a pause. */
 export const MOST_STRUCTS = 16_384;
 
+/** Where a node tells a Yjs client what it refused: a top-level array that is in the client's copy of the entries alone. */
+export const ANSWERS = 'skein:answers';
+
 export function laneName(incarnation: number): string {
   return `lane:${incarnation}`;
 }
@@ -68,8 +71,13 @@ export function readLaneUpdate(reader: ByteReader): LaneUpdate | undefined {
   return { client: client || deleter, fromClock, toClock, structs, deletes };
 }
 
-/** The clock behind the struct. */
-function readStruct(reader: ByteReader, client: number, clock: number, into: number[]): number | undefined {
+/** The clock behind the struct, which stands at `clock`; `undefined` where it is none of a lane. */
+export function readStruct(
+  reader: ByteReader,
+  client: number,
+  clock: number,
+  into: number[],
+): number | undefined {
   const info = reader.byte();
   if (info & HAS_ORIGIN) {
     if (clock === 0 || reader.varuint() !== client || reader.varuint() !== clock - 1) return undefined;

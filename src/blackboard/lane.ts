@@ -76,9 +76,26 @@ export class Item {
   }
 }
 
-/** Greater wins the key. Total: two items compare equal only where one is a folded copy of the other. */
+/** Greater wins the key. Total: two items compare equal only where one is a copy of the other. */
 export function compareItems(left: Item, right: Item): number {
-  return left.revision - right.revision || left.origin - right.origin || left.kind - right.kind;
+  return (
+    left.revision - right.revision ||
+    left.origin - right.origin ||
+    left.kind - right.kind ||
+    (left === right ? 0 : compareContents(left, right))
+  );
+}
+
+/** Who brings two contents under one identity must not make replicas differ: they agree on one of them. */
+function compareContents(left: Item, right: Item): number {
+  if (left.expiresMs !== right.expiresMs) return left.expiresMs - right.expiresMs;
+  const [one, other] = [left.body(), right.body()];
+  if (one.author !== other.author) return one.author < other.author ? -1 : 1;
+  const length = Math.min(one.value.length, other.value.length);
+  for (let at = 0; at < length; at++) {
+    if (one.value[at] !== other.value[at]) return (one.value[at] as number) - (other.value[at] as number);
+  }
+  return one.value.length - other.value.length;
 }
 
 interface Bucket {

@@ -140,8 +140,8 @@ export function tooManyWait(): { readonly ok: false; readonly error: ErrorBody }
 export function readOnlyEntries(): { readonly ok: false; readonly error: ErrorBody } {
   return fail({
     code: 'DENIED',
-    message: 'The entries of a board cannot be written as a Yjs document by a client.',
-    hint: 'Write entries with board_write or the REST interface; free documents can be written through Yjs.',
+    message: 'In the entries of a board a Yjs client writes in the lane of its own client id only.',
+    hint: 'Write entries with BoardView (skein/board-view), board_write or the REST interface; free documents can be written as they are.',
     retryable: false,
   });
 }

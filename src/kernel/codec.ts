@@ -5,6 +5,8 @@
 import { Packr } from 'msgpackr';
 import { limits } from './limits.ts';
 
+export { fromBase64Url, fromHex, fromUtf8, toBase64Url, toHex, utf8 } from './text.ts';
+
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number', moreTypes: false });
 
 export function encode(value: unknown): Uint8Array {
@@ -35,34 +37,6 @@ function isWithinBounds(root: unknown): boolean {
   return visit(root, 0);
 }
 
-export function toHex(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += byte.toString(16).padStart(2, '0');
-  return text;
-}
-
-/** The bytes, or `undefined` where the text is not pairs of hexadecimal digits. */
-export function fromHex(text: string): Uint8Array | undefined {
-  if (!/^(?:[0-9a-f]{2})*$/i.test(text)) return undefined;
-  return Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
-}
-
-const utf8Encoder = new TextEncoder();
-const utf8Decoder = new TextDecoder('utf-8', { fatal: true });
-
-export function utf8(text: string): Uint8Array {
-  return utf8Encoder.encode(text);
-}
-
-/** The text, or `undefined` where the bytes are not valid UTF-8. */
-export function fromUtf8(bytes: Uint8Array): string | undefined {
-  try {
-    return utf8Decoder.decode(bytes);
-  } catch {
-    return undefined;
-  }
-}
-
 export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
   if (left.length !== right.length) return false;
   for (let at = 0; at < left.length; at++) if (left[at] !== right[at]) return false;
@@ -77,23 +51,4 @@ export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
     at += part.length;
   }
   return whole;
-}
-
-/** URL-safe base64 without padding (RFC 4648, section 5). */
-export function toBase64Url(bytes: Uint8Array): string {
-  let binary = '';
-  for (const byte of bytes) binary += String.fromCharCode(byte);
-  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
-}
-
-/** The bytes, or `undefined` where the text is not URL-safe base64. */
-export function fromBase64Url(text: string): Uint8Array | undefined {
-  if (!/^[A-Za-z0-9_-]*$/.test(text)) return undefined;
-  try {
-    return Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) =>
-      char.charCodeAt(0),
-    );
-  } catch {
-    return undefined;
-  }
 }

@@ -104,6 +104,11 @@ export const limits = {
   /** Clients whose requests are remembered, so that a retry is applied once, and requests of one of them. */
   quorumClients: 4_096,
   quorumClientRequests: 16_384,
+  /** Answers remembered for one client and for all: beyond it the one is refused, of all the longest silent are forgotten. */
+  quorumClientBytes: 8 * 1024 * 1024,
+  quorumAnswersBytes: 64 * 1024 * 1024,
+  /** Entries found by one range: more are left for the next page. */
+  quorumRangeBytes: 1024 * 1024,
   /** A call that needs a majority is answered or refused within this. */
   quorumWaitMs: 2_000,
   /** Calls of this node that wait for the quorum. */
@@ -193,6 +198,11 @@ export const limits = {
   streamQueueBytes: 4 * 1024 * 1024,
   /** One answer of a list call: larger pages are cut short, with a cursor. */
   listAnswerBytes: 2 * 1024 * 1024,
+  /** A Yjs client may stamp what it writes to the entries this far ahead of its node's clock. */
+  clientSkewMs: 2_000,
+  /** Writes of one Yjs client to the entries that its node has not answered yet, and their bytes. */
+  clientWrites: 4_096,
+  clientWriteBytes: 2 * 1024 * 1024,
   /** Awareness (cursors, presence) of the y-websocket endpoint: one update, and clients of one document. */
   awarenessBytes: 64 * 1024,
   awarenessClients: 1_024,
@@ -217,6 +227,16 @@ assertRelation(
 assertRelation(limits.documentBytes < limits.journalRecordBytes / 2, 'a document fits a journal record');
 assertRelation(limits.sessionTokenBytes <= limits.httpHeaderBytes - 4096, 'a session token fits a URL');
 assertRelation(limits.journalRecordBytes < limits.journalBufferBytes, 'the journal buffer holds a record');
+assertRelation(
+  limits.valueBytes + limits.keyBytes < limits.clientWriteBytes &&
+    limits.clientWriteBytes < limits.documentBytes / 2,
+  'what a Yjs client writes fits a message',
+);
+assertRelation(
+  limits.quorumValueBytes + limits.quorumKeyBytes < limits.quorumTransactionBytes &&
+    limits.quorumTransactionBytes < limits.frameBytes,
+  'the largest entry fits a transaction, and that a frame',
+);
 assertRelation(limits.recordBytes < limits.repairBytes, 'a record fits a repair frame');
 assertRelation(
   limits.members * 16 + limits.recordsPerOwner * 8 < limits.frameBytes / 2,

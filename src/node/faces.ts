@@ -50,6 +50,7 @@ export function yjsAccessOf({ core, calls, announcements, deliver }: FaceParts):
   return {
     stateVector: (board, document) => core.boards.stateVector(board, document),
     encodeState: (board, document, stateVector) => core.boards.encodeState(board, document, stateVector),
+    readEntries: (board, update, lane) => core.boards.readEntries(board, update, lane),
     applyUpdate: (board, document, update, writer) =>
       calls.ask<void>(
         (id) => deliver({ kind: 'yjsUpdate', id, board, document, update, writer }),

@@ -18,6 +18,7 @@ import type {
   Writer,
   YjsAccess,
 } from '../../src/blackboard/api.ts';
+import { readClientUpdate } from '../../src/blackboard/client-lane.ts';
 import { errorBody, fail, failWith, ok, type Result } from '../../src/kernel/errors.ts';
 import type { AgentId, BoardName, NodeId } from '../../src/kernel/ids.ts';
 import type { Json } from '../../src/kernel/json.ts';
@@ -227,6 +228,10 @@ export class MemoryYjs implements YjsAccess {
 
   encodeState(board: BoardName, document: string | undefined, stateVector: Uint8Array | undefined) {
     return Y.encodeStateAsUpdate(this.doc(board, document), stateVector);
+  }
+
+  readEntries(_board: BoardName, update: Uint8Array, lane: number | undefined) {
+    return readClientUpdate(update, lane, undefined, () => undefined);
   }
 
   async applyUpdate(

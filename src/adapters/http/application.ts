@@ -76,7 +76,7 @@ export class Application {
     });
     this.#mcp = mcpHttpHandler({ catalogue: this.catalogue, identity, logger });
     this.#rest = new Rest(this.catalogue);
-    this.#yjs = new YjsFace(node.yjs, logger);
+    this.#yjs = new YjsFace(node, logger);
   }
 
   /** Serves one request; never rejects. */

@@ -73,6 +73,12 @@ export class AwarenessRoom {
   }
 }
 
+/** The client that an update speaks of, where it is only one. Throws on what cannot be decoded. */
+export function onlyClientOf(update: Uint8Array): number | undefined {
+  const decoder = decoding.createDecoder(update);
+  return decoding.readVarUint(decoder) === 1 ? decoding.readVarUint(decoder) : undefined;
+}
+
 function encodePresence(entries: readonly [number, Presence][]): Uint8Array {
   const encoder = encoding.createEncoder();
   encoding.writeVarUint(encoder, entries.length);

@@ -3,7 +3,7 @@
  * part in a board.
  *
  * The entries document and the free documents are both served; what a client writes goes through the node's
- * gate like everything else. A refused update is answered with the protocol's "permission denied" message and
+ * gate like everything else. In the entries it writes in a lane of its own only (`yjs-entries.ts`). A refused update is answered with the protocol's "permission denied" message and
  * its reason; a client that keeps on is closed with a 44xx code, after which y-websocket does not reconnect.
  *
  * Limits: awareness (cursors, presence) is passed on among the clients of this node only.
@@ -11,13 +11,14 @@
 import * as decoding from 'lib0/decoding';
 import * as encoding from 'lib0/encoding';
 import type { WebSocket } from 'ws';
-import type { Writer, YjsAccess } from '../../blackboard/api.ts';
+import type { Blackboard, Writer, YjsAccess } from '../../blackboard/api.ts';
 import type { ErrorBody } from '../../kernel/errors.ts';
 import type { BoardName } from '../../kernel/ids.ts';
 import { limits } from '../../kernel/limits.ts';
 import type { Logger } from '../../kernel/ports.ts';
 import type { Principal } from '../../mcp/principal.ts';
-import { AwarenessRoom } from './awareness.ts';
+import { AwarenessRoom, onlyClientOf } from './awareness.ts';
+import { EntriesLane } from './yjs-entries.ts';
 
 const SYNC = 0;
 const AWARENESS = 1;
@@ -44,14 +45,20 @@ export interface YjsTarget {
   readonly document: string | undefined;
 }
 
+/** What the face needs of a node. */
+export interface YjsNode {
+  readonly yjs: YjsAccess;
+  readonly blackboard: Blackboard;
+}
+
 export class YjsFace {
-  readonly #yjs: YjsAccess;
+  readonly #node: YjsNode;
   readonly #logger: Logger;
   readonly #rooms = new Map<string, AwarenessRoom>();
   readonly #clients = new Set<YjsClient>();
 
-  constructor(yjs: YjsAccess, logger: Logger) {
-    this.#yjs = yjs;
+  constructor(node: YjsNode, logger: Logger) {
+    this.#node = node;
     this.#logger = logger;
   }
 
@@ -60,7 +67,7 @@ export class YjsFace {
     const name = JSON.stringify([target.board, target.document ?? null]);
     const room = this.#rooms.get(name) ?? new AwarenessRoom();
     this.#rooms.set(name, room);
-    const client = new YjsClient(socket, this.#yjs, target, principal, room, this.#logger);
+    const client = new YjsClient(socket, this.#node, target, principal, room, this.#logger);
     this.#clients.add(client);
     try {
       client.begin();
@@ -105,10 +112,12 @@ class YjsClient {
   #alive = true;
   #applying: Promise<void> = Promise.resolve();
   #pendingBytes = 0;
+  /** Only on the entries document. */
+  readonly #entries: EntriesLane | undefined;
 
   constructor(
     socket: WebSocket,
-    yjs: YjsAccess,
+    { yjs, blackboard }: YjsNode,
     target: YjsTarget,
     principal: Principal,
     room: AwarenessRoom,
@@ -121,6 +130,14 @@ class YjsClient {
     this.#readOnly = principal.zone === 'external';
     this.#room = room;
     this.#logger = logger;
+    if (target.document === undefined) {
+      this.#entries = new EntriesLane({
+        node: { yjs, blackboard },
+        board: target.board,
+        writer: this.#readOnly ? undefined : this.#writer,
+        answer: (update) => this.#sendUpdate(update),
+      });
+    }
   }
 
   begin(): void {
@@ -166,7 +183,7 @@ class YjsClient {
       const decoder = decoding.createDecoder(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
       const kind = decoding.readVarUint(decoder);
       if (kind === SYNC) this.#receiveSync(decoder);
-      else if (kind === AWARENESS) this.#room.receive(this, decoding.readVarUint8Array(decoder));
+      else if (kind === AWARENESS) this.#receiveAwareness(decoding.readVarUint8Array(decoder));
       else if (kind === QUERY_AWARENESS) {
         const present = this.#room.everyone();
         if (present !== undefined) this.#sendAwareness(present);
@@ -176,6 +193,12 @@ class YjsClient {
       this.#logger.log('debug', 'yjs.malformed', { error: error instanceof Error ? error.message : '' });
       this.end(CLOSE.malformed, 'This message cannot be decoded.');
     }
+  }
+
+  #receiveAwareness(update: Uint8Array): void {
+    this.#room.receive(this, update);
+    const client = onlyClientOf(update);
+    if (client !== undefined) this.#entries?.announced(client);
   }
 
   #receiveSync(decoder: decoding.Decoder): void {
@@ -208,6 +231,10 @@ class YjsClient {
   #apply(update: Uint8Array): void {
     // An update without structs and deletions, as every client sends when it joins.
     if (update.length === 2 && update[0] === 0 && update[1] === 0) return;
+    if (this.#entries !== undefined) {
+      this.#applyEntries(this.#entries, update);
+      return;
+    }
     if (this.#readOnly) {
       this.#refuse('Keys of the zone "external" may only read.');
       return;
@@ -230,6 +257,15 @@ class YjsClient {
       this.#applying = Promise.resolve();
       this.end(1011, 'The node failed to take the update in.');
     });
+  }
+
+  #applyEntries(entries: EntriesLane, update: Uint8Array): void {
+    if (entries.waitingBytes + update.length > 2 * limits.clientWriteBytes) {
+      this.end(CLOSE.tooSlow, 'Entries are written faster than they can be taken in.');
+      return;
+    }
+    const refusal = entries.receive(update);
+    if (refusal !== undefined) this.#refuse(refusalText(refusal));
   }
 
   #refuse(reason: string): void {

@@ -15,7 +15,7 @@ class FakeSocket extends EventEmitter {
 
 describe('yjs rooms', () => {
   it('go with their last client, over 1,000 documents, and no earlier', () => {
-    const face = new YjsFace(memoryNode().yjs, QUIET);
+    const face = new YjsFace(memoryNode(), QUIET);
     const principal = { name: 'ci', agent: 'ci', zone: 'local' } as never;
     const open = (document: string) => {
       const socket = new FakeSocket();
