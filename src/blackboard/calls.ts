@@ -1,9 +1,10 @@
 /** Checks what callers pass before anything happens: each refusal says what to do. */
-import { fromBase64Url, fromUtf8, toBase64Url, utf8 } from '../kernel/text.ts';
+
 import { type ErrorBody, failWith, ok, type Result } from '../kernel/errors.ts';
 import { parseBoardName } from '../kernel/ids.ts';
 import { checkJson } from '../kernel/json.ts';
 import { limits } from '../kernel/limits.ts';
+import { fromBase64Url, fromUtf8, toBase64Url, utf8 } from '../kernel/text.ts';
 import { type BoardCall, type DocumentEdit, LEVELS, type ListCall, type WaitCall } from './api.ts';
 import { DOCUMENT_NAME_BYTES } from './sections.ts';
 

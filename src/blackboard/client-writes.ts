@@ -6,10 +6,10 @@
  * with the node's time, which is then kept to.
  */
 import type * as Y from 'yjs';
-import { fromUtf8 } from '../kernel/text.ts';
 import { type ErrorBody, errorBody, type Result, SkeinError } from '../kernel/errors.ts';
 import type { Json } from '../kernel/json.ts';
 import { limits } from '../kernel/limits.ts';
+import { fromUtf8 } from '../kernel/text.ts';
 import { ByteWriter } from './bytes.ts';
 import { checkKey, checkTtl, checkValue } from './calls.ts';
 import { type EntryToWrite, KIND, writeEntry } from './entry.ts';
