@@ -147,13 +147,17 @@ export class Lane {
       return;
     }
     this.#stream = stream;
-    stream.addEventListener('drain', () => {
-      if (this.#stream !== stream) return;
-      this.#full = false;
-      this.#flush();
-    });
+    stream.addEventListener('drain', () => this.#resume(stream));
+    stream.addEventListener('idle', () => this.#resume(stream));
     stream.addEventListener('close', () => this.#onClosed(stream));
     this.#flush();
+  }
+
+  /** The stream can take more. While it holds anything itself, more would pile up there until it gives up all of it. */
+  #resume(stream: Stream): void {
+    if (this.#stream !== stream || !this.#full || stream.writeBufferLength > 0) return;
+    this.#full = false;
+    this.#askToFlush();
   }
 
   #onClosed(stream: Stream): void {
