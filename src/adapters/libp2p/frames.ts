@@ -20,14 +20,14 @@ let lastJoined = new Uint8Array(0);
 
 /**
  * As `joinFrames`, but the very same frames in the same order give the very same bytes once more: what goes to many
- * peers is joined once. Frames never change once they are handed to the wire.
+ * peers is joined once. Frames never change once they are handed to the wire. The first `room` bytes are free.
  */
-export function joinShared(frames: readonly Uint8Array[], total: number): Uint8Array {
+export function joinShared(frames: readonly Uint8Array[], total: number, room = 0): Uint8Array {
   const { length } = frames;
-  let same = length === lastFrames.length && total === lastJoined.length;
+  let same = length === lastFrames.length && room + total === lastJoined.length;
   for (let at = 0; same && at < length; at++) same = frames[at] === lastFrames[at];
   if (same) return lastJoined;
-  const joined = joinFrames(frames, total);
+  const joined = joinFrames(frames, total, room);
   // The largest frames are not worth being kept for a repetition that may never come.
   const kept = total <= SHARED_BYTES;
   lastFrames = kept ? frames : [];
@@ -35,10 +35,10 @@ export function joinShared(frames: readonly Uint8Array[], total: number): Uint8A
   return joined;
 }
 
-/** The frames as they go over the stream; `total` is the sum of their `framedBytes`. */
-export function joinFrames(frames: readonly Uint8Array[], total: number): Uint8Array<ArrayBuffer> {
-  const bytes = Buffer.allocUnsafe(total);
-  let at = 0;
+/** The frames as they go over the stream, behind `room` free bytes; `total` is the sum of their `framedBytes`. */
+export function joinFrames(frames: readonly Uint8Array[], total: number, room = 0): Uint8Array<ArrayBuffer> {
+  const bytes = Buffer.allocUnsafe(room + total);
+  let at = room;
   for (const frame of frames) {
     let rest = frame.length;
     for (; rest >= 0x80; rest >>>= 7) bytes[at++] = (rest & 0x7f) | 0x80;

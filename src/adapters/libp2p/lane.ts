@@ -1,6 +1,7 @@
 import type { Channel } from '../../kernel/effects.ts';
 import { limits } from '../../kernel/limits.ts';
 import { framedBytes, joinShared } from './frames.ts';
+import { HEADER_BYTES, sendJoined } from './shortcuts.ts';
 import type { Connection, Stream } from './stack.ts';
 
 /** What a lane may hold, and what it counts against; lanes of one peer share a quota, so that none starves the rest. */
@@ -198,7 +199,7 @@ export class Lane {
     while (!this.#full && this.#frames.length > 0) {
       const batch = this.#takeBatch();
       try {
-        this.#full = !stream.send(batch);
+        this.#full = !sendJoined(stream, batch);
       } catch {
         // Closed under our hands; its `close` event counts the loss and opens another.
         return;
@@ -206,7 +207,7 @@ export class Lane {
     }
   }
 
-  /** At least one frame; more while they fit into one write. */
+  /** At least one frame; more while they fit into one write. With room in front, see `sendJoined`. */
   #takeBatch(): Uint8Array {
     let bytes = 0;
     let count = 0;
@@ -219,7 +220,7 @@ export class Lane {
     const frames = this.#frames.splice(0, count);
     this.#queuedBytes -= bytes;
     this.#quota.give(bytes, count);
-    return joinShared(frames, bytes);
+    return joinShared(frames, bytes, HEADER_BYTES);
   }
 }
 

@@ -17,39 +17,49 @@ export const WINDOW_BYTES = 1024 * 1024;
 const HEADER_BYTES = 12;
 const DATA = 0;
 
-/** Aborts the connection at the first header that announces more than a window can hold. Call before the muxer is made. */
-export function watchMuxerFrames(connection: MessageStream): void {
-  const header = new Uint8Array(HEADER_BYTES);
-  let filled = 0;
-  let skip = 0;
-  const watch = (chunk: Uint8Array): boolean => {
+/** Aborts the connection at the first header that announces more than a window can hold. Make it before the muxer. */
+export class MuxerGuard {
+  readonly #header = new Uint8Array(HEADER_BYTES);
+  #filled = 0;
+  #skip = 0;
+
+  constructor(connection: MessageStream) {
+    connection.addEventListener('message', (event) => {
+      const chunks = event.data instanceof Uint8Array ? [event.data] : event.data;
+      for (const chunk of chunks) {
+        if (this.#watch(chunk)) continue;
+        event.stopImmediatePropagation();
+        connection.abort(new Error('a muxer frame larger than any window'));
+        return;
+      }
+    });
+  }
+
+  /** True where what comes next is a header. */
+  get atBoundary(): boolean {
+    return this.#filled === 0 && this.#skip === 0;
+  }
+
+  #watch(chunk: Uint8Array): boolean {
+    const header = this.#header;
     let at = 0;
     while (at < chunk.length) {
-      if (skip > 0) {
-        const skipped = Math.min(skip, chunk.length - at);
-        skip -= skipped;
+      if (this.#skip > 0) {
+        const skipped = Math.min(this.#skip, chunk.length - at);
+        this.#skip -= skipped;
         at += skipped;
         continue;
       }
-      const taken = Math.min(HEADER_BYTES - filled, chunk.length - at);
-      for (let end = at + taken; at < end; at++) header[filled++] = chunk[at] as number;
-      if (filled < HEADER_BYTES) break;
-      filled = 0;
+      const taken = Math.min(HEADER_BYTES - this.#filled, chunk.length - at);
+      for (let end = at + taken; at < end; at++) header[this.#filled++] = chunk[at] as number;
+      if (this.#filled < HEADER_BYTES) break;
+      this.#filled = 0;
       if (header[1] !== DATA) continue;
-      skip = readUint32(header, 8);
-      if (skip > WINDOW_BYTES) return false;
+      this.#skip = readUint32(header, 8);
+      if (this.#skip > WINDOW_BYTES) return false;
     }
     return true;
-  };
-  connection.addEventListener('message', (event) => {
-    const chunks = event.data instanceof Uint8Array ? [event.data] : event.data;
-    for (const chunk of chunks) {
-      if (watch(chunk)) continue;
-      event.stopImmediatePropagation();
-      connection.abort(new Error('a muxer frame larger than any window'));
-      return;
-    }
-  });
+  }
 }
 
 function readUint32(bytes: Uint8Array, at: number): number {

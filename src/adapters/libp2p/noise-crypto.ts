@@ -10,11 +10,14 @@ import type { noise } from '@libp2p/noise';
 import { defaultCrypto } from '@libp2p/noise/crypto';
 
 type Crypto = NonNullable<NonNullable<Parameters<typeof noise>[0]>['crypto']>;
-type Bytes = Parameters<Crypto['chaCha20Poly1305Encrypt']>[0];
+export type Bytes = Parameters<Crypto['chaCha20Poly1305Encrypt']>[0];
 
 /** Below it WebAssembly is faster than a call into the system's library. */
 const NATIVE_BYTES = 512;
-const TAG_BYTES = 16;
+export const TAG_BYTES = 16;
+const LENGTH_BYTES = 2;
+/** Most that one frame of Noise can carry. */
+export const MOST_PLAIN_BYTES = 0xffff - TAG_BYTES;
 const CHACHA = 'chacha20-poly1305';
 const OPTIONS = { authTagLength: TAG_BYTES };
 
@@ -42,7 +45,12 @@ export const noiseCrypto: Crypto = {
     if (plaintext instanceof Uint8Array) {
       const text = cipher.update(plaintext);
       cipher.final();
-      return Buffer.concat([text, cipher.getAuthTag()], text.length + TAG_BYTES);
+      const framed = Buffer.allocUnsafe(LENGTH_BYTES + text.length + TAG_BYTES);
+      framed.set(text, LENGTH_BYTES);
+      framed.set(cipher.getAuthTag(), LENGTH_BYTES + text.length);
+      lastFramed = framed;
+      lastSealed = framed.subarray(LENGTH_BYTES);
+      return lastSealed;
     }
     // An empty list of the very class that Noise expects.
     const sealed = plaintext.sublist(0, 0);
@@ -66,7 +74,25 @@ export const noiseCrypto: Crypto = {
   },
 };
 
-const LENGTH_BYTES = 2;
+/** What was sealed last, and the same with room for its length in front: so it need not be copied to be framed. */
+let lastSealed: Uint8Array | undefined;
+let lastFramed: Uint8Array | undefined;
+
+/** What was just sealed, as it goes over the connection: its length, then it. */
+export function frameSealed(sealed: Bytes): Uint8Array {
+  const { byteLength } = sealed;
+  let framed = lastFramed;
+  if (framed === undefined || sealed !== lastSealed) {
+    framed = Buffer.allocUnsafe(LENGTH_BYTES + byteLength);
+    framed.set(sealed instanceof Uint8Array ? sealed : sealed.subarray(), LENGTH_BYTES);
+  }
+  lastSealed = lastFramed = undefined;
+  framed[0] = byteLength >>> 8;
+  framed[1] = byteLength;
+  return framed;
+}
+
+const NOTHING = new Uint8Array(0);
 /** Longer frames are decrypted into memory of their own, so that one buffer can gather all of them. */
 const OWN_BYTES = NATIVE_BYTES + TAG_BYTES;
 const MOST_BYTES = 0xffff;
@@ -82,39 +108,52 @@ export class NoiseFrames {
   #partial: Uint8Array | undefined;
   #filled = 0;
   #shared: Uint8Array | undefined;
+  #piece: Uint8Array = NOTHING;
+  #at = 0;
 
   *decode(data: Bytes): Generator<Uint8Array> {
-    if (data instanceof Uint8Array) yield* this.#cut(data);
-    else for (const piece of data) yield* this.#cut(piece);
+    for (const piece of data instanceof Uint8Array ? [data] : data) {
+      this.feed(piece);
+      for (let frame = this.take(); frame !== undefined; frame = this.take()) yield frame;
+    }
   }
 
-  *#cut(piece: Uint8Array): Generator<Uint8Array> {
-    let at = 0;
-    while (at < piece.length) {
+  /** What arrived; all that arrived before has been taken. */
+  feed(piece: Uint8Array): void {
+    this.#piece = piece;
+    this.#at = 0;
+  }
+
+  /** The next whole frame; `undefined` where more must arrive first. */
+  take(): Uint8Array | undefined {
+    const piece = this.#piece;
+    while (this.#at < piece.length) {
       const partial = this.#partial;
       if (partial !== undefined) {
-        const taken = Math.min(partial.length - this.#filled, piece.length - at);
-        partial.set(piece.subarray(at, at + taken), this.#filled);
+        const taken = Math.min(partial.length - this.#filled, piece.length - this.#at);
+        partial.set(piece.subarray(this.#at, this.#at + taken), this.#filled);
         this.#filled += taken;
-        at += taken;
-        if (this.#filled < partial.length) return;
+        this.#at += taken;
+        if (this.#filled < partial.length) break;
         this.#partial = undefined;
-        yield partial;
-        continue;
+        return partial;
       }
-      this.#length = (this.#length << 8) | (piece[at++] as number);
+      this.#length = (this.#length << 8) | (piece[this.#at++] as number);
       if (++this.#lengthBytes < LENGTH_BYTES) continue;
       const length = this.#length;
       this.#length = this.#lengthBytes = 0;
       if (length === 0) continue;
-      if (at + length <= piece.length) {
-        at += length;
-        yield piece.subarray(at - length, at);
-      } else {
-        this.#partial = this.#room(length);
-        this.#filled = 0;
+      const from = this.#at;
+      if (from + length <= piece.length) {
+        this.#at += length;
+        return piece.subarray(from, this.#at);
       }
+      this.#partial = this.#room(length);
+      this.#filled = 0;
     }
+    this.#piece = NOTHING;
+    this.#at = 0;
+    return undefined;
   }
 
   #room(length: number): Uint8Array {

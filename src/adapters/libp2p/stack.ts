@@ -12,8 +12,9 @@ import { yamux } from '@libp2p/yamux';
 import { createLibp2p, type Libp2p, type Libp2pOptions } from 'libp2p';
 import { SkeinError } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
-import { type MessageStream, WINDOW_BYTES, watchMuxerFrames } from './muxer-guard.ts';
-import { NoiseFrames, noiseCrypto } from './noise-crypto.ts';
+import { type MessageStream, WINDOW_BYTES } from './muxer-guard.ts';
+import { noiseCrypto } from './noise-crypto.ts';
+import { shortenMuxer, shortenRaw, shortenSecured } from './shortcuts.ts';
 
 export type Connection = ReturnType<Libp2p['getConnections']>[number];
 export type Stream = Awaited<ReturnType<Connection['newStream']>>;
@@ -140,7 +141,7 @@ function encrypter(onSelfDial: () => void): Factory<'connectionEncrypters'> {
       async secureInbound(connection, options) {
         const secured = await inner.secureInbound(prepared(connection), options);
         if (secured.remotePeer.equals(components.peerId)) onSelfDial();
-        cutFrames(secured.connection);
+        shortenSecured(secured.connection, connection);
         return secured;
       },
       async secureOutbound(connection, options) {
@@ -148,31 +149,16 @@ function encrypter(onSelfDial: () => void): Factory<'connectionEncrypters'> {
         if (secured.remotePeer.equals(components.peerId)) {
           await new Promise((resolve) => setTimeout(resolve, SELF_DIAL_HOLD_MS));
         }
-        cutFrames(secured.connection);
+        shortenSecured(secured.connection, connection);
         return secured;
       },
     };
   };
 }
 
-/** Puts our decoder in the place of libp2p's, and into it what that one has of a frame under way. */
-function cutFrames(connection: MessageStream): void {
-  const secured = connection as { decoder?: Pick<NoiseFrames, 'decode'> & { buffer?: Uint8Array } };
-  const begun = secured.decoder?.buffer;
-  if (begun === undefined) return;
-  const frames = new NoiseFrames();
-  if (!frames.decode(begun).next().done) throw new Error('noise: a whole frame was left unread');
-  secured.decoder = frames;
-}
-
-/**
- * Two corrections to the connection under Noise. Noise hands it a length and a ciphertext, which would be two writes,
- * two packets and two wake-ups of the other side; joined they are one. And aborting a WebSocket asks it to close with
- * a code that it does not accept, which leaves it open.
- */
+/** Aborting a WebSocket asks it to close with a code that it does not accept, which leaves it open. */
 function prepared(connection: MessageStream): MessageStream {
-  const send = connection.send.bind(connection);
-  connection.send = (data) => send(data instanceof Uint8Array ? data : data.subarray());
+  shortenRaw(connection);
   const { websocket } = connection as { websocket?: { close(): void } };
   if (websocket !== undefined) {
     connection.addEventListener('close', () => websocket.close(), { once: true });
@@ -193,8 +179,10 @@ const muxer: Factory<'streamMuxers'> = () => {
   return {
     protocol: inner.protocol,
     createStreamMuxer(connection) {
-      watchMuxerFrames(connection);
-      return inner.createStreamMuxer(connection);
+      const shortened = shortenMuxer(connection);
+      const made = inner.createStreamMuxer(connection);
+      shortened.take(made);
+      return made;
     },
   };
 };

@@ -17,6 +17,7 @@ import { FrameReader } from './frames.ts';
 import { protocolOf } from './lane.ts';
 import { updateWindowLazily } from './muxer-guard.ts';
 import { type Link, Peer } from './peer.ts';
+import { drain } from './shortcuts.ts';
 import {
   type Connection,
   createStack,
@@ -233,15 +234,10 @@ class Libp2pWire implements Wire {
       if (bytes.length > 0) this.#sink({ kind: 'frame', from: peer.id, channel, bytes });
       else if (channel === 'hello') peer.markReady(link);
     });
-    stream.addEventListener('message', (event) => {
-      const chunks = event.data instanceof Uint8Array ? [event.data] : event.data;
-      for (const chunk of chunks) {
-        if (peer.closing !== undefined) return;
-        if (reader.read(chunk)) continue;
-        this.#close(peer, `it announced a frame larger than allowed on ${channel}`);
-        connection.abort(new Error('frame too large'));
-        return;
-      }
+    drain(stream, (chunk) => {
+      if (peer.closing !== undefined || reader.read(chunk)) return;
+      this.#close(peer, `it announced a frame larger than allowed on ${channel}`);
+      connection.abort(new Error('frame too large'));
     });
     stream.addEventListener('remoteCloseWrite', () => {
       stream.close().catch(() => stream.abort(new Error('not closed in time')));
