@@ -21,7 +21,7 @@ export interface ClientStamp {
 
 interface Call {
   readonly board: BoardName;
-  /** Default `eventual`; `session` where a session token is given. */
+  /** Default on a crdt board `eventual`, `session` where a session token is given; on a quorum board always `strong`. */
   readonly level?: Level;
   /** Opaque token of an earlier answer; the call sees at least what that answer saw. */
   readonly session?: string;
@@ -37,6 +37,15 @@ export interface WriteCall extends Call {
   readonly value: Json;
   readonly ttlSeconds?: number;
   readonly stamp?: ClientStamp;
+}
+/** Boards of mode quorum only. Writes where the key has this very revision, else `CONFLICT` with what is there. */
+export interface CompareAndSetCall extends Call {
+  readonly op: 'compareAndSet';
+  readonly key: string;
+  /** Of an earlier answer; 0: the key must not exist. */
+  readonly expectedRevision: number;
+  readonly value: Json;
+  readonly ttlSeconds?: number;
 }
 export interface DeleteCall extends Call {
   readonly op: 'delete';
@@ -87,6 +96,7 @@ export type DocumentEdit =
 export type BoardCall =
   | ReadCall
   | WriteCall
+  | CompareAndSetCall
   | DeleteCall
   | ListCall
   | AppendCall
@@ -104,14 +114,20 @@ export interface Entry {
   readonly node: string;
   /** ISO 8601 in UTC, from the writer's clock. */
   readonly writtenAt: string;
-  /** Grows with every write to the key: the hybrid logical clock packed into a safe integer. */
+  /** Grows with every write to the key: on a crdt board the hybrid logical clock packed into a safe integer, on a quorum board the store's revision. */
   readonly revision: number;
   readonly expiresAt?: string;
 }
 
 export type ReadAnswer =
-  | ({ readonly found: true; readonly session: string } & Entry)
-  | { readonly found: false; readonly session: string; readonly revision: number };
+  | ({ readonly found: true; readonly session: string; readonly level?: Level } & Entry)
+  | {
+      readonly found: false;
+      readonly session: string;
+      readonly revision: number;
+      /** At which a board of mode quorum answered. */
+      readonly level?: Level;
+    };
 export interface WriteAnswer {
   readonly revision: number;
   readonly session: string;
@@ -123,6 +139,8 @@ export interface ListAnswer {
   readonly entries: readonly Entry[];
   readonly cursor?: string;
   readonly session: string;
+  /** At which a board of mode quorum answered. */
+  readonly level?: Level;
 }
 export interface Change {
   readonly key: string;
@@ -145,6 +163,7 @@ export interface DocumentAnswer {
 export interface BoardAnswers {
   read: ReadAnswer;
   write: WriteAnswer;
+  compareAndSet: WriteAnswer;
   delete: DeleteAnswer;
   list: ListAnswer;
   append: WriteAnswer;

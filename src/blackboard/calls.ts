@@ -32,6 +32,7 @@ export function checkCall(call: BoardCall): Checked {
   switch (call.op) {
     case 'read':
     case 'write':
+    case 'compareAndSet':
     case 'delete':
     case 'append':
       return checkKey(call.key);

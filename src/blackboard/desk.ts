@@ -287,7 +287,8 @@ export class Desk {
       case 'documentEdit':
         return this.documentEdit(call, session);
       case 'wait':
-        return failWith('INTERNAL', 'A wait cannot be answered at once.', 'Report this.');
+      case 'compareAndSet':
+        return failWith('INTERNAL', 'This call is answered elsewhere.', 'Report this.');
     }
   }
 

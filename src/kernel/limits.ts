@@ -114,6 +114,24 @@ export const limits = {
   /** Calls of this node that wait for the quorum. */
   quorumCalls: 16_384,
 
+  /** Boards of mode quorum: what a log may hold, and the changes that a node remembers for those who wait. */
+  quorumLogBytes: 384 * 1024,
+  quorumMirrorChanges: 20_000,
+  quorumMirrorBytes: 16 * 1024 * 1024,
+  /** What the part of the quorum store adds to a session token. */
+  sessionStoreBytes: 64,
+  /** Names of leases, and of their holders. */
+  leaseNameBytes: 256,
+
+  /** Raft: voters on either side of a change, servers that a leader sends entries to. */
+  raftVoters: 9,
+  raftServers: 1_024,
+  /** Reads that wait on one server, and numbers in one message about them. */
+  raftReads: 16_384,
+  /** Entries that a snapshot holds and that are kept for slow followers. */
+  raftTailEntries: 4_096,
+  raftTailBytes: 4 * 1024 * 1024,
+
   members: 1_000,
   addressesPerMember: 16,
   agentsPerNode: 1_000,
@@ -241,6 +259,10 @@ assertRelation(limits.recordBytes < limits.repairBytes, 'a record fits a repair 
 assertRelation(
   limits.members * 16 + limits.recordsPerOwner * 8 < limits.frameBytes / 2,
   'a digest of all owners and one owner in detail fits',
+);
+assertRelation(
+  limits.valueBytes <= limits.quorumLogBytes && limits.quorumLogBytes + 4_096 < limits.quorumValueBytes,
+  'an entry of a quorum board fits the store',
 );
 assertRelation(limits.frameBytes < limits.peerQueueBytes, 'a queue holds a frame');
 assertRelation(limits.helloBytes < limits.controlQueueBytes, 'a queue holds a hello');

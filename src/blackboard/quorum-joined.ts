@@ -1,0 +1,56 @@
+/** Boards of both modes as one blackboard: nobody who calls needs to know which kind a board is. */
+import { failWith, type Result } from '../kernel/errors.ts';
+import type { BoardName } from '../kernel/ids.ts';
+import type { Blackboard, BoardAnswers, BoardCall, BoardInfo, Change, Writer } from './api.ts';
+import type { QuorumBoards } from './quorum-boards.ts';
+import { joinSession, splitSession } from './quorum-session.ts';
+
+export class JoinedBlackboard implements Blackboard {
+  readonly #crdt: Blackboard;
+  readonly #quorum: QuorumBoards;
+
+  constructor(crdt: Blackboard, quorum: QuorumBoards) {
+    this.#crdt = crdt;
+    this.#quorum = quorum;
+  }
+
+  async call<C extends BoardCall>(
+    call: C,
+    writer: Writer,
+    signal?: AbortSignal,
+  ): Promise<Result<BoardAnswers[C['op']]>> {
+    if (this.#quorum.has(call.board)) return this.#quorum.call(call, writer, signal);
+    if (call.op === 'compareAndSet') return notOffered(call.board);
+    if (call.session === undefined) return this.#crdt.call(call, writer, signal);
+    const session = splitSession(call.session);
+    if (!session.ok) return session;
+    const { crdt, ...seen } = session.value;
+    if (seen.store === '' && crdt === call.session) return this.#crdt.call(call, writer, signal);
+    // A token that has seen nothing of the crdt boards asks nothing of them.
+    const { session: _, ...rest } = call;
+    const inner = (crdt === undefined ? rest : { ...rest, session: crdt }) as C;
+    const answer = await this.#crdt.call(inner, writer, signal);
+    if (!answer.ok) return answer;
+    return {
+      ok: true,
+      value: { ...answer.value, session: joinSession({ ...seen, crdt: answer.value.session }) },
+    };
+  }
+
+  boards(): readonly BoardInfo[] {
+    const others = this.#crdt.boards().filter(({ name }) => !this.#quorum.has(name));
+    return [...others, ...this.#quorum.boards()].sort((left, right) => (left.name < right.name ? -1 : 1));
+  }
+
+  watch(board: BoardName, listener: (changes: readonly Change[]) => void): () => void {
+    return (this.#quorum.has(board) ? this.#quorum : this.#crdt).watch(board, listener);
+  }
+}
+
+function notOffered(board: BoardName): Result<never> {
+  return failWith(
+    'LEVEL_NOT_OFFERED',
+    `The board "${board}" is of mode crdt: nodes write it without asking each other, so none can compare and set.`,
+    'Use a board of mode quorum, such as "tasks".',
+  );
+}
