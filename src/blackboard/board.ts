@@ -4,7 +4,7 @@ import { limits } from '../kernel/limits.ts';
 import { ByteReader, ByteWriter, decodeUtf8 } from './bytes.ts';
 import { type EntryHead, type EntryToWrite, readEntryHead, writeEntry } from './entry.ts';
 import { wallMsOf } from './hlc.ts';
-import { type Item, Lane } from './lane.ts';
+import { type Item, Lane, type Page, pageOf } from './lane.ts';
 import { type LaneUpdate, rangesOf } from './lane-update.ts';
 import { View } from './view.ts';
 
@@ -226,6 +226,7 @@ export class Board {
     let deleted = false;
     let nextHead = 0;
     const { structs, deletes } = update;
+    const page = pageOf(bytes, newBytesOf(update, before));
     for (let at = 0; at < structs.length; at += 3) {
       const clock = structs[at] as number;
       const offset = structs[at + 1] as number;
@@ -234,7 +235,7 @@ export class Board {
         const missing = clock + length - lane.clock;
         if (missing > 0) lane.appendDeleted(missing);
       } else if (clock >= lane.clock) {
-        this.#append(lane, heads[nextHead++] as EntryHead, bytes, offset, length);
+        this.#append(lane, heads[nextHead++] as EntryHead, bytes, offset, length, page);
       }
     }
     for (let at = 0; at < deletes.length; at += 2) {
@@ -272,8 +273,8 @@ export class Board {
     this.settle();
   }
 
-  #append(lane: Lane, head: EntryHead, bytes: Uint8Array, from: number, length: number): Item {
-    const item = lane.append(head, bytes, from, length);
+  #append(lane: Lane, head: EntryHead, bytes: Uint8Array, from: number, length: number, page?: Page): Item {
+    const item = lane.append(head, bytes, from, length, page);
     this.#bytes += length;
     if (this.view.add(item)) this.#changed.push(item.key);
     return item;
@@ -316,4 +317,14 @@ export class Board {
     }
     return pending;
   }
+}
+
+/** Bytes of the items that stand at or behind a clock. */
+function newBytesOf({ structs }: LaneUpdate, clock: number): number {
+  let bytes = 0;
+  for (let at = 0; at < structs.length; at += 3) {
+    const isItem = (structs[at + 1] as number) >= 0;
+    if (isItem && (structs[at] as number) >= clock) bytes += structs[at + 2] as number;
+  }
+  return bytes;
 }

@@ -238,6 +238,13 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       .sort((left, right) => (left.name < right.name ? -1 : 1));
   }
 
+  /** Live bytes of the entries of all boards. */
+  get entryBytes(): number {
+    let bytes = 0;
+    for (const board of this.#store.boards.values()) bytes += board.bytes;
+    return bytes;
+  }
+
   /** Boards of others that found no room here, the first few of them, and whose they are. */
   get withoutRoom(): ReadonlyMap<BoardName, NodeId> {
     return this.#store.unkept;

@@ -20,6 +20,7 @@ import type { Head } from './sections.ts';
 const PAGE_BYTES = 64 * 1024;
 /** Smaller pages are not worth the copy. */
 const COPIED_PAGE_BYTES = 512;
+const ADOPTED_PAGE_BYTES = 32 * 1024;
 export const BUCKET_CLOCKS = 64;
 export const HASH_BYTES = 16;
 /** Deletes remembered one by one, so that a peer that missed a few frames is sent just those: as many as live, within these. */
@@ -30,7 +31,8 @@ const ENCODED_STRUCTS = MOST_STRUCTS / 4;
 
 export type Hash = (bytes: Uint8Array) => Uint8Array;
 
-interface Page {
+/** Bytes of items. */
+export interface Page {
   bytes: Uint8Array;
   used: number;
   live: number;
@@ -158,10 +160,15 @@ export class Lane {
     return this.#liveBytes;
   }
 
-  append(head: EntryHead, bytes: Uint8Array, from: number, length: number): Item {
-    const page = this.#room(length);
-    page.bytes.set(length === bytes.length ? bytes : bytes.subarray(from, from + length), page.used);
-    const item = new Item(this, this.#clock++, head, page, page.used, length);
+  /** The bytes are copied, except from a page of their own, see `pageOf`. */
+  append(head: EntryHead, bytes: Uint8Array, from: number, length: number, given?: Page): Item {
+    const page = given ?? this.#room(length);
+    let offset = from;
+    if (given === undefined) {
+      offset = page.used;
+      page.bytes.set(length === bytes.length ? bytes : bytes.subarray(from, from + length), offset);
+    }
+    const item = new Item(this, this.#clock++, head, page, offset, length);
     page.used += length;
     page.live += length;
     this.#liveBytes += length;
@@ -400,6 +407,15 @@ export class Lane {
     }
     return low;
   }
+}
+
+/**
+ * A large update as the page of its items, which are then not copied out of it: where they are most of the memory that
+ * it stands in.
+ */
+export function pageOf(bytes: Uint8Array, itemBytes: number): Page | undefined {
+  const isWorth = itemBytes >= ADOPTED_PAGE_BYTES && itemBytes * 4 >= bytes.buffer.byteLength * 3;
+  return isWorth ? { bytes, used: 0, live: 0 } : undefined;
 }
 
 const NO_PAGE: Page = { bytes: new Uint8Array(0), used: 0, live: 0 };

@@ -158,6 +158,11 @@ export class ByteWriter {
   }
 }
 
+/** Room for the codes of short texts, by length: used again and again. */
+const SHORT: readonly number[][] = Array.from({ length: 33 }, (_, length) =>
+  new Array<number>(length).fill(0),
+);
+
 /** Reads within bounds and never throws: after a read beyond the end, `failed` is true and all reads give zero. */
 export class ByteReader {
   readonly bytes: Uint8Array;
@@ -242,15 +247,15 @@ export class ByteReader {
       return '';
     }
     this.at = from + length;
-    if (length <= 32) {
-      const codes = new Array<number>(length);
+    if (length < SHORT.length) {
+      const codes = SHORT[length] as number[];
       let index = 0;
       for (; index < length; index++) {
         const byte = this.bytes[from + index] as number;
         if (byte > 0x7f) break;
         codes[index] = byte;
       }
-      if (index === length) return String.fromCharCode(...codes);
+      if (index === length) return String.fromCharCode.apply(undefined, codes);
     }
     const text = decodeUtf8(this.bytes.subarray(from, from + length));
     if (text === undefined) this.fail();

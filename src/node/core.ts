@@ -165,6 +165,11 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     return earliest(this.#machines().map((machine) => machine.deadline()));
   }
 
+  /** Live bytes of the boards' entries: most of what a large node holds. */
+  get liveBytes(): number {
+    return this.boards.entryBytes;
+  }
+
   /** The whole state as journal records, a bounded piece at a time; the state may change between two pieces. */
   *checkpoint(): Generator<Uint8Array> {
     yield* this.records.checkpoint();

@@ -22,7 +22,11 @@ interface Waiting<Effect> {
 }
 
 export interface ExecutorOptions<Event, Effect> {
-  readonly machine: Machine<Event, Effect> & { checkpoint(): Iterable<Uint8Array> };
+  readonly machine: Machine<Event, Effect> & {
+    checkpoint(): Iterable<Uint8Array>;
+    /** What of its state is large and known at once; a checkpoint has at least that many bytes. */
+    readonly liveBytes?: number;
+  };
   readonly clock: Clock;
   readonly disk: Disk;
   /** Runs the callback soon, after what is running now: calls made until then share one flush and one sync. */
@@ -40,7 +44,10 @@ const LAG_MS = 200;
 const DISK_PROBE_MS = 1_000;
 /** How long records that nobody waits for may stay in memory. */
 const LAZY_SYNC_MS = 100;
-/** A checkpoint is due when the log outgrows this share of the last one, with a floor for small states. */
+/**
+ * A checkpoint is due when the log outgrows this share of the last one, with a floor for small states, and both
+ * together outgrow the state by as much.
+ */
 const CHECKPOINT_SHARE = 0.75;
 const CHECKPOINT_FLOOR_BYTES = 128 * 1024;
 
@@ -278,6 +285,9 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     if (this.#checkpointing || this.#diskBroken) return;
     const { logBytes, checkpointBytes } = this.#options.disk.size();
     if (logBytes < Math.max(CHECKPOINT_FLOOR_BYTES, checkpointBytes * CHECKPOINT_SHARE)) return;
+    // A log that grew by new contents alone would not be shorter as a checkpoint.
+    const liveBytes = this.#options.machine.liveBytes ?? 0;
+    if (logBytes + checkpointBytes < liveBytes * (1 + CHECKPOINT_SHARE)) return;
     this.#checkpointing = true;
     this.#options.disk.beginCheckpoint((error) => {
       if (error !== undefined) this.#endCheckpoint(error);

@@ -11,6 +11,7 @@ type Effect = Order | Persist | Answer;
 /** A machine that does what the event says. */
 class Puppet {
   wants: Deadline | undefined;
+  liveBytes = 0;
   readonly heard: string[] = [];
   onExpire: readonly Effect[] = [];
   handle(event: { kind: string; effects?: readonly Effect[] }): readonly Effect[] {
@@ -189,6 +190,19 @@ describe('executor', () => {
     settle();
     fire(1_050);
     expect(machine.heard).toEqual(['fact', 'fact', 'lagged']);
+  });
+
+  it('writes no checkpoint of a log that holds little but what lives', () => {
+    const { executor, settle, disk, machine } = setUp();
+    disk.logBytes = 1_000_000;
+    machine.liveBytes = 600_000;
+    executor.deliver({ kind: 'fact' });
+    settle();
+    expect(disk.steps).toEqual([]);
+    machine.liveBytes = 550_000;
+    executor.deliver({ kind: 'fact' });
+    settle();
+    expect(disk.steps).toContain('commit');
   });
 
   it('writes a checkpoint in pieces once the log has grown', () => {

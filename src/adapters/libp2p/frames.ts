@@ -91,7 +91,8 @@ export class FrameReader {
         at += length;
       } else {
         this.#length = length;
-        this.#partial = new Uint8Array(Math.min(length, Math.max(64, 2 * (chunk.length - at))));
+        // Four times what has come of it: a frame of repair, in packets of 64 KiB, then mostly needs no second buffer.
+        this.#partial = bufferOf(Math.min(length, Math.max(64, 4 * (chunk.length - at))));
         this.#filled = 0;
       }
     }
@@ -103,7 +104,7 @@ export class FrameReader {
     const taken = Math.min(this.#length - this.#filled, chunk.length - at);
     let buffer = partial;
     if (this.#filled + taken > buffer.length) {
-      buffer = new Uint8Array(Math.min(this.#length, Math.max(2 * buffer.length, this.#filled + taken)));
+      buffer = bufferOf(Math.min(this.#length, Math.max(2 * buffer.length, this.#filled + taken)));
       buffer.set(partial.subarray(0, this.#filled));
       this.#partial = buffer;
     }
@@ -118,4 +119,9 @@ export class FrameReader {
     }
     return taken;
   }
+}
+
+/** Not filled with zeros, and alone in its memory: what is made of the frame may keep all of it. */
+function bufferOf(length: number): Uint8Array {
+  return new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
 }

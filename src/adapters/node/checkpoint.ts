@@ -3,7 +3,7 @@ import { limits } from '../../kernel/limits.ts';
 import { DiskError } from '../../kernel/ports.ts';
 import { crashesNext, crashPoint } from './crash-points.ts';
 import type { Files } from './files.ts';
-import { footer, frame } from './segment.ts';
+import { footer, frame, Pieces } from './segment.ts';
 
 /** Forced to disk this often, so that the last sync is short and the journal's own syncs do not queue behind it. */
 const SYNC_EVERY_BYTES = 8 * 1024 * 1024;
@@ -15,6 +15,7 @@ export class CheckpointFile {
   #bytes = 0;
   #syncedBytes = 0;
   #records = 0;
+  readonly #pieces = new Pieces();
   /** Every operation waits for the one before; after a failure all that follow fail too. */
   #last: Promise<void> = Promise.resolve();
 
@@ -50,7 +51,7 @@ export class CheckpointFile {
       throw new DiskError(`a checkpoint record of ${misfit.length} bytes cannot be kept`, false);
     if (this.#records + records.length > limits.checkpointRecords)
       throw new DiskError('the checkpoint has too many records', false);
-    for (const piece of frame(records)) {
+    for (const piece of frame(records, this.#pieces.take)) {
       if (crashesNext('checkpoint.mid-write'))
         await this.#files.write(this.#file, piece.subarray(0, piece.length >> 1), this.#bytes);
       crashPoint('checkpoint.mid-write');

@@ -23,7 +23,7 @@ import { CheckpointFile } from './checkpoint.ts';
 import { crashesNext, crashPoint } from './crash-points.ts';
 import { diskError, type Files, nodeFiles } from './files.ts';
 import { checkpointName, loadJournal, segmentName } from './journal-load.ts';
-import { frame, framedBytes } from './segment.ts';
+import { frame, framedBytes, Pieces } from './segment.ts';
 
 export interface JournalOptions {
   /** An existing directory that this process alone uses (see `data-directory.ts`). */
@@ -64,6 +64,7 @@ export class Journal implements Disk {
   #checkpoints = new Map<number, number>();
   #segment: Segment | undefined;
   #lastNumber = 0;
+  readonly #pieces = new Pieces();
   /** Whether the last attempt to write failed; decides that a sync probes even where nothing is queued. */
   #failed = false;
   #groups: Group[] = [emptyGroup()];
@@ -211,7 +212,7 @@ export class Journal implements Disk {
     const segment = this.#segment as Segment;
     crashPoint('journal.before-write');
     let end = segment.durableBytes;
-    for (const piece of frame(group.records)) {
+    for (const piece of frame(group.records, this.#pieces.take)) {
       if (crashesNext('journal.mid-write'))
         await this.#files.write(segment.file, piece.subarray(0, piece.length >> 1), end);
       crashPoint('journal.mid-write');

@@ -15,14 +15,31 @@ export const FOOTER_BYTES = HEADER_BYTES + 4;
 const FOOTER_MARK = 0xffffffff;
 const BLOCK_BYTES = 1024 * 1024;
 /** One write; keeps the copy that is made of the records small beside the records themselves. */
-const WRITE_BYTES = 4 * 1024 * 1024;
+const WRITE_BYTES = 1024 * 1024;
 
 export function framedBytes(record: Uint8Array): number {
   return HEADER_BYTES + record.length;
 }
 
-/** The records as they stand in a file, in pieces of about 4 MiB that each hold whole records. */
-export function* frame(records: readonly Uint8Array[]): Generator<Uint8Array> {
+/** Memory for the pieces of one file, used again and again: made anew for each it would cost more than to fill it. */
+export class Pieces {
+  #kept = Buffer.alloc(0);
+
+  readonly take = (bytes: number): Buffer => {
+    if (bytes > WRITE_BYTES) return Buffer.allocUnsafe(bytes);
+    if (this.#kept.length < bytes) this.#kept = Buffer.allocUnsafeSlow(Math.min(WRITE_BYTES, 2 * bytes));
+    return this.#kept.subarray(0, bytes);
+  };
+}
+
+/**
+ * The records as they stand in a file, in pieces of about 1 MiB that each hold whole records. Where `take` gives the
+ * same memory again, a piece is valid until the next.
+ */
+export function* frame(
+  records: readonly Uint8Array[],
+  take: (bytes: number) => Buffer = Buffer.allocUnsafe,
+): Generator<Uint8Array> {
   let from = 0;
   while (from < records.length) {
     let bytes = 0;
@@ -32,7 +49,7 @@ export function* frame(records: readonly Uint8Array[]): Generator<Uint8Array> {
       if (bytes > 0 && bytes + next > WRITE_BYTES) break;
       bytes += next;
     }
-    const piece = Buffer.allocUnsafe(bytes);
+    const piece = take(bytes);
     let at = 0;
     for (; from < to; from++) {
       const record = records[from] as Uint8Array;
