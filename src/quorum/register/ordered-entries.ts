@@ -22,7 +22,10 @@ export class OrderedEntries {
   #generation = 0;
   /** No key needs more than JavaScript's own comparison, which is many times faster. */
   #plain = true;
-  /** Where `#locate` stopped. */
+  /** What `#locate` was last asked, until keys come or go: one transaction asks for the same key again and again. */
+  #located: QuorumKey | undefined;
+  #isFound = false;
+  /** Where it stopped. */
   #chunkAt = 0;
   #at = 0;
 
@@ -41,6 +44,7 @@ export class OrderedEntries {
       this.#own(this.#chunkAt).entries[this.#at] = entry;
       return;
     }
+    this.#located = undefined;
     this.#size++;
     const isLast = this.#chunkAt === this.#chunks.length;
     if (isLast && (this.#chunks.at(-1)?.entries.length ?? CHUNK) >= CHUNK) {
@@ -59,6 +63,7 @@ export class OrderedEntries {
 
   delete(key: QuorumKey): void {
     if (!this.#locate(key)) return;
+    this.#located = undefined;
     this.#size--;
     const chunkAt = this.#chunkAt;
     this.#own(chunkAt).entries.splice(this.#at, 1);
@@ -83,6 +88,7 @@ export class OrderedEntries {
   deleteRange(range: KeyRange): KeyValue[] {
     const removed: KeyValue[] = [];
     this.#locate(range.from);
+    this.#located = undefined;
     const firstAt = this.#chunkAt;
     let from = this.#at;
     let chunkAt = firstAt;
@@ -132,6 +138,14 @@ export class OrderedEntries {
 
   /** Leaves the place of the first entry that is not below `key`: behind the last chunk where there is none. */
   #locate(key: QuorumKey): boolean {
+    if (key !== this.#located) {
+      this.#isFound = this.#search(key);
+      this.#located = key;
+    }
+    return this.#isFound;
+  }
+
+  #search(key: QuorumKey): boolean {
     let low = 0;
     let high = this.#chunks.length;
     while (low < high) {

@@ -54,7 +54,7 @@ export interface Applied {
   readonly result:
     | Outcome
     /** Undefined where the lease has ended. */
-    | { readonly kind: 'renewed'; readonly lease: LeaseState | undefined }
+    | { readonly kind: 'renewed'; readonly id: LeaseId; readonly lease: LeaseState | undefined }
     | { readonly kind: 'done' }
     | { readonly kind: 'refused'; readonly why: Refusal };
   /** The answer is remembered from an earlier command; this one changed nothing. */

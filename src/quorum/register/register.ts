@@ -153,7 +153,7 @@ export class Register {
         this.#clients.close(command.client);
         return this.#applied(command.client, 0, { kind: 'done' });
       case 'renewLease':
-        return this.#applied(0, 0, { kind: 'renewed', lease: this.#renew(command.id) });
+        return this.#applied(0, 0, { kind: 'renewed', id: command.id, lease: this.#renew(command.id) });
       case 'expireLeases':
         this.#end(
           command.leases
