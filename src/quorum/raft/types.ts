@@ -145,6 +145,8 @@ export type RaftEffect =
   | { readonly kind: 'readReady'; readonly token: number; readonly index: LogIndex }
   | { readonly kind: 'readRefused'; readonly token: number }
   | { readonly kind: 'reconfigured'; readonly token: number; readonly configuration: Configuration }
+  /** The transfer worked: `leader`, the server that was asked for, leads. */
+  | { readonly kind: 'transferred'; readonly token: number; readonly leader: ServerId }
   /** The follower needs what the log no longer has: send it a snapshot, report `snapshotSent`. */
   | { readonly kind: 'snapshotWanted'; readonly to: ServerId; readonly term: Term }
   | {
@@ -182,4 +184,6 @@ export interface Restored {
   readonly point: SnapshotPoint;
   /** Contiguous from `point.index + 1` on. */
   readonly entries: readonly LogEntry[];
+  /** The state machine holds everything up to here; without it, up to `point.index`. Nothing of that is applied again. */
+  readonly applied?: LogIndex;
 }
