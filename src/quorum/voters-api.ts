@@ -1,0 +1,44 @@
+/** Who keeps the quorum store, as people see and change it. */
+import type { Result } from '../kernel/errors.ts';
+import type { NodeId } from '../kernel/ids.ts';
+
+export interface VoterInfo {
+  readonly nodeId: NodeId;
+  /** Of the machine. */
+  readonly name: string;
+  /** The node together with the storage that its votes are written on. */
+  readonly serverId: string;
+  /** A learner has a copy and no vote. */
+  readonly role: 'leader' | 'voter' | 'learner';
+  readonly state: 'alive' | 'suspect' | 'dead' | 'unknown';
+  /** How far its log is known to agree with the leader's, where this node leads. */
+  readonly matchIndex?: number;
+}
+
+export interface VotersView {
+  /** Identity of the store that this node carries; absent before it has founded or joined one. */
+  readonly storeId: string | undefined;
+  readonly leader: NodeId | undefined;
+  /** Sorted by name, then node id. */
+  readonly voters: readonly VoterInfo[];
+}
+
+/**
+ * Changes go one after the other, each through joint consensus.
+ *
+ * Errors: QUORUM_UNAVAILABLE, NOT_FOUND (no such member), CONFLICT (a change is under way, or would leave nobody),
+ * UNSUPPORTED where the store is kept by something else (etcd).
+ */
+export interface Voters {
+  list(): VotersView;
+  /** By node id, or by a name that one member alone has. */
+  add(node: string, signal?: AbortSignal): Promise<Result<VotersView>>;
+  remove(node: string, signal?: AbortSignal): Promise<Result<VotersView>>;
+  /** A majority is lost for good: this node goes on alone with what it has. `confirm` is the id of its store. */
+  recover(request: { readonly confirm: string }, signal?: AbortSignal): Promise<Result<VotersView>>;
+  /** Two stores met and both hold data: the one with the id `keep` stays, the other's entries are exported first. */
+  merge(
+    request: { readonly keep: string },
+    signal?: AbortSignal,
+  ): Promise<Result<VotersView & { readonly exported?: string }>>;
+}
