@@ -7,6 +7,7 @@ import { swarmIdOf } from '../../src/mesh/identity/certificate.ts';
 import { nodeIdFromPublicKey } from '../../src/mesh/identity/peer-id.ts';
 import { DIAL_SELF } from '../../src/mesh/links/links.ts';
 import type { NodeEffect } from '../../src/node/core.ts';
+import type { QuorumConfig } from '../../src/quorum/quorum.ts';
 import { SimulatedCryptography } from '../../src/sim/cryptography.ts';
 import { calmNetwork, type NetworkConditions, SimulatedNetwork } from '../../src/sim/network.ts';
 import { Scheduler } from '../../src/sim/scheduler.ts';
@@ -17,6 +18,7 @@ export interface ClusterOptions {
   readonly seed: number;
   readonly nodes: number;
   readonly boards: BoardsConfig;
+  readonly quorum?: (index: number) => QuorumConfig | undefined;
   /** Notes of the trace that are kept as text. */
   readonly keepNotes?: number;
 }
@@ -61,6 +63,7 @@ export class Cluster {
       swarm: { id: swarmIdOf(cryptography, root.publicKey), rootPublicKey: root.publicKey, root },
       trace: this.trace,
       boards: options.boards,
+      quorum: options.quorum,
       onBroken: (machine: SimulatedMachine, error: unknown) => this.#broken(machine, error),
       onEffect: (machine: SimulatedMachine, effect: NodeEffect) => {
         for (const listener of this.onEffect) listener(machine, effect);

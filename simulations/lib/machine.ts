@@ -9,6 +9,8 @@ import type { Rng } from '../../src/kernel/rng.ts';
 import { certifyMember, type Swarm } from '../../src/mesh/identity/swarm.ts';
 import { NodeCore, type NodeEffect, type NodeEvent } from '../../src/node/core.ts';
 import { Executor } from '../../src/node/executor.ts';
+import type { QuorumCall } from '../../src/quorum/messages.ts';
+import type { Quorum, QuorumConfig } from '../../src/quorum/quorum.ts';
 import { MachineTime, SimulatedClock } from '../../src/sim/clock.ts';
 import { randomBytes } from '../../src/sim/cryptography.ts';
 import { type DiskConditions, DiskImage, SimulatedDisk } from '../../src/sim/disk.ts';
@@ -27,6 +29,8 @@ export interface World {
   readonly swarm: Swarm;
   readonly trace: Trace;
   readonly boards: BoardsConfig;
+  /** The part of each machine, by its index, in the quorum store; absent: there is none. */
+  readonly quorum?: ((index: number) => QuorumConfig | undefined) | undefined;
   /** A node threw: an invariant is broken. */
   readonly onBroken: (machine: SimulatedMachine, error: unknown) => void;
   /** Every order that a node gives, before it is carried out. */
@@ -184,6 +188,25 @@ export class SimulatedMachine {
     });
   }
 
+  /** Asks the quorum store through this node, as a local caller does. */
+  askQuorum(call: QuorumCall, answer: (result: Result<unknown>) => void): void {
+    const run = this.#run;
+    if (run === undefined) {
+      answer(gone('not-done'));
+      return;
+    }
+    run.process.enter(() => {
+      const id = ++this.#requests;
+      run.waiting.set(id, answer);
+      run.executor.deliver({ kind: 'quorumRequested', id, call });
+    });
+  }
+
+  /** The quorum store as this node carries it; checkers look, callers ask. */
+  get quorum(): Quorum | undefined {
+    return this.#run?.core.quorum;
+  }
+
   /** What readers of this node see now; checkers look, callers call. */
   look(call: Extract<BoardCall, { op: 'read' | 'list' }>): Result<unknown> {
     const run = this.#run;
@@ -215,6 +238,8 @@ export class SimulatedMachine {
       nonce: randomBytes(this.#rng, NONCE_BYTES),
       descriptor: { name: this.name, roles: member.roles, zone: member.zone, version: '0.0.0-simulated' },
       boards,
+      quorum: this.#world.quorum?.(this.index),
+      isJournalSuspect: journal.quarantined.length > 0,
       journal: journal.records,
       rng: this.#rng.fork(),
       now,

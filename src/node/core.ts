@@ -16,6 +16,8 @@ import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts'
 import { Discovery, type DiscoveryEffect, type DiscoveryEvent } from '../mesh/discovery/discovery.ts';
 import { Links, type LinksEffect, type LinkUp } from '../mesh/links/links.ts';
 import { type MemberChanged, Membership, type MembershipEffect } from '../mesh/membership/membership.ts';
+import type { QuorumEffect, QuorumEvent } from '../quorum/messages.ts';
+import { Quorum, type QuorumConfig } from '../quorum/quorum.ts';
 import type { LanesBody, NodeBody, SignedRecord } from '../replication/record.ts';
 import { Records, type RecordsEffect } from '../replication/records.ts';
 import type { Lagged } from './executor.ts';
@@ -28,6 +30,7 @@ export type NodeEvent =
   | Extract<DiscoveryEvent, { kind: 'claimed' | 'withdrawn' }>
   | Extract<BoardsEvent, { kind: 'requested' | 'cancelled' | 'yjsUpdate' }>
   | { readonly kind: 'agentRequested'; readonly event: Extract<AgentsEvent, { kind: 'requested' }> }
+  | Extract<QuorumEvent, { kind: 'quorumRequested' | 'quorumCancelled' | 'diskReached' }>
   | { readonly kind: 'listening'; readonly addresses: readonly string[] }
   /** The own certificate was issued anew. */
   | { readonly kind: 'renewed'; readonly certificate: Uint8Array }
@@ -41,6 +44,7 @@ type InnerEffect =
   | MembershipEffect
   | RecordsEffect
   | BoardsEffect
+  | QuorumEffect
   | AgentsEffect;
 type InnerFact = 'peerUp' | 'peerDown' | 'penalise' | 'recordChanged' | 'publishLanes';
 
@@ -58,6 +62,10 @@ export interface NodeCoreOptions {
   readonly nonce: BootNonce;
   readonly descriptor: Omit<NodeBody, 'addresses' | 'startedAt' | 'certificate'>;
   readonly boards: BoardsConfig;
+  /** `undefined`: this node has no part in the embedded quorum store. */
+  readonly quorum: QuorumConfig | undefined;
+  /** Some of the journal was damaged and set aside. */
+  readonly isJournalSuspect: boolean;
   /** Records of the journal, in the order written. */
   readonly journal: readonly Uint8Array[];
   readonly rng: Rng;
@@ -80,6 +88,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   readonly membership: Membership;
   readonly records: Records;
   readonly boards: Boards;
+  readonly quorum: Quorum | undefined;
   readonly agents: Agents;
   readonly #options: NodeCoreOptions;
   readonly #owners: LaneOwners;
@@ -132,6 +141,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       rng: rng.fork(),
       now,
     });
+    this.quorum = this.#makeQuorum(options);
     this.agents = new Agents({
       self,
       records: this.records,
@@ -139,6 +149,11 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       nameOf: (node) => this.nameOf(node),
     });
     this.#load(now);
+  }
+
+  #makeQuorum({ self, quorum, cryptography, nonce, rng, now }: NodeCoreOptions): Quorum | undefined {
+    if (quorum === undefined) return undefined;
+    return new Quorum({ self, config: quorum, cryptography, nonce, rng: rng.fork(), now });
   }
 
   /** The machine name of a node, as far as this one knows. */
@@ -174,6 +189,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   *checkpoint(): Generator<Uint8Array> {
     yield* this.records.checkpoint();
     yield* this.boards.checkpoint();
+    if (this.quorum !== undefined) yield* this.quorum.checkpoint();
   }
 
   /** Tells the others that this node goes, so that they need not find out. */
@@ -182,7 +198,15 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   }
 
   #machines() {
-    return [this.links, this.discovery, this.membership, this.records, this.boards, this.agents] as const;
+    const machines = [
+      this.links,
+      this.discovery,
+      this.membership,
+      this.records,
+      this.boards,
+      this.agents,
+    ] as const;
+    return this.quorum === undefined ? machines : ([...machines, this.quorum] as const);
   }
 
   #load(now: Instant): void {
@@ -196,6 +220,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     for (const { owner, key, body } of lanes) this.#owners.learn(owner, key, body);
     this.agents.load(now);
     this.boards.load(untagged(journal, ['board', 'document']), now);
+    this.quorum?.load(untagged(journal, ['quorum']), this.#options.isJournalSuspect, now);
     for (const owner of new Set(lanes.map((record) => record.owner))) {
       effects.push(...this.boards.handle({ kind: 'lanesChanged', owner }, now));
     }
@@ -229,9 +254,13 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
         ];
       case 'renewed':
         return this.#renewed(event.certificate, now);
+      case 'quorumRequested':
+      case 'quorumCancelled':
+      case 'diskReached':
+        return this.#toQuorum(event, now);
       case 'diskFailed':
       case 'diskRecovered':
-        return this.boards.handle(event, now);
+        return [...this.boards.handle(event, now), ...this.#toQuorum(event, now)];
       case 'lagged':
         return this.membership.handle(event, now);
     }
@@ -249,11 +278,17 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       case 'board':
         return this.boards.handle(received, now);
       case 'quorum':
+        return this.#toQuorum(received, now);
       case 'call':
         return [
           { kind: 'penalise', peer: event.from, reason: `nothing is served on the channel ${event.channel}` },
         ];
     }
+  }
+
+  /** A node that uses another engine has no part in the members' embedded store, and says nothing there. */
+  #toQuorum(event: QuorumEvent, now: Instant): readonly InnerEffect[] {
+    return this.quorum?.handle(event, now) ?? [];
   }
 
   #dropped(peer: NodeId, channel: Channel, now: Instant): readonly InnerEffect[] {
@@ -301,6 +336,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       ...this.membership.handle(fact, now),
       ...this.records.handle(fact, now),
       ...this.boards.handle(fact, now),
+      ...this.#toQuorum(fact, now),
     ];
   }
 
@@ -310,6 +346,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       ...this.membership.handle(down, now),
       ...this.records.handle(down, now),
       ...this.boards.handle(down, now),
+      ...this.#toQuorum(down, now),
     ];
   }
 

@@ -4,11 +4,27 @@ import type { Machine } from '../kernel/machine.ts';
 import type { Clock, Disk, DiskError } from '../kernel/ports.ts';
 import { type Deadline, isDue } from '../kernel/time.ts';
 
+/** An effect of this kind is the executor's own: once all that its stream persisted so far is on disk, it delivers `DiskReached` with the same number. */
+interface AwaitDisk {
+  readonly kind: 'awaitDisk';
+  readonly stream: Stream;
+  readonly sequence: number;
+}
+
+interface DiskReached {
+  readonly kind: 'diskReached';
+  readonly stream: Stream;
+  readonly sequence: number;
+}
+
 /** The host itself was held up: its timer fired this late. */
 export interface Lagged {
   readonly kind: 'lagged';
   readonly ms: number;
 }
+
+/** What the executor itself tells the machine. */
+type Told = DiskFailed | DiskRecovered | Lagged | DiskReached;
 
 interface Streamed {
   readonly kind: string;
@@ -31,7 +47,7 @@ export interface ExecutorOptions<Event, Effect> {
   readonly disk: Disk;
   /** Runs the callback soon, after what is running now: calls made until then share one flush and one sync. */
   readonly defer: (callback: () => void) => void;
-  /** Carries out every effect but `persist`, which the executor does itself. */
+  /** Carries out every effect but `persist` and `awaitDisk`, which the executor does itself. */
   readonly perform: (effect: Effect) => void;
   /** The machine threw: an invariant is broken and nothing it would do next can be trusted. */
   readonly onBroken: (error: unknown) => void;
@@ -59,8 +75,8 @@ const CHECKPOINT_FLOOR_BYTES = 128 * 1024;
  * the simulator drives this very code in virtual time.
  */
 export class Executor<Event extends object, Effect extends Streamed | Persist | Answer | Mark> {
-  readonly #options: ExecutorOptions<Event | DiskFailed | DiskRecovered | Lagged, Effect>;
-  readonly #queue: (Event | DiskFailed | DiskRecovered | Lagged)[] = [];
+  readonly #options: ExecutorOptions<Event | Told, Effect>;
+  readonly #queue: (Event | Told)[] = [];
   readonly #streams = new Map<Stream, { lastTicket: number; waiting: Waiting<Effect>[] }>();
   #running = false;
   #stopped = false;
@@ -76,12 +92,12 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   #probeAsked = false;
   #checkpointing = false;
 
-  constructor(options: ExecutorOptions<Event | DiskFailed | DiskRecovered | Lagged, Effect>) {
+  constructor(options: ExecutorOptions<Event | Told, Effect>) {
     this.#options = options;
   }
 
   /** Hands the machine a fact. Runs at once, or after what is running now. */
-  deliver(event: Event | DiskFailed | DiskRecovered | Lagged): void {
+  deliver(event: Event | Told): void {
     if (this.#stopped) return;
     this.#queue.push(event);
     if (this.#running) return;
@@ -93,6 +109,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   execute(effects: readonly Effect[]): void {
     if (this.#stopped) return;
     this.#carryOut(effects);
+    this.#drainRest();
     this.#askToSettle();
   }
 
@@ -117,6 +134,11 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     } finally {
       this.#running = false;
     }
+  }
+
+  /** What was queued by other ways than `deliver`. */
+  #drainRest(): void {
+    if (this.#queue.length > 0 && !this.#running && !this.#stopped) this.#drain();
   }
 
   #askToSettle(): void {
@@ -154,7 +176,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     } finally {
       this.#running = false;
     }
-    if (this.#queue.length > 0 && !this.#stopped) this.#drain();
+    this.#drainRest();
   }
 
   #arm(deadline: Deadline | undefined): void {
@@ -213,7 +235,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   #inOrder(effect: Effect): void {
     const name = (effect as Streamed).stream;
     const stream = name === undefined ? undefined : this.#streams.get(name);
-    if (stream === undefined || stream.lastTicket <= this.#durableTicket) this.#options.perform(effect);
+    if (stream === undefined || stream.lastTicket <= this.#durableTicket) this.#perform(effect);
     else stream.waiting.push({ ticket: stream.lastTicket, effect });
   }
 
@@ -244,13 +266,21 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
       this.deliver({ kind: 'diskRecovered' });
     }
     for (const stream of this.#streams.values()) this.#release(stream.waiting);
+    this.#drainRest();
+  }
+
+  /** Queued rather than delivered, so that what else is released with it goes first. */
+  #perform(effect: Effect): void {
+    if (isAwaitDisk(effect))
+      this.#queue.push({ kind: 'diskReached', stream: effect.stream, sequence: effect.sequence });
+    else this.#options.perform(effect);
   }
 
   #release(waiting: Waiting<Effect>[]): void {
     let released = 0;
     for (const { ticket, effect } of waiting) {
       if (ticket > this.#durableTicket) break;
-      this.#options.perform(effect);
+      this.#perform(effect);
       released++;
     }
     if (released > 0) waiting.splice(0, released);
@@ -332,6 +362,10 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
 
 function isPersist(effect: { readonly kind: string }): effect is Persist {
   return effect.kind === 'persist';
+}
+
+function isAwaitDisk(effect: { readonly kind: string }): effect is AwaitDisk {
+  return effect.kind === 'awaitDisk';
 }
 
 function isAnswer(effect: { readonly kind: string }): effect is Answer {

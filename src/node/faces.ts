@@ -3,6 +3,7 @@ import type { Blackboard, BoardAnswers, BoardCall, Change, Writer, YjsAccess } f
 import type { Result } from '../kernel/errors.ts';
 import type { BoardName } from '../kernel/ids.ts';
 import type { Clock } from '../kernel/ports.ts';
+import type { RegisterChanged, RegisterReplaced } from '../quorum/messages.ts';
 import type { Calls } from './calls.ts';
 import type { NodeCore, NodeEvent } from './core.ts';
 import { Topic } from './topic.ts';
@@ -11,6 +12,8 @@ import { Topic } from './topic.ts';
 export class Announcements {
   readonly boardChanges = new Topic<readonly Change[]>();
   readonly yjsUpdates = new Topic<Uint8Array>();
+  /** All under the key ''. */
+  readonly registerChanges = new Topic<RegisterChanged | RegisterReplaced>();
 
   static yjsKey(board: BoardName, document: string | undefined): string {
     return document === undefined ? board : `${board}/${document}`;

@@ -13,14 +13,19 @@ import { seededRng } from '../kernel/rng.ts';
 import { CERTIFICATE_SKEW_MS, CERTIFICATE_VALIDITY_MS } from '../mesh/identity/certificate.ts';
 import { certifyMember, type Swarm } from '../mesh/identity/swarm.ts';
 import type { MeshView, Problem } from '../mesh/view.ts';
+import type { QuorumStore } from '../quorum/port.ts';
+import type { QuorumConfig } from '../quorum/quorum.ts';
+import type { QuorumStatus } from '../quorum/status.ts';
 import { Calls } from './calls.ts';
 import type { Config } from './config/options.ts';
 import { NodeCore, type NodeEffect, type NodeEvent } from './core.ts';
 import { Executor } from './executor.ts';
-import { Announcements, agentDirectoryOf, blackboardOf, yjsAccessOf } from './faces.ts';
+import { Announcements, agentDirectoryOf, blackboardOf, type FaceParts, yjsAccessOf } from './faces.ts';
 import { NONCE_BYTES } from './lane-owners.ts';
 import { type MeshFacts, peersOf, statusOf } from './mesh-view.ts';
 import { perform } from './perform.ts';
+import { FOUND_AFTER_MS, quorumConfigOf } from './quorum-config.ts';
+import { embeddedStoreOf } from './quorum-face.ts';
 import { VERSION } from './version.ts';
 
 export interface HostParts {
@@ -39,7 +44,14 @@ export interface Faces {
   readonly yjs: YjsAccess;
   readonly agents: AgentDirectory;
   readonly mesh: MeshView;
+  /** `undefined` where this node has no quorum store. */
+  readonly quorum: QuorumFace | undefined;
   readonly clock: Clock;
+}
+
+export interface QuorumFace {
+  readonly store: QuorumStore;
+  status(): QuorumStatus;
 }
 
 const RENEWAL_CHECK_MS = 60_000;
@@ -77,6 +89,8 @@ export class Host {
       nonce: this.#entropy.bytes(NONCE_BYTES),
       descriptor,
       boards: boardsOf(parts.config),
+      quorum: quorumOf(parts.config),
+      isJournalSuspect: parts.journal.quarantined.length > 0,
       journal: parts.journal.records,
       rng: seededRng(this.#randomInteger()),
       now: this.#clock.now(),
@@ -160,6 +174,7 @@ export class Host {
       blackboard: blackboardOf(parts),
       yjs: yjsAccessOf(parts),
       agents: agentDirectoryOf(parts),
+      quorum: quorumFaceOf(parts),
       mesh: { peers: () => peersOf(facts), status: () => statusOf(facts) },
       clock: this.#clock,
     };
@@ -198,6 +213,23 @@ function journalProblems(journal: JournalContents): readonly Problem[] {
     message: `A file of the journal was damaged and is kept aside as ${file}.`,
     hint: 'What was readable is in use, and the rest comes back from the other nodes; check the disk, then delete the file.',
   }));
+}
+
+function quorumFaceOf(parts: FaceParts): QuorumFace | undefined {
+  const { quorum } = parts.core;
+  if (quorum === undefined) return undefined;
+  return { store: embeddedStoreOf(parts, quorum), status: () => quorum.status() };
+}
+
+function quorumOf({ mesh, node }: Config): QuorumConfig | undefined {
+  return quorumConfigOf({
+    voters: 3,
+    foundAfterMs: FOUND_AFTER_MS,
+    replaceAfterMs: 600_000,
+    reads: 'index',
+    isToldOfOthers: mesh.peers.length > 0 || mesh.registry !== undefined,
+    roles: node.roles,
+  });
 }
 
 /** `main` is there without being declared. */

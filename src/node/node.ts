@@ -14,7 +14,7 @@ import { type Swarm, swarmFromSecret } from '../mesh/identity/swarm.ts';
 import type { MeshView } from '../mesh/view.ts';
 import type { Config } from './config/options.ts';
 import { startDiscoverers } from './discoverers.ts';
-import { Host } from './host.ts';
+import { Host, type QuorumFace } from './host.ts';
 import { VERSION } from './version.ts';
 
 export interface StartOptions {
@@ -38,6 +38,7 @@ export interface RunningNode {
   readonly yjs: YjsAccess;
   readonly agents: AgentDirectory;
   readonly mesh: MeshView;
+  readonly quorum: QuorumFace | undefined;
   /** Tells the others, answers what waits, makes durable what was written, and lets go of everything. */
   stop(): Promise<void>;
 }
@@ -123,7 +124,7 @@ async function start(
     host.leave();
     return host.drain();
   });
-  const { blackboard, yjs, agents, mesh } = host.faces;
+  const { blackboard, yjs, agents, mesh, quorum } = host.faces;
   return {
     ready: {
       nodeId: identity.nodeId,
@@ -137,6 +138,7 @@ async function start(
     yjs,
     agents,
     mesh,
+    quorum,
     stop: () => closers.closeAll(logger),
   };
 }

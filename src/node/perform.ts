@@ -50,7 +50,12 @@ export function perform(effect: NodeEffect, to: Performers): void {
     case 'agentsChanged':
       // Read from the core by whoever asks.
       return;
+    case 'registerChanged':
+    case 'registerReplaced':
+      to.announcements.registerChanges.announce('', effect, onFault);
+      return;
     case 'persist':
-      throw new Error('perform: a persist effect reached the host');
+    case 'awaitDisk':
+      throw new Error('perform: an effect of the executor reached the host');
   }
 }

@@ -1,0 +1,228 @@
+/**
+ * Which store this node carries, on which storage, and what of it is on disk: taking one up, giving it up, and going
+ * on alone when the majority is lost for good.
+ */
+import type { Mark } from '../kernel/effects.ts';
+import type { NodeId } from '../kernel/ids.ts';
+import type { Rng } from '../kernel/rng.ts';
+import type { Instant } from '../kernel/time.ts';
+import type { QuorumEffect } from './messages.ts';
+import type { LogEntry, RaftConfig, Restored } from './raft/types.ts';
+import { Register } from './register/register.ts';
+import { EMPTY_REVISION, Replica } from './replica.ts';
+import {
+  parseStorageId,
+  parseStoreId,
+  type StorageId,
+  type StoreId,
+  serverIdOf,
+  storeName,
+} from './server.ts';
+import { type Carried, EMPTY_POINT, StorageReader, StorageWriter, type StoredIdentity } from './storage.ts';
+
+export interface CarrierOptions {
+  readonly self: NodeId;
+  readonly raft: RaftConfig;
+  /** Random safe integers above 0, none twice. */
+  readonly freshId: () => number;
+  readonly rng: Rng;
+}
+
+const STREAM = 'quorum';
+/** Stores that are remembered as gone. */
+const GONE = 16;
+
+export class Carrier {
+  readonly #options: CarrierOptions;
+  #identity: StoredIdentity = { carried: undefined, dissolved: [], replaced: [], boots: 0, boot: 0 };
+  #writer = new StorageWriter(0);
+  #replica: Replica | undefined;
+  #generation = 0;
+  #isFresh = true;
+
+  constructor(options: CarrierOptions) {
+    this.#options = options;
+  }
+
+  get identity(): StoredIdentity {
+    return this.#identity;
+  }
+
+  get replica(): Replica | undefined {
+    return this.#replica;
+  }
+
+  get store(): StoreId | undefined {
+    return this.#identity.carried?.store;
+  }
+
+  /** This data saw no store yet, and nothing of it was lost: whoever holds it cannot have forgotten one. */
+  get isFresh(): boolean {
+    return this.#isFresh && this.#identity.carried === undefined && this.#identity.dissolved.length === 0;
+  }
+
+  /** A client wrote to it, as far as this node knows. */
+  get hasData(): boolean {
+    return (this.#replica?.register.revision ?? EMPTY_REVISION) > EMPTY_REVISION;
+  }
+
+  /**
+   * What the journal held. `isSuspect`: some of it was damaged and set aside, so what this storage once promised may
+   * be forgotten; the node then goes on as another server, which never voted.
+   */
+  load(records: readonly Uint8Array[], isSuspect: boolean, now: Instant): readonly QuorumEffect[] {
+    const reader = new StorageReader();
+    for (const record of records) reader.take(record);
+    const { identity, restored, register } = reader.stored();
+    this.#writer = new StorageWriter(reader.lastSequence);
+    const before = identity ?? this.#identity;
+    const isLost = isSuspect || reader.damaged;
+    const { carried } = before;
+    this.#isFresh = identity === undefined && !isLost;
+    this.#identity = {
+      ...before,
+      carried: carried !== undefined && isLost ? { ...carried, storage: this.#freshStorage() } : carried,
+      boots: before.boots + 1,
+      boot: this.#options.freshId(),
+    };
+    if (this.#identity.carried === undefined) return [];
+    this.#replica = this.#makeReplica(this.#identity.carried, restored, register, now);
+    const persisted = this.#persist([this.#writer.identity(this.#identity, false)]);
+    if (carried === undefined || !isLost) return [persisted];
+    return [persisted, mark('warn', 'quorum.storageSuspect', carried.store)];
+  }
+
+  /** The whole state as journal records; taken at one moment, given a piece at a time. */
+  *checkpoint(): Generator<Uint8Array> {
+    const replica = this.#replica;
+    if (replica !== undefined) yield* this.#writer.checkpoint(replica.captured(this.#identity));
+    else if (this.#identity.dissolved.length > 0) yield this.#writer.identity(this.#identity, true);
+  }
+
+  /** As one who knows nothing of the store yet. */
+  join(store: StoreId, now: Instant): readonly QuorumEffect[] {
+    const nothing = { hardState: { term: 0, votedFor: undefined }, point: EMPTY_POINT, entries: [] };
+    const persisted = this.#carry(this.#freshCarried(store), nothing, new Register(), [], now);
+    return [persisted, mark('info', 'quorum.joined', store)];
+  }
+
+  /** With this node as its only voter. */
+  found(now: Instant): readonly QuorumEffect[] {
+    const carried = this.#freshCarried(this.#freshStore());
+    const { restored, records } = this.#founded(carried, EMPTY_POINT, 1);
+    const persisted = this.#carry(carried, restored, new Register(), records, now);
+    return [persisted, mark('info', 'quorum.founded', carried.store)];
+  }
+
+  /**
+   * The voters are lost for good: a new store that goes on from all that this node's log holds, what never reached a
+   * majority included, with this node as its only voter. What only the lost voters had is lost.
+   */
+  recover(now: Instant): readonly QuorumEffect[] {
+    const old = this.#replica;
+    if (old === undefined) return [];
+    const { register } = old;
+    let last = { index: old.appliedIndex, term: old.raft.term };
+    for (const entry of old.raft.entries()) {
+      if (entry.index <= last.index) continue;
+      if (entry.kind === 'command') register.apply(entry.index, entry.command);
+      last = { index: entry.index, term: Math.max(last.term, entry.term) };
+    }
+    const carried = this.#freshCarried(this.#freshStore());
+    const configuration = { incoming: [serverIdOf(this.#options.self, carried.storage)], outgoing: [] };
+    const point = { ...last, configuration };
+    this.#identity = {
+      ...this.#identity,
+      replaced: [...this.#identity.replaced, old.carried.store].slice(-GONE),
+    };
+    const { restored, records } = this.#founded(carried, point, last.term + 1);
+    const snapshot = this.#writer.snapshot(point, register.capture());
+    const persisted = this.#carry(carried, restored, register, [...snapshot, ...records], now);
+    return [persisted, mark('warn', 'quorum.recovered', carried.store)];
+  }
+
+  /** Forgets the store, data and all. */
+  drop(): readonly QuorumEffect[] {
+    const { carried, dissolved } = this.#identity;
+    if (carried === undefined) return [];
+    this.#identity = {
+      ...this.#identity,
+      carried: undefined,
+      replaced: [],
+      dissolved: [...dissolved, carried.store].slice(-GONE),
+    };
+    this.#replica = undefined;
+    const persisted = this.#persist([this.#writer.identity(this.#identity, true)]);
+    return [persisted, mark('info', 'quorum.dropped', carried.store)];
+  }
+
+  #carry(
+    carried: Carried,
+    restored: Restored,
+    register: Register,
+    records: readonly Uint8Array[],
+    now: Instant,
+  ): QuorumEffect {
+    this.#identity = { ...this.#identity, carried };
+    this.#replica = this.#makeReplica(carried, restored, register, now);
+    // The identity empties what was kept of another store, so it comes first.
+    const identity = this.#writer.identity(this.#identity, true);
+    return this.#persist([identity, ...records]);
+  }
+
+  /** The log's first entry names its only voter. */
+  #founded(carried: Carried, point: Restored['point'], term: number) {
+    const server = serverIdOf(this.#options.self, carried.storage);
+    const first: LogEntry = {
+      kind: 'configuration',
+      index: point.index + 1,
+      term,
+      configuration: { incoming: [server], outgoing: [] },
+    };
+    const restored = { hardState: { term, votedFor: undefined }, point, entries: [first] };
+    return {
+      restored,
+      records: [this.#writer.hardState(restored.hardState), this.#writer.entries(restored.entries)],
+    };
+  }
+
+  #makeReplica(carried: Carried, restored: Restored, register: Register, now: Instant): Replica {
+    const { self, raft, rng } = this.#options;
+    this.#generation++;
+    return new Replica({
+      self,
+      carried,
+      restored,
+      register,
+      writer: this.#writer,
+      config: raft,
+      generation: this.#generation,
+      rng: rng.fork(),
+      now,
+    });
+  }
+
+  #persist(records: readonly Uint8Array[]): QuorumEffect {
+    return { kind: 'persist', stream: STREAM, records, durable: true };
+  }
+
+  #freshCarried(store: StoreId): Carried {
+    return { store, storage: this.#freshStorage() };
+  }
+
+  #freshStorage(): StorageId {
+    const storage = parseStorageId(this.#options.freshId());
+    if (storage === undefined) throw new Error('carrier: an id out of bounds');
+    return storage;
+  }
+
+  #freshStore(): StoreId {
+    const store = parseStoreId(this.#options.freshId());
+    if (store === undefined) throw new Error('carrier: an id out of bounds');
+    return store;
+  }
+}
+
+function mark(level: Mark['level'], name: string, store: StoreId): Mark {
+  return { kind: 'mark', level, name, fields: { store: storeName(store) } };
+}

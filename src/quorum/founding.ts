@@ -1,0 +1,49 @@
+/**
+ * Which store a node carries: when to found one, whose to join, and which of two that meet gives way.
+ *
+ * Intuition: two stores that both hold data cannot be joined without losing what one of them promised, so a store is
+ * founded as seldom as can be: by a node that nobody told of others, once it has looked around for a while; of several
+ * that see each other only the one with the lowest id. A store in which no client ever wrote anything is given up for
+ * another without loss. Whether it may be is decided by its own log (`dissolve` takes effect only while it is empty).
+ */
+import type { NodeId } from '../kernel/ids.ts';
+import type { Greeting } from './frames.ts';
+import type { StoreId } from './server.ts';
+
+export interface Surroundings {
+  readonly self: NodeId;
+  /** Of the members that can be reached; those that have not greeted yet are `undefined`. */
+  readonly greetings: ReadonlyMap<NodeId, Greeting | undefined>;
+}
+
+/** For a node without a store: the one to join; of several, one with data first, then the lowest id. */
+export function storeToJoin({ greetings }: Surroundings, given: readonly StoreId[]): StoreId | undefined {
+  let best: { readonly store: StoreId; readonly hasData: boolean } | undefined;
+  for (const greeting of greetings.values()) {
+    const store = greeting?.store;
+    if (store === undefined || given.includes(store)) continue;
+    const found = { store, hasData: greeting?.hasData === true };
+    if (best === undefined || yields(best, found)) best = found;
+  }
+  return best?.store;
+}
+
+/** For a node without a store that may found one and has waited: whether it is its turn. */
+export function isFounder({ self, greetings }: Surroundings): boolean {
+  for (const [node, greeting] of greetings) {
+    if (greeting === undefined || greeting.store !== undefined) return false;
+    if (greeting.mayFound && node < self) return false;
+  }
+  return true;
+}
+
+interface StoreFacts {
+  readonly store: StoreId;
+  readonly hasData: boolean;
+}
+
+/** Of two stores that meet: whether `ours` gives way. Never a store with data; of two empty ones that with the higher id. */
+export function yields(ours: StoreFacts, theirs: StoreFacts): boolean {
+  if (ours.hasData || ours.store === theirs.store) return false;
+  return theirs.hasData || theirs.store < ours.store;
+}

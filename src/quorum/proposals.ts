@@ -1,0 +1,255 @@
+/**
+ * The commands of this node on their way into the log, each answered by what this node's own copy says when it
+ * applies them. A command is sent again under the same number until then, so that it takes effect once.
+ */
+import type { ErrorBody } from '../kernel/errors.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Deadline, Instant } from '../kernel/time.ts';
+import { unavailable } from './messages.ts';
+import type { LeaseId } from './port.ts';
+import { type ClientId, encodeCommand, type RequestHead } from './register/command.ts';
+
+/** Makes the command's bytes; called again with another head where the client had to be opened anew. */
+export type Build = (head: RequestHead) => Uint8Array;
+
+interface Pending {
+  /** The call to answer. */
+  readonly id: number;
+  readonly build: Build;
+  command: Uint8Array;
+  readonly deadlineMs: number;
+  sentMs: number;
+  /** Copies that were handed to a leader, this one or another. */
+  copies: number;
+}
+
+interface Renewal {
+  readonly id: number;
+  readonly lease: LeaseId;
+  readonly deadlineMs: number;
+  sentMs: number;
+}
+
+export interface Request {
+  /** 0 for a command that belongs to no client: its refusal is not reported. */
+  readonly sequence: number;
+  readonly command: Uint8Array;
+}
+
+export interface Unanswered {
+  readonly id: number;
+  readonly error: ErrorBody;
+}
+
+/** Twice the round to a slow disk: an answer that takes longer was probably lost. */
+const RESEND_MS = 400;
+const BUSY_MS = 30;
+/** Commands in one frame to a leader. */
+const PORTION_BYTES = 512 * 1024;
+
+export class Proposals {
+  readonly #freshId: () => number;
+  #client: ClientId;
+  #openSentMs = Number.NEGATIVE_INFINITY;
+  #isOpen = false;
+  #nextSequence = 1;
+  /** In the order of their sequences. */
+  readonly #pending = new Map<number, Pending>();
+  readonly #renewals = new Set<Renewal>();
+  /** Something was not sent yet, or must be sent again now. */
+  #isDue = false;
+
+  /** `freshId` gives random safe integers above 0, none twice. */
+  constructor(freshId: () => number) {
+    this.#freshId = freshId;
+    this.#client = freshId();
+  }
+
+  get size(): number {
+    return this.#pending.size + this.#renewals.size;
+  }
+
+  submit(id: number, build: Build, now: Instant): void {
+    const sequence = this.#nextSequence++;
+    const deadlineMs = now.monoMs + limits.quorumWaitMs;
+    this.#pending.set(sequence, this.#makePending(id, build, sequence, deadlineMs));
+    this.#isDue = true;
+  }
+
+  renew(id: number, lease: LeaseId, now: Instant): void {
+    const deadlineMs = now.monoMs + limits.quorumWaitMs;
+    this.#renewals.add({ id, lease, deadlineMs, sentMs: Number.NEGATIVE_INFINITY });
+    this.#isDue = true;
+  }
+
+  /** Everything that waits is sent to the new leader. */
+  resendAll(): void {
+    this.#openSentMs = Number.NEGATIVE_INFINITY;
+    for (const pending of this.#pending.values()) pending.sentMs = Number.NEGATIVE_INFINITY;
+    for (const renewal of this.#renewals) renewal.sentMs = Number.NEGATIVE_INFINITY;
+    this.#isDue = this.size > 0;
+  }
+
+  /** What a leader should be handed now. */
+  takeDue(now: Instant): readonly Request[] {
+    this.#isDue = false;
+    const requests: Request[] = [];
+    const beforeMs = now.monoMs - RESEND_MS;
+    if (!this.#isOpen && this.#pending.size > 0 && this.#openSentMs <= beforeMs) {
+      this.#openSentMs = now.monoMs;
+      requests.push({ sequence: 0, command: encodeCommand({ kind: 'openClient', client: this.#client }) });
+    }
+    for (const [sequence, pending] of this.#pending) {
+      if (pending.sentMs > beforeMs) continue;
+      pending.sentMs = now.monoMs;
+      pending.copies++;
+      requests.push({ sequence, command: pending.command });
+    }
+    for (const renewal of this.#renewals) {
+      if (renewal.sentMs > beforeMs) continue;
+      renewal.sentMs = now.monoMs;
+      requests.push({ sequence: 0, command: encodeCommand({ kind: 'renewLease', id: renewal.lease }) });
+    }
+    return requests;
+  }
+
+  /** Whoever was asked did not take it. */
+  refused(sequence: number, isBusy: boolean, now: Instant): void {
+    const pending = this.#pending.get(sequence);
+    if (pending === undefined) return;
+    pending.copies--;
+    pending.sentMs = isBusy ? now.monoMs - RESEND_MS + BUSY_MS : now.monoMs - RESEND_MS / 2;
+  }
+
+  /** The store took it for too much at once: the command in the log has had no effect. */
+  busy(client: ClientId, sequence: number, now: Instant): void {
+    if (client === this.#client) this.refused(sequence, true, now);
+  }
+
+  /** Nobody can be asked: what waits is sent when there is a leader, or by and by. */
+  postpone(): void {
+    this.#isDue = false;
+  }
+
+  /** Some of what waits was sent so long ago that it is probably lost, or never. */
+  wake(): void {
+    this.#isDue = this.size > 0;
+  }
+
+  clientOpened(client: ClientId): void {
+    if (client === this.#client) this.#isOpen = true;
+  }
+
+  /** The call that a command of this node answers, once; `undefined` for others' commands and repetitions. */
+  applied(client: ClientId, sequence: number): number | undefined {
+    if (client !== this.#client) return undefined;
+    const pending = this.#pending.get(sequence);
+    if (pending === undefined) return undefined;
+    this.#pending.delete(sequence);
+    return pending.id;
+  }
+
+  renewed(lease: LeaseId): readonly number[] {
+    const answered: number[] = [];
+    for (const renewal of this.#renewals) {
+      if (renewal.lease !== lease || renewal.sentMs === Number.NEGATIVE_INFINITY) continue;
+      this.#renewals.delete(renewal);
+      answered.push(renewal.id);
+    }
+    return answered;
+  }
+
+  /**
+   * The store does not know this client (any more): nothing that was sent as it takes effect from here on. What was
+   * sent once only is sent again as another; of the rest nobody can tell whether an earlier copy took effect.
+   */
+  clientUnknown(client: ClientId): readonly Unanswered[] {
+    return client === this.#client ? this.#startOver((pending) => pending.copies <= 1) : [];
+  }
+
+  /** Another store takes the place of the one that was written to; `tookNoEffect`: nothing that waits was applied there. */
+  restart(tookNoEffect: boolean): readonly Unanswered[] {
+    return this.#startOver((pending) => tookNoEffect || pending.copies === 0);
+  }
+
+  #startOver(mayRepeat: (pending: Pending) => boolean): readonly Unanswered[] {
+    this.#client = this.#freshId();
+    this.#isOpen = false;
+    this.#openSentMs = Number.NEGATIVE_INFINITY;
+    const waiting = [...this.#pending.values()];
+    this.#pending.clear();
+    const unanswered: Unanswered[] = [];
+    for (const pending of waiting) {
+      if (mayRepeat(pending)) {
+        const sequence = this.#nextSequence++;
+        const { id, build, deadlineMs } = pending;
+        this.#pending.set(sequence, this.#makePending(id, build, sequence, deadlineMs));
+      } else {
+        const error = unavailable('The store forgot this node before it had answered.', 'unknown');
+        unanswered.push({ id: pending.id, error });
+      }
+    }
+    this.resendAll();
+    return unanswered;
+  }
+
+  cancel(id: number): void {
+    for (const [sequence, pending] of this.#pending) if (pending.id === id) this.#pending.delete(sequence);
+    for (const renewal of this.#renewals) if (renewal.id === id) this.#renewals.delete(renewal);
+  }
+
+  /** Calls whose time is up; `why` says what is missing. */
+  takeLate(
+    now: Instant,
+    why: () => { readonly what: string; readonly details: Readonly<Record<string, unknown>> },
+  ): readonly Unanswered[] {
+    const late: Unanswered[] = [];
+    for (const [sequence, pending] of this.#pending) {
+      // In the order of their deadlines, but for those that were given another number.
+      if (pending.deadlineMs > now.monoMs) continue;
+      this.#pending.delete(sequence);
+      late.push({ id: pending.id, error: lateError(why(), pending.copies > 0) });
+    }
+    for (const renewal of this.#renewals) {
+      if (renewal.deadlineMs > now.monoMs) continue;
+      this.#renewals.delete(renewal);
+      late.push({ id: renewal.id, error: lateError(why(), renewal.sentMs > Number.NEGATIVE_INFINITY) });
+    }
+    return late;
+  }
+
+  get deadline(): Deadline | undefined {
+    if (this.#isDue) return { atMs: Number.NEGATIVE_INFINITY, reason: 'proposals' };
+    return undefined;
+  }
+
+  #makePending(id: number, build: Build, sequence: number, deadlineMs: number): Pending {
+    const first = this.#pending.keys().next();
+    const lowestOutstanding = first.done === true ? sequence : first.value;
+    const command = build({ client: this.#client, sequence, lowestOutstanding });
+    return { id, build, command, deadlineMs, sentMs: Number.NEGATIVE_INFINITY, copies: 0 };
+  }
+}
+
+function lateError(
+  { what, details }: { readonly what: string; readonly details: Readonly<Record<string, unknown>> },
+  wasSent: boolean,
+): ErrorBody {
+  return unavailable(what, wasSent ? 'unknown' : 'not-done', details);
+}
+
+/** Parts that fit into frames. */
+export function* portions(requests: readonly Request[]): Generator<readonly Request[]> {
+  let part: Request[] = [];
+  let bytes = 0;
+  for (const request of requests) {
+    if (part.length > 0 && bytes + request.command.length > PORTION_BYTES) {
+      yield part;
+      part = [];
+      bytes = 0;
+    }
+    part.push(request);
+    bytes += request.command.length + 8;
+  }
+  if (part.length > 0) yield part;
+}

@@ -1,0 +1,599 @@
+/**
+ * The embedded quorum store of a node, as one pure machine: which store it carries, who its voters are, and the calls
+ * of this node on their way to a majority and back.
+ *
+ * Intuition: every member carries a copy of the store and follows its log; only the voters count. A call is a command
+ * that some member hands to the leader. It is answered by the member's own copy when that applies the command, so an
+ * answer is never newer than what its caller reads next to it. A strong read asks for the index that the copy must
+ * have reached.
+ *
+ * Limits: a member is trusted with what it proposes (it may write any key); the guard stands before this machine.
+ */
+import type { PeerDown, PeerUp, Received } from '../kernel/effects.ts';
+import { type ErrorBody, errorBody, fail, ok, type Result } from '../kernel/errors.ts';
+import type { NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Machine } from '../kernel/machine.ts';
+import type { Cryptography } from '../kernel/ports.ts';
+import type { Rng } from '../kernel/rng.ts';
+import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import { answerOf } from './answers.ts';
+import { Carrier } from './carrier.ts';
+import { isFounder, storeToJoin, yields } from './founding.ts';
+import { decodeFrame, encodeGreeting, type Greeting, type StoreFrame } from './frames.ts';
+import { LeaseClock } from './lease-clock.ts';
+import {
+  type QuorumCall,
+  type QuorumEffect,
+  type QuorumEvent,
+  type QuorumRequested,
+  unavailable,
+} from './messages.ts';
+import { Neighbours } from './neighbours.ts';
+import { Proposals, portions, type Request } from './proposals.ts';
+import type { RaftConfig, ServerId } from './raft/types.ts';
+import { Reads } from './reads.ts';
+import { encodeCommand } from './register/command.ts';
+import type { Applied, LeaseChange } from './register/outcome.ts';
+import { Register } from './register/register.ts';
+import { abandonCommand, dissolveCommand, type Replica, type ReplicaFact } from './replica.ts';
+import { commandOf, read, wrongWith } from './requests.ts';
+import { parseStoreId } from './server.ts';
+import { type QuorumStatus, statusOf, type Unavailability, whyUnavailable } from './status.ts';
+import { membersOf } from './voter-candidates.ts';
+import { nextVoters, type VoterPolicy } from './voter-policy.ts';
+import { wishesOf } from './voter-wishes.ts';
+
+export interface QuorumConfig {
+  /** This node founds a store if it finds none: it was given no peer and no token, and its data is fresh. */
+  readonly mayFound: boolean;
+  readonly foundAfterMs: number;
+  readonly mayVote: boolean;
+  readonly voters: VoterPolicy;
+  readonly raft: RaftConfig;
+}
+
+export interface QuorumOptions {
+  readonly self: NodeId;
+  readonly config: QuorumConfig;
+  readonly cryptography: Cryptography;
+  /** Random for this run: the ids that it makes are made of it. */
+  readonly nonce: Uint8Array;
+  readonly rng: Rng;
+  readonly now: Instant;
+}
+
+const TICK_MS = 200;
+const NOW_STREAM = 'quorum/now';
+/** How long a store must have had no leader here before a recovered one takes its place. */
+const LEADERLESS_MS = 5_000;
+const EMPTY_REGISTER = new Register();
+
+export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
+  readonly #options: QuorumOptions;
+  readonly #carrier: Carrier;
+  readonly #neighbours = new Neighbours();
+  readonly #proposals: Proposals;
+  readonly #reads = new Reads();
+  readonly #leases = new LeaseClock();
+  #idCount = 0;
+  /** Tokens of other members' proposals: below zero, so that they are not taken for sequences of this node. */
+  #foreignToken = 0;
+  #storelessSinceMs: number;
+  #leaderlessSinceMs: number | undefined;
+  #tickMs: number;
+  #said = '';
+  #isDiskBroken = false;
+  #effects: QuorumEffect[] = [];
+
+  constructor(options: QuorumOptions) {
+    const { self, config, rng, now } = options;
+    this.#options = options;
+    const freshId = () => this.#freshId();
+    this.#carrier = new Carrier({ self, raft: config.raft, freshId, rng });
+    this.#proposals = new Proposals(freshId);
+    this.#storelessSinceMs = now.monoMs;
+    this.#tickMs = now.monoMs + TICK_MS;
+  }
+
+  /** This node's copy, as far as it has followed; empty where it carries no store. Read only. */
+  get register(): Register {
+    return this.#replica?.register ?? EMPTY_REGISTER;
+  }
+
+  get #replica(): Replica | undefined {
+    return this.#carrier.replica;
+  }
+
+  /** What the journal held, tag stripped; once, first. See `Carrier.load`. */
+  load(records: readonly Uint8Array[], isSuspect: boolean, now: Instant): void {
+    this.#effects.push(...this.#carrier.load(records, isSuspect, now));
+  }
+
+  checkpoint(): Generator<Uint8Array> {
+    return this.#carrier.checkpoint();
+  }
+
+  handle(event: QuorumEvent, now: Instant): readonly QuorumEffect[] {
+    switch (event.kind) {
+      case 'peerUp':
+        this.#peerUp(event, now);
+        break;
+      case 'peerDown':
+        this.#peerDown(event, now);
+        break;
+      case 'received':
+        this.#received(event, now);
+        break;
+      case 'quorumRequested':
+        this.#requested(event, now);
+        break;
+      case 'quorumCancelled':
+        this.#proposals.cancel(event.id);
+        this.#reads.cancel(event.id);
+        break;
+      case 'diskReached':
+        this.#take(this.#replica?.diskReached(event.sequence, now), now);
+        break;
+      case 'diskFailed':
+      case 'diskRecovered':
+        this.#isDiskBroken = event.kind === 'diskFailed';
+        this.#take(this.#replica?.step({ kind: event.kind }, now), now);
+        break;
+    }
+    return this.#settle();
+  }
+
+  expire(now: Instant): readonly QuorumEffect[] {
+    if (this.#proposals.deadline !== undefined) this.#propose(now);
+    this.#take(this.#replica?.expire(now), now);
+    if (isDue(this.#leases.deadline, now)) this.#endLeases(now);
+    if (this.#tickMs <= now.monoMs) this.#tick(now);
+    return this.#settle();
+  }
+
+  deadline(): Deadline | undefined {
+    return (
+      this.#proposals.deadline ??
+      earliest([
+        this.#replica?.deadline(),
+        this.#leases.deadline,
+        { atMs: this.#tickMs, reason: 'quorum upkeep' },
+      ])
+    );
+  }
+
+  status(): QuorumStatus {
+    return statusOf(this.#options.self, this.#carrier, this.#neighbours);
+  }
+
+  // Neighbours.
+
+  #peerUp({ peer }: PeerUp, now: Instant): void {
+    this.#neighbours.up(peer);
+    this.#greet([peer]);
+    this.#reach(now);
+  }
+
+  #peerDown({ peer }: PeerDown, now: Instant): void {
+    this.#neighbours.down(peer);
+    this.#reach(now);
+  }
+
+  #received({ from, bytes }: Received, now: Instant): void {
+    const frame = decodeFrame(bytes, from, this.#options.self);
+    if (frame === undefined) {
+      this.#effects.push({ kind: 'penalise', peer: from, reason: 'a malformed frame of the quorum store' });
+    } else if (frame.kind === 'greeting') {
+      this.#neighbours.greeted(from, frame);
+      this.#heed(frame, now);
+      this.#reach(now);
+    } else {
+      const replica = this.#replica;
+      if (frame.store === replica?.carried.store && frame.to === replica.server)
+        this.#addressed(replica, frame.from, frame.frame, now);
+    }
+  }
+
+  #addressed(replica: Replica, from: ServerId, frame: StoreFrame, now: Instant): void {
+    if (frame.kind === 'propose') {
+      this.#proposedByPeer(replica, from, frame.requests, now);
+    } else if (frame.kind === 'refuse') {
+      for (const sequence of frame.sequences) this.#proposals.refused(sequence, frame.reason === 'busy', now);
+    } else {
+      this.#take(replica.received(from, frame, now), now);
+    }
+  }
+
+  #greet(to: readonly NodeId[]): void {
+    if (to.length === 0) return;
+    const { mayFound, mayVote } = this.#options.config;
+    const { carried, ...identity } = this.#carrier.identity;
+    const bytes = encodeGreeting({
+      kind: 'greeting',
+      ...identity,
+      store: carried?.store,
+      storage: carried?.storage,
+      hasData: this.#carrier.hasData,
+      mayFound: mayFound && this.#carrier.isFresh,
+      mayVote,
+      voters: this.#replica?.raft.configuration.incoming ?? [],
+    });
+    this.#effects.push({ kind: 'send', stream: NOW_STREAM, to, channel: 'quorum', bytes });
+  }
+
+  /** Tells all neighbours where what they were told is no longer so. */
+  #greetIfChanged(): void {
+    const { carried, dissolved, replaced } = this.#carrier.identity;
+    const voters = this.#replica?.raft.configuration.incoming ?? [];
+    const said = [carried?.store, carried?.storage, this.#carrier.hasData, dissolved, replaced, voters].join(
+      '/',
+    );
+    if (said === this.#said) return;
+    this.#said = said;
+    this.#greet(this.#neighbours.nodes);
+  }
+
+  #reach(now: Instant): void {
+    const replica = this.#replica;
+    if (replica === undefined) return;
+    const { carried, server, raft } = replica;
+    const servers = this.#neighbours.reach(carried.store, server, raft.configuration, now);
+    this.#take(replica.reach(servers, now), now);
+  }
+
+  // Which store.
+
+  /** A greeting may show that the store carried here is no more, or that there is one to join. */
+  #heed(greeting: Greeting, now: Instant): void {
+    const { store, hasData } = this.#carrier;
+    if (store !== undefined) {
+      const isDissolved = greeting.dissolved.includes(store) && !hasData;
+      const isReplaced = greeting.replaced.includes(store) && this.#isLeaderless(now);
+      if (isDissolved || isReplaced) this.#drop(isDissolved, now);
+    }
+    this.#seekStore(now);
+  }
+
+  #isLeaderless(now: Instant): boolean {
+    const since = this.#leaderlessSinceMs;
+    return since !== undefined && now.monoMs - since >= LEADERLESS_MS;
+  }
+
+  /** Without a store: join one, or found one when it is this node's turn. */
+  #seekStore(now: Instant): void {
+    if (this.#carrier.store !== undefined) return;
+    const surroundings = { self: this.#options.self, greetings: this.#neighbours.greetings };
+    const store = storeToJoin(surroundings, this.#carrier.identity.dissolved);
+    const { mayFound, foundAfterMs } = this.#options.config;
+    if (store !== undefined) this.#began(this.#carrier.join(store, now), now);
+    else if (
+      mayFound &&
+      this.#carrier.isFresh &&
+      now.monoMs - this.#storelessSinceMs >= foundAfterMs &&
+      isFounder(surroundings)
+    )
+      this.#began(this.#carrier.found(now), now);
+  }
+
+  #began(effects: readonly QuorumEffect[], now: Instant): void {
+    this.#effects.push(...effects, { kind: 'registerReplaced', isSameStore: false });
+    this.#leaderlessSinceMs = now.monoMs;
+    this.#greetIfChanged();
+    this.#reach(now);
+    this.#proposals.wake();
+  }
+
+  #drop(tookNoEffect: boolean, now: Instant): void {
+    this.#effects.push(...this.#carrier.drop(), { kind: 'registerReplaced', isSameStore: false });
+    this.#restart(tookNoEffect);
+    this.#storelessSinceMs = now.monoMs;
+    this.#greetIfChanged();
+    this.#seekStore(now);
+  }
+
+  #restart(tookNoEffect: boolean): void {
+    this.#neighbours.forgetServers();
+    this.#leases.clear();
+    for (const { id, error } of this.#proposals.restart(tookNoEffect)) this.#answer(id, fail(error));
+  }
+
+  /** As leader of an empty store that met another: give way by a command, which takes effect only while it is empty. */
+  #considerYielding(replica: Replica, now: Instant): void {
+    const ours = { store: replica.carried.store, hasData: this.#carrier.hasData };
+    for (const [store, { hasData }] of this.#neighbours.otherStores(ours.store)) {
+      if (this.#carrier.identity.dissolved.includes(store) || !yields(ours, { store, hasData })) continue;
+      this.#proposeUnasked(replica, dissolveCommand(store), now);
+      return;
+    }
+  }
+
+  // Calls of this node.
+
+  #requested({ id, call }: QuorumRequested, now: Instant): void {
+    const wrong = wrongWith(call) ?? this.#tooMany();
+    if (wrong !== undefined) {
+      this.#answer(id, fail(wrong));
+      return;
+    }
+    switch (call.op) {
+      case 'get':
+      case 'range': {
+        const token = this.#reads.add(id, call, now);
+        this.#take(this.#replica?.step({ kind: 'readAsked', token }, now), now);
+        return;
+      }
+      case 'transact':
+      case 'grantLease':
+      case 'revokeLease':
+        this.#proposals.submit(id, commandOf(call, this.#freshId()), now);
+        return;
+      case 'renewLease':
+        this.#proposals.renew(id, call.id, now);
+        return;
+      default:
+        this.#answer(id, this.#administer(call, now));
+    }
+  }
+
+  #tooMany() {
+    if (this.#proposals.size + this.#reads.size < limits.quorumCalls) return undefined;
+    return errorBody(
+      'RATE_LIMITED',
+      `More than ${limits.quorumCalls} calls of this node wait for the quorum.`,
+      'Wait for answers before you ask for more.',
+      { retryable: true, retryAfterMs: 100 },
+    );
+  }
+
+  /** What a person orders where the rules alone must not decide. */
+  #administer(
+    call: Extract<QuorumCall, { op: 'found' | 'recover' | 'abandon' }>,
+    now: Instant,
+  ): Result<unknown> {
+    const replica = this.#replica;
+    if (call.op === 'found') {
+      if (replica !== undefined) return fail(conflict('This node carries a store already.'));
+      this.#began(this.#carrier.found(now), now);
+    } else if (replica === undefined) {
+      return fail(conflict('This node carries no store.'));
+    } else if (call.op === 'recover') {
+      if (replica.raft.leader !== undefined)
+        return fail(conflict('The store has a leader: its voters are not lost.'));
+      this.#restart(false);
+      this.#began(this.#carrier.recover(now), now);
+    } else {
+      const keep = parseStoreId(Number.parseInt(call.keep, 36));
+      if (keep === undefined || !this.#neighbours.otherStores(replica.carried.store).has(keep))
+        return fail(conflict(`No member that can be reached carries the store ${call.keep}.`));
+      if (!replica.isLeader)
+        return fail(conflict('Only the leader of the store that is given up can do this.'));
+      this.#proposeUnasked(replica, abandonCommand(keep), now);
+    }
+    return ok({ store: this.status().store });
+  }
+
+  // Proposals.
+
+  /** Hands what is due to the leader, if there is one. */
+  #propose(now: Instant): void {
+    const replica = this.#replica;
+    const leader = replica?.raft.leader;
+    if (replica === undefined || leader === undefined || this.#isDiskBroken) {
+      this.#proposals.postpone();
+      return;
+    }
+    const requests = this.#proposals.takeDue(now);
+    if (requests.length === 0) return;
+    if (replica.isLeader) {
+      const proposals = requests.map(({ sequence, command }) => ({ token: sequence, command }));
+      this.#take(replica.step({ kind: 'proposed', proposals }, now), now);
+      return;
+    }
+    for (const part of portions(requests))
+      this.#effects.push(...replica.sendTo(leader, { kind: 'propose', requests: part }));
+  }
+
+  /** A command that nobody waits for. */
+  #proposeUnasked(replica: Replica, command: Uint8Array, now: Instant): void {
+    this.#take(replica.step({ kind: 'proposed', proposals: [{ token: 0, command }] }, now), now);
+  }
+
+  #proposedByPeer(replica: Replica, from: ServerId, requests: readonly Request[], now: Instant): void {
+    const sequences = new Map<number, number>();
+    const proposals = requests.map(({ sequence, command }) => {
+      const token = --this.#foreignToken;
+      sequences.set(token, sequence);
+      return { token, command };
+    });
+    const refused = { notLeader: [] as number[], busy: [] as number[] };
+    const rest = replica.step({ kind: 'proposed', proposals }, now).filter((effect) => {
+      const sequence = effect.kind === 'refused' ? sequences.get(effect.token) : undefined;
+      if (effect.kind !== 'refused' || sequence === undefined) return true;
+      if (sequence > 0) refused[effect.reason === 'notLeader' ? 'notLeader' : 'busy'].push(sequence);
+      return false;
+    });
+    for (const reason of ['notLeader', 'busy'] as const) {
+      if (refused[reason].length === 0) continue;
+      this.#effects.push(...replica.sendTo(from, { kind: 'refuse', reason, sequences: refused[reason] }));
+    }
+    this.#take(rest, now);
+  }
+
+  // What the replica says.
+
+  #take(effects: readonly (QuorumEffect | ReplicaFact)[] | undefined, now: Instant): void {
+    if (effects === undefined) return;
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'applied':
+          this.#applied(effect.applied, now);
+          break;
+        case 'replaced':
+          this.#effects.push({ kind: 'registerReplaced', isSameStore: true });
+          // What this node asked may be answered within: asking again is answered with the same.
+          this.#proposals.resendAll();
+          break;
+        case 'dissolved':
+          this.#drop(effect.tookNoEffect, now);
+          break;
+        case 'refused':
+          if (effect.token > 0) this.#proposals.refused(effect.token, effect.reason !== 'notLeader', now);
+          break;
+        case 'readReady':
+          this.#reads.ready(effect.token, effect.index);
+          break;
+        case 'readRefused':
+          this.#reads.refused(effect.token, now);
+          break;
+        case 'reconfigured':
+          this.#reach(now);
+          break;
+        case 'leadership':
+          this.#leadershipChanged(now);
+          break;
+        default:
+          this.#effects.push(effect);
+      }
+    }
+  }
+
+  #applied(applied: Applied, now: Instant): void {
+    if (applied.changes.length > 0)
+      this.#effects.push({
+        kind: 'registerChanged',
+        revision: applied.revision,
+        changes: applied.changes,
+      });
+    if (applied.leaseChanges.length > 0) this.#leasesChanged(applied.leaseChanges, now);
+    const { result, client, sequence } = applied;
+    if (result.kind === 'renewed') {
+      const answer = answerOf(applied);
+      for (const id of this.#proposals.renewed(result.id)) if (answer !== undefined) this.#answer(id, answer);
+    } else if (result.kind === 'refused') {
+      this.#refused(applied, now);
+    } else if (client !== 0) {
+      this.#answerApplied(applied, client, sequence);
+    }
+  }
+
+  #answerApplied(applied: Applied, client: number, sequence: number): void {
+    if (sequence === 0) {
+      this.#proposals.clientOpened(client);
+      return;
+    }
+    const id = this.#proposals.applied(client, sequence);
+    const answer = id === undefined ? undefined : answerOf(applied);
+    if (id !== undefined && answer !== undefined) this.#answer(id, answer);
+  }
+
+  #refused({ result, client, sequence }: Applied, now: Instant): void {
+    if (result.kind !== 'refused') return;
+    if (result.why === 'unknownClient') {
+      for (const { id, error } of this.#proposals.clientUnknown(client)) this.#answer(id, fail(error));
+    } else if (result.why === 'busy') {
+      this.#proposals.busy(client, sequence, now);
+    }
+  }
+
+  #leasesChanged(changes: readonly LeaseChange[], now: Instant): void {
+    if (this.#replica?.isLeader !== true) return;
+    for (const change of changes) {
+      if (change.kind === 'ended') this.#leases.forget(change.id);
+      else this.#leases.renew(change.lease.id, change.lease.ttlMs, now);
+    }
+  }
+
+  #endLeases(now: Instant): void {
+    const replica = this.#replica;
+    const due = this.#leases.takeDue(now);
+    if (replica?.isLeader !== true || due.length === 0) return;
+    const leases = due.flatMap((id) => {
+      const lease = replica.register.lease(id);
+      return lease === undefined ? [] : [{ id, renewals: lease.renewals }];
+    });
+    this.#proposeUnasked(replica, encodeCommand({ kind: 'expireLeases', leases }), now);
+  }
+
+  #leadershipChanged(now: Instant): void {
+    const replica = this.#replica;
+    this.#leases.clear();
+    if (replica === undefined) return;
+    const hasLeader = replica.raft.leader !== undefined;
+    this.#leaderlessSinceMs = hasLeader ? undefined : (this.#leaderlessSinceMs ?? now.monoMs);
+    if (replica.isLeader)
+      for (const { id, ttlMs } of replica.register.leases()) this.#leases.renew(id, ttlMs, now);
+    if (hasLeader) this.#proposals.resendAll();
+  }
+
+  // Upkeep.
+
+  #tick(now: Instant): void {
+    this.#tickMs = now.monoMs + TICK_MS;
+    this.#seekStore(now);
+    const replica = this.#replica;
+    for (const token of this.#reads.takeAgain(now))
+      this.#take(replica?.step({ kind: 'readAsked', token }, now), now);
+    this.#proposals.wake();
+    this.#giveUpLate(now);
+    if (replica?.isLeader !== true) return;
+    this.#considerYielding(replica, now);
+    this.#considerVoters(replica, now);
+  }
+
+  #giveUpLate(now: Instant): void {
+    for (const { id, error } of this.#proposals.takeLate(now, () => this.#whyNot()))
+      this.#answer(id, fail(error));
+    for (const { id } of this.#reads.takeLate(now)) {
+      const { what, details } = this.#whyNot();
+      this.#answer(id, fail(unavailable(what, 'not-done', details)));
+    }
+  }
+
+  #whyNot(): Unavailability {
+    return whyUnavailable(this.#replica, this.#neighbours, this.#isDiskBroken);
+  }
+
+  #considerVoters(replica: Replica, now: Instant): void {
+    const { raft, register, server } = replica;
+    if (raft.isChanging) return;
+    const voters = nextVoters(
+      this.#options.config.voters,
+      server,
+      raft.configuration,
+      membersOf(replica, this.#neighbours),
+      wishesOf(register).get(this.#options.self),
+      now.monoMs,
+    );
+    if (voters !== undefined) this.#take(replica.step({ kind: 'changeAsked', token: 0, voters }, now), now);
+  }
+
+  #settle(): readonly QuorumEffect[] {
+    const replica = this.#replica;
+    if (replica !== undefined && this.#reads.size > 0)
+      for (const { id, call } of this.#reads.takeReady(replica.appliedIndex))
+        this.#answer(id, ok(read(replica.register, call)));
+    this.#greetIfChanged();
+    const effects = this.#effects;
+    this.#effects = [];
+    return effects;
+  }
+
+  #answer(id: number, result: Result<unknown>): void {
+    this.#effects.push({ kind: 'answer', stream: NOW_STREAM, id, result });
+  }
+
+  /** The first 53 bits of a hash over what is random for this run and a count. */
+  #freshId(): number {
+    const { cryptography, nonce } = this.#options;
+    const seed = new Uint8Array(nonce.length + 4);
+    seed.set(nonce);
+    new DataView(seed.buffer).setUint32(nonce.length, ++this.#idCount);
+    const hash = new DataView(cryptography.hash(seed).slice(0, 8).buffer);
+    return (hash.getUint32(0) >>> 11) * 2 ** 32 + hash.getUint32(4) || 1;
+  }
+}
+
+function conflict(message: string): ErrorBody {
+  return errorBody('CONFLICT', message, 'See skein voters list and skein doctor.');
+}

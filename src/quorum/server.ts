@@ -1,0 +1,46 @@
+/** Names of stores and of the servers that carry them. */
+import { type Branded, type NodeId, parseNodeId } from '../kernel/ids.ts';
+import type { ServerId } from './raft/types.ts';
+
+/** One founding of a store: 53 random bits, never 0. Two stores that meet are told apart by it. */
+export type StoreId = Branded<number, 'StoreId'>;
+/** The storage of one server: 53 random bits, never 0. A node whose disk was lost comes back with another. */
+export type StorageId = Branded<number, 'StorageId'>;
+
+export function serverIdOf(node: NodeId, storage: StorageId): ServerId {
+  return `${node}/${storage.toString(36)}` as ServerId;
+}
+
+/** `undefined` for anything that `serverIdOf` would not give. */
+export function parseServerId(
+  text: unknown,
+): { readonly node: NodeId; readonly storage: StorageId } | undefined {
+  if (typeof text !== 'string') return undefined;
+  const slash = text.indexOf('/');
+  const node = parseNodeId(text.slice(0, slash));
+  const storage = parseStorageId(Number.parseInt(text.slice(slash + 1), 36));
+  if (slash < 0 || node === undefined || storage === undefined) return undefined;
+  return serverIdOf(node, storage) === text ? { node, storage } : undefined;
+}
+
+export function parseStoreId(value: unknown): StoreId | undefined {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0
+    ? (value as StoreId)
+    : undefined;
+}
+
+export function parseStorageId(value: unknown): StorageId | undefined {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0
+    ? (value as StorageId)
+    : undefined;
+}
+
+/** The node of a server id that was checked when it came in. */
+export function nodeOf(server: ServerId): NodeId {
+  return server.slice(0, server.indexOf('/')) as NodeId;
+}
+
+/** As people and reports name a store. */
+export function storeName(store: StoreId): string {
+  return store.toString(36);
+}

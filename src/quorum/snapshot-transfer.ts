@@ -1,0 +1,223 @@
+/**
+ * Snapshots on their way to followers whose log is too short: in pieces, a few at a time, resumed where a piece or an
+ * answer was lost. One capture serves all followers that need one at about the same time.
+ */
+import type { Instant } from '../kernel/time.ts';
+import type { StoreFrame } from './frames.ts';
+import type { ServerId, SnapshotPoint } from './raft/types.ts';
+import type { Register } from './register/register.ts';
+import { Restorer } from './register/restorer.ts';
+
+type SnapshotFrame = Extract<StoreFrame, { kind: 'snapshot' }>;
+
+/** A state of the store, cut into pieces as they are asked for. */
+export class Capture {
+  readonly point: SnapshotPoint;
+  readonly #source: Iterator<Uint8Array>;
+  readonly #pieces: Uint8Array[] = [];
+  #ended = false;
+
+  constructor(point: SnapshotPoint, pieces: Iterable<Uint8Array>) {
+    this.point = point;
+    this.#source = pieces[Symbol.iterator]();
+    this.#pull();
+  }
+
+  /** The piece and whether it is the last; `undefined` beyond the end. */
+  piece(index: number): { readonly bytes: Uint8Array; readonly isLast: boolean } | undefined {
+    while (!this.#ended && this.#pieces.length <= index + 1) this.#pull();
+    const bytes = this.#pieces[index];
+    return bytes === undefined
+      ? undefined
+      : { bytes, isLast: this.#ended && index === this.#pieces.length - 1 };
+  }
+
+  #pull(): void {
+    const next = this.#source.next();
+    if (next.done === true) this.#ended = true;
+    else this.#pieces.push(next.value);
+  }
+}
+
+interface Outgoing {
+  readonly transfer: number;
+  readonly term: number;
+  readonly capture: Capture;
+  /** Everything before was confirmed. */
+  confirmed: number;
+  sent: number;
+  /** Of the last confirmation, or of the last time pieces were sent again. */
+  movedMs: number;
+  startedMs: number;
+}
+
+const WINDOW = 4;
+const RESEND_MS = 500;
+const GIVE_UP_MS = 30_000;
+/** A capture is shared by transfers that begin this soon after it. */
+const SHARED_MS = 10_000;
+
+export interface Outcome {
+  readonly to: ServerId;
+  readonly index: number;
+  readonly ok: boolean;
+}
+
+export class SnapshotSenders {
+  readonly #transfers = new Map<ServerId, Outgoing>();
+  #capture: { readonly capture: Capture; readonly atMs: number } | undefined;
+  #lastTransfer = 0;
+
+  get isBusy(): boolean {
+    return this.#transfers.size > 0;
+  }
+
+  /** Pieces to send first. */
+  begin(to: ServerId, term: number, makeCapture: () => Capture, now: Instant): readonly SnapshotFrame[] {
+    if (this.#capture === undefined || now.monoMs - this.#capture.atMs > SHARED_MS)
+      this.#capture = { capture: makeCapture(), atMs: now.monoMs };
+    const outgoing = {
+      transfer: ++this.#lastTransfer,
+      term,
+      capture: this.#capture.capture,
+      confirmed: 0,
+      sent: 0,
+      movedMs: now.monoMs,
+      startedMs: now.monoMs,
+    };
+    this.#transfers.set(to, outgoing);
+    return this.#fill(outgoing);
+  }
+
+  answered(
+    from: ServerId,
+    answer: Extract<StoreFrame, { kind: 'snapshotAnswer' }>,
+    now: Instant,
+  ): { readonly frames: readonly SnapshotFrame[]; readonly outcome?: Outcome } {
+    const outgoing = this.#transfers.get(from);
+    if (outgoing === undefined || outgoing.transfer !== answer.transfer) return { frames: [] };
+    if (!answer.ok) return { frames: [], outcome: this.#end(from, outgoing, false) };
+    if (answer.next > outgoing.sent || answer.next < outgoing.confirmed) return { frames: [] };
+    if (answer.next > outgoing.confirmed) {
+      outgoing.confirmed = answer.next;
+      outgoing.movedMs = now.monoMs;
+    }
+    if (outgoing.capture.piece(answer.next - 1)?.isLast === true)
+      return { frames: [], outcome: this.#end(from, outgoing, true) };
+    return { frames: this.#fill(outgoing) };
+  }
+
+  /** Sends again what was not confirmed; gives up on who is silent for long or cannot be reached. */
+  expire(
+    now: Instant,
+    isReachable: (server: ServerId) => boolean,
+  ): {
+    readonly frames: readonly { readonly to: ServerId; readonly frame: SnapshotFrame }[];
+    readonly outcomes: readonly Outcome[];
+  } {
+    const frames: { to: ServerId; frame: SnapshotFrame }[] = [];
+    const outcomes: Outcome[] = [];
+    for (const [to, outgoing] of this.#transfers) {
+      const silentMs = now.monoMs - outgoing.movedMs;
+      if (now.monoMs - outgoing.startedMs > GIVE_UP_MS && silentMs > GIVE_UP_MS / 2) {
+        outcomes.push(this.#end(to, outgoing, false));
+      } else if (silentMs >= RESEND_MS && isReachable(to)) {
+        outgoing.sent = outgoing.confirmed;
+        outgoing.movedMs = now.monoMs;
+        for (const frame of this.#fill(outgoing)) frames.push({ to, frame });
+      }
+    }
+    if (
+      this.#transfers.size === 0 &&
+      this.#capture !== undefined &&
+      now.monoMs - this.#capture.atMs > SHARED_MS
+    )
+      this.#capture = undefined;
+    return { frames, outcomes };
+  }
+
+  get deadlineMs(): number | undefined {
+    if (this.#transfers.size > 0)
+      return Math.min(...[...this.#transfers.values()].map((outgoing) => outgoing.movedMs + RESEND_MS));
+    return this.#capture === undefined ? undefined : this.#capture.atMs + SHARED_MS + 1;
+  }
+
+  clear(): void {
+    this.#transfers.clear();
+    this.#capture = undefined;
+  }
+
+  #fill(outgoing: Outgoing): readonly SnapshotFrame[] {
+    const frames: SnapshotFrame[] = [];
+    while (outgoing.sent < outgoing.confirmed + WINDOW) {
+      const piece = outgoing.capture.piece(outgoing.sent);
+      if (piece === undefined) break;
+      const { transfer, term, capture } = outgoing;
+      frames.push({ kind: 'snapshot', transfer, term, point: capture.point, piece: outgoing.sent, ...piece });
+      outgoing.sent++;
+    }
+    return frames;
+  }
+
+  #end(to: ServerId, outgoing: Outgoing, ok: boolean): Outcome {
+    this.#transfers.delete(to);
+    return { to, index: outgoing.capture.point.index, ok };
+  }
+}
+
+/** A whole snapshot, checked. */
+export interface Arrived {
+  readonly from: ServerId;
+  readonly term: number;
+  readonly point: SnapshotPoint;
+  readonly pieces: readonly Uint8Array[];
+  readonly register: Register;
+}
+
+/** Takes the pieces of one transfer at a time; a newer one takes the place of an older. */
+export class SnapshotReceiver {
+  #from: ServerId | undefined;
+  #transfer = 0;
+  #pieces: Uint8Array[] = [];
+  #restorer = new Restorer();
+
+  /** The answer to send, and the snapshot where this was its last piece. */
+  take(from: ServerId, frame: SnapshotFrame): { readonly answer: StoreFrame; readonly arrived?: Arrived } {
+    if (from !== this.#from || frame.transfer !== this.#transfer) {
+      if (frame.piece !== 0) return { answer: this.#answer(frame, 0, true) };
+      this.#begin(from, frame.transfer);
+    }
+    if (frame.piece !== this.#pieces.length)
+      return { answer: this.#answer(frame, this.#pieces.length, true) };
+    this.#pieces.push(frame.bytes);
+    this.#restorer.take(frame.bytes);
+    const fits = !this.#restorer.failed;
+    const register = fits && frame.isLast ? this.#restorer.finish() : undefined;
+    if (!fits || (frame.isLast && register === undefined)) {
+      this.clear();
+      return { answer: this.#answer(frame, 0, false) };
+    }
+    if (register === undefined) return { answer: this.#answer(frame, this.#pieces.length, true) };
+    const answer = this.#answer(frame, this.#pieces.length, true);
+    const arrived = { from, term: frame.term, point: frame.point, pieces: this.#pieces, register };
+    this.clear();
+    return { answer, arrived };
+  }
+
+  clear(): void {
+    this.#from = undefined;
+    this.#transfer = 0;
+    this.#pieces = [];
+    this.#restorer = new Restorer();
+  }
+
+  #begin(from: ServerId, transfer: number): void {
+    this.clear();
+    this.#from = from;
+    this.#transfer = transfer;
+  }
+
+  #answer(frame: SnapshotFrame, next: number, ok: boolean): StoreFrame {
+    return { kind: 'snapshotAnswer', transfer: frame.transfer, next, ok };
+  }
+}

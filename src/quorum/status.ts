@@ -1,0 +1,95 @@
+/** The store as people and reports see it. */
+import type { NodeId } from '../kernel/ids.ts';
+import type { Carrier } from './carrier.ts';
+import type { Neighbours } from './neighbours.ts';
+import type { ServerId } from './raft/types.ts';
+import type { Replica } from './replica.ts';
+import { nodeOf, storeName } from './server.ts';
+import { EMPTY_POINT } from './storage.ts';
+
+export interface ServerInfo {
+  readonly server: ServerId;
+  readonly node: NodeId;
+  readonly role: 'leader' | 'voter' | 'learner';
+  readonly isReachable: boolean;
+}
+
+export interface QuorumStatus {
+  /** `undefined` where this node carries none. */
+  readonly store: string | undefined;
+  /** A client wrote to it. */
+  readonly hasData: boolean;
+  readonly role: 'leader' | 'follower' | 'none';
+  readonly term: number;
+  readonly leader: NodeId | undefined;
+  readonly revision: number;
+  /** Sorted by node. */
+  readonly servers: readonly ServerInfo[];
+  /** Voters that cannot be reached from here. */
+  readonly missing: readonly NodeId[];
+  /** Stores of other members. Where these and this one hold data, a person must choose. */
+  readonly others: readonly {
+    readonly store: string;
+    readonly hasData: boolean;
+    readonly nodes: readonly NodeId[];
+  }[];
+}
+
+export function statusOf(self: NodeId, carrier: Carrier, neighbours: Neighbours): QuorumStatus {
+  const { replica, store, hasData } = carrier;
+  const raft = replica?.raft;
+  const configuration = raft?.configuration ?? EMPTY_POINT.configuration;
+  return {
+    store: store === undefined ? undefined : storeName(store),
+    hasData,
+    role: replica === undefined ? 'none' : replica.isLeader ? 'leader' : 'follower',
+    term: raft?.term ?? 0,
+    leader: replica?.leader,
+    revision: replica?.register.revision ?? 0,
+    servers: serversOf(self, carrier, neighbours),
+    missing: neighbours.missing(configuration, replica?.server),
+    others: [...neighbours.otherStores(store)].map(([other, { hasData, nodes }]) => ({
+      store: storeName(other),
+      hasData,
+      nodes: nodes.sort(),
+    })),
+  };
+}
+
+export interface Unavailability {
+  readonly what: string;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+/** Why a call had to wait so long, for its caller: above all which voters are missing. */
+export function whyUnavailable(
+  replica: Replica | undefined,
+  neighbours: Neighbours,
+  isDiskBroken: boolean,
+): Unavailability {
+  if (replica === undefined)
+    return { what: 'This node has found no quorum store yet.', details: { missing: [] } };
+  const { configuration } = replica.raft;
+  const missing = neighbours.missing(configuration, replica.server);
+  const voters = configuration.incoming.length;
+  const details = { missing, voters, ...(replica.leader === undefined ? {} : { leader: replica.leader }) };
+  if (isDiskBroken) return { what: 'The disk of this node fails.', details };
+  if (missing.length > 0)
+    return { what: `${missing.length} of ${voters} voters cannot be reached.`, details };
+  if (replica.leader === undefined) return { what: 'The voters have no leader yet.', details };
+  return { what: 'The voters did not answer in time.', details };
+}
+
+function serversOf(self: NodeId, { replica }: Carrier, neighbours: Neighbours): readonly ServerInfo[] {
+  if (replica === undefined) return [];
+  const { configuration, leader } = replica.raft;
+  const voters = new Set([...configuration.incoming, ...configuration.outgoing]);
+  const reachable = [...neighbours.servers].filter(([, { isReachable }]) => isReachable);
+  const known = new Set([replica.server, ...voters, ...reachable.map(([server]) => server)]);
+  return [...known].sort().map((server) => ({
+    server,
+    node: nodeOf(server),
+    role: server === leader ? 'leader' : voters.has(server) ? 'voter' : 'learner',
+    isReachable: nodeOf(server) === self || neighbours.servers.get(server)?.isReachable === true,
+  }));
+}

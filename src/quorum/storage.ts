@@ -1,0 +1,292 @@
+/**
+ * What the quorum store keeps in the journal, and how it is read back.
+ *
+ * Records carry a sequence of their own that only grows. A checkpoint says up to which sequence it reflects the
+ * state, so that records of the log from before it was taken, which may stand behind it in the journal, are not
+ * replayed over newer state: Raft's state does not merge, and going back would be forgetting a promise.
+ */
+import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
+import { journalRecord } from '../kernel/effects.ts';
+import { readPoint, writePoint } from './frames.ts';
+import { readEntries, readNumbers, writeEntries, writeNumbers } from './message-codec.ts';
+import type { HardState, LogEntry, Restored, ServerId, SnapshotPoint } from './raft/types.ts';
+import { Register } from './register/register.ts';
+import { Restorer } from './register/restorer.ts';
+import { parseServerId, parseStorageId, parseStoreId, type StorageId, type StoreId } from './server.ts';
+
+/** Which store this node carries, and on which storage. */
+export interface Carried {
+  readonly store: StoreId;
+  readonly storage: StorageId;
+}
+
+export interface StoredIdentity {
+  readonly carried: Carried | undefined;
+  readonly dissolved: readonly StoreId[];
+  /** Stores that the carried one goes on from, after their majority was lost. */
+  readonly replaced: readonly StoreId[];
+  /** Runs on this storage so far, and the random mark of the last. */
+  readonly boots: number;
+  readonly boot: number;
+}
+
+export interface Stored {
+  readonly identity: StoredIdentity | undefined;
+  readonly restored: Restored;
+  readonly register: Register;
+}
+
+const RECORD = { identity: 0, hardState: 1, entries: 2, piece: 3, snapshot: 4 } as const;
+export const EMPTY_POINT: SnapshotPoint = {
+  index: 0,
+  term: 0,
+  configuration: { incoming: [], outgoing: [] },
+};
+
+/** Everything of one moment, for a checkpoint. */
+export interface Captured {
+  readonly identity: StoredIdentity;
+  readonly hardState: HardState;
+  readonly point: SnapshotPoint;
+  readonly pieces: Iterable<Uint8Array>;
+  readonly entries: readonly LogEntry[];
+}
+
+/** Makes the journal's records. */
+export class StorageWriter {
+  #sequence: number;
+  readonly #out = new ByteWriter(4096);
+
+  constructor(lastSequence: number) {
+    this.#sequence = lastSequence;
+  }
+
+  /** The store is begun anew: whatever was kept of another is forgotten. */
+  identity(identity: StoredIdentity, isNewStore: boolean): Uint8Array {
+    return this.#record(RECORD.identity, (out) => {
+      out.byte(isNewStore ? 1 : 0);
+      writeIdentity(out, identity);
+    });
+  }
+
+  hardState(state: HardState): Uint8Array {
+    return this.#record(RECORD.hardState, (out) => writeHardState(out, state));
+  }
+
+  entries(entries: readonly LogEntry[]): Uint8Array {
+    return this.#record(RECORD.entries, (out) => writeEntries(out, entries));
+  }
+
+  /** A snapshot that came from a leader: its pieces, then what makes them count. */
+  *snapshot(point: SnapshotPoint, pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+    for (const bytes of pieces) yield this.#record(RECORD.piece, (out) => out.sized(bytes));
+    yield this.#record(RECORD.snapshot, (out) => {
+      out.byte(0);
+      writePoint(out, point);
+    });
+  }
+
+  /** Reflects all records made before `captured` was taken: call it in the same breath. */
+  *checkpoint(captured: Captured): Generator<Uint8Array> {
+    this.#sequence++;
+    const reflects = this.#sequence;
+    const numbered = (kind: number, write: (out: ByteWriter) => void) =>
+      this.#numbered(reflects, kind, write);
+    for (const bytes of captured.pieces) yield numbered(RECORD.piece, (out) => out.sized(bytes));
+    yield numbered(RECORD.snapshot, (out) => {
+      out.byte(1);
+      writePoint(out, captured.point);
+      writeIdentity(out, captured.identity);
+      writeHardState(out, captured.hardState);
+    });
+    for (const chunk of chunksOf(captured.entries))
+      yield numbered(RECORD.entries, (out) => writeEntries(out, chunk));
+  }
+
+  #record(kind: number, write: (out: ByteWriter) => void): Uint8Array {
+    this.#sequence++;
+    return this.#numbered(this.#sequence, kind, write);
+  }
+
+  #numbered(sequence: number, kind: number, write: (out: ByteWriter) => void): Uint8Array {
+    const out = this.#out;
+    out.byte(kind);
+    out.varuint(sequence);
+    write(out);
+    const record = journalRecord('quorum', out.view());
+    out.clear();
+    return record;
+  }
+}
+
+const CHUNK_BYTES = 256 * 1024;
+
+function* chunksOf(entries: readonly LogEntry[]): Generator<readonly LogEntry[]> {
+  let chunk: LogEntry[] = [];
+  let bytes = 0;
+  for (const entry of entries) {
+    chunk.push(entry);
+    bytes += 16 + (entry.kind === 'command' ? entry.command.length : 256);
+    if (bytes < CHUNK_BYTES) continue;
+    yield chunk;
+    chunk = [];
+    bytes = 0;
+  }
+  if (chunk.length > 0) yield chunk;
+}
+
+/** Takes the journal's records in order and says what state they leave. A record that cannot be read breaks the store: `damaged`. */
+export class StorageReader {
+  #identity: StoredIdentity | undefined;
+  #hardState: HardState = { term: 0, votedFor: undefined };
+  #point = EMPTY_POINT;
+  #entries: LogEntry[] = [];
+  #register = new Register();
+  #restorer: Restorer | undefined;
+  /** What the last checkpoint reflects: records with a lower sequence are older than it. */
+  #reflected = 0;
+  #lastSequence = 0;
+  #damaged = false;
+
+  get lastSequence(): number {
+    return this.#lastSequence;
+  }
+
+  /** Something could not be read: what this storage promised may be forgotten, so it must not vote any more. */
+  get damaged(): boolean {
+    return this.#damaged;
+  }
+
+  take(record: Uint8Array): void {
+    const input = new ByteReader(record);
+    const kind = input.byte();
+    const sequence = input.varuint();
+    this.#lastSequence = Math.max(this.#lastSequence, sequence);
+    if (sequence < this.#reflected) return;
+    this.#apply(kind, sequence, input);
+    if (!input.done) this.#damaged = true;
+  }
+
+  stored(): Stored {
+    return {
+      identity: this.#identity,
+      restored: { hardState: this.#hardState, point: this.#point, entries: this.#entries },
+      register: this.#register,
+    };
+  }
+
+  #apply(kind: number, sequence: number, input: ByteReader): void {
+    switch (kind) {
+      case RECORD.identity: {
+        const isNewStore = input.byte() === 1;
+        const identity = readIdentity(input);
+        if (input.failed) return;
+        this.#identity = identity;
+        if (isNewStore) this.#reset();
+        return;
+      }
+      case RECORD.hardState: {
+        const state = readHardState(input);
+        if (!input.failed) this.#hardState = state;
+        return;
+      }
+      case RECORD.entries: {
+        const entries = readEntries(input);
+        if (!input.failed) this.#place(entries);
+        return;
+      }
+      case RECORD.piece:
+        this.#restorer ??= new Restorer();
+        this.#restorer.take(input.sized());
+        return;
+      case RECORD.snapshot:
+        this.#finishSnapshot(sequence, input);
+        return;
+      default:
+        input.fail();
+    }
+  }
+
+  #reset(): void {
+    this.#hardState = { term: 0, votedFor: undefined };
+    this.#point = EMPTY_POINT;
+    this.#entries = [];
+    this.#register = new Register();
+    this.#restorer = undefined;
+  }
+
+  #finishSnapshot(sequence: number, input: ByteReader): void {
+    const isCheckpoint = input.byte() === 1;
+    const point = readPoint(input);
+    const register = this.#restorer?.finish();
+    this.#restorer = undefined;
+    if (isCheckpoint) {
+      const identity = readIdentity(input);
+      const hardState = readHardState(input);
+      if (input.failed) return;
+      this.#identity = identity;
+      this.#hardState = hardState;
+      this.#entries = [];
+      this.#reflected = sequence;
+    }
+    if (register === undefined || input.failed) {
+      input.fail();
+      return;
+    }
+    this.#keepAfter(point);
+    this.#point = point;
+    this.#register = register;
+  }
+
+  /** Entries behind a snapshot stay where its last entry is the log's own. */
+  #keepAfter(point: SnapshotPoint): void {
+    const at = this.#entries.findIndex((entry) => entry.index === point.index);
+    this.#entries = at >= 0 && this.#entries[at]?.term === point.term ? this.#entries.slice(at + 1) : [];
+  }
+
+  #place(entries: readonly LogEntry[]): void {
+    const first = entries[0];
+    if (first === undefined) return;
+    const from = this.#point.index + 1;
+    const keep = first.index - from;
+    if (keep > this.#entries.length) {
+      // A gap: what stood between is lost, and with it what was acknowledged.
+      this.#damaged = true;
+      return;
+    }
+    this.#entries.length = Math.max(0, keep);
+    for (const entry of entries) if (entry.index >= from) this.#entries.push(entry);
+  }
+}
+
+function writeIdentity(out: ByteWriter, identity: StoredIdentity): void {
+  out.uint56(identity.carried?.store ?? 0);
+  out.uint56(identity.carried?.storage ?? 0);
+  writeNumbers(out, identity.dissolved);
+  writeNumbers(out, identity.replaced);
+  out.varuint(identity.boots);
+  out.uint56(identity.boot);
+}
+
+function readIdentity(input: ByteReader): StoredIdentity {
+  const store = parseStoreId(input.uint56());
+  const storage = parseStorageId(input.uint56());
+  const dissolved = readNumbers(input).flatMap((id) => parseStoreId(id) ?? []);
+  const replaced = readNumbers(input).flatMap((id) => parseStoreId(id) ?? []);
+  const boots = input.varuint();
+  const boot = input.uint56();
+  const carried = store === undefined || storage === undefined ? undefined : { store, storage };
+  return { carried, dissolved, replaced, boots, boot };
+}
+
+function writeHardState(out: ByteWriter, state: HardState): void {
+  out.varuint(state.term);
+  out.text(state.votedFor ?? '');
+}
+
+function readHardState(input: ByteReader): HardState {
+  const term = input.varuint();
+  const text = input.text(80);
+  if (text !== '' && parseServerId(text) === undefined) input.fail();
+  return { term, votedFor: text === '' ? undefined : (text as ServerId) };
+}
