@@ -3,9 +3,10 @@ import type { BoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { ByteReader, ByteWriter, decodeUtf8 } from './bytes.ts';
 import { type EntryHead, type EntryToWrite, readEntryHead, writeEntry } from './entry.ts';
-import { wallMsOf } from './hlc.ts';
+import { stampOf, wallMsOf } from './hlc.ts';
 import { type Item, Lane, type Page, pageOf } from './lane.ts';
 import { type LaneUpdate, rangesOf } from './lane-update.ts';
+import { itemsOf } from './read.ts';
 import { View } from './view.ts';
 
 export interface BoardConfig {
@@ -188,6 +189,30 @@ export class Board {
     });
   }
 
+  /**
+   * Writes an own item that shows once more, stamped now or above what it replaced, and deletes it as it was. `most` is
+   * the greatest stamp that counts as one of the present.
+   */
+  restamp(item: Item, running: Lane, wallMs: number, most: number): void {
+    const { author, value } = item.body();
+    const entry = {
+      kind: item.kind,
+      key: item.key,
+      author,
+      ttlSeconds: item.expiresMs === 0 ? 0 : Math.round((item.expiresMs - wallMsOf(item.revision)) / 1_000),
+      value: decodeUtf8(value) ?? '',
+    };
+    // The running lane's record comes first: a journal that ends in between has both, not neither.
+    this.#pendingOf(running);
+    this.#deleteOwn(item);
+    let floor = 0;
+    for (const { revision } of itemsOf(this.view, item.key)) {
+      if (revision <= most && revision > floor) floor = revision;
+    }
+    const copy = this.write(running, { ...entry, revision: Math.max(stampOf(wallMs), floor + 1) });
+    if (item.lane !== running) this.#relies(item.lane, running.incarnation, copy.clock + 1);
+  }
+
   /** Deletes one's own items that nobody sees any more. */
   trim(): void {
     this.#trimFrom(0);
@@ -298,15 +323,17 @@ export class Board {
     if (item.clock < pending.fromClock) pending.deletes.push(item.clock);
     const winner = this.view.newest(item.key);
     if (winner !== undefined && winner !== item && winner.lane !== lane) {
-      const { incarnation } = winner.lane;
-      const clock = winner.clock + 1;
-      if ((lane.deps.get(incarnation) ?? 0) < clock) {
-        pending.deps.set(incarnation, clock);
-        lane.deps.set(incarnation, clock);
-      }
+      this.#relies(lane, winner.lane.incarnation, winner.clock + 1);
     }
     this.#delete(item);
     this.version++;
+  }
+
+  /** The lane's pending change shows a gap to whoever has less than this of another lane. */
+  #relies(lane: Lane, incarnation: number, clock: number): void {
+    if ((lane.deps.get(incarnation) ?? 0) >= clock) return;
+    this.#pendingOf(lane).deps.set(incarnation, clock);
+    lane.deps.set(incarnation, clock);
   }
 
   #pendingOf(lane: Lane): Pending {

@@ -136,6 +136,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       clock: this.#clock,
       cryptography,
       signer: options.signer,
+      isLinked: () => this.#entropy.neighbours.length > 0,
       now,
     });
     this.#sessions = new SessionCheck(this.#store, this.#documents, cryptography.hash);

@@ -31,6 +31,11 @@ export class HybridClock {
     return this.#last === 0 ? 0 : Math.max(0, wallMsOf(this.#last) - now.wallMs);
   }
 
+  /** What was stamped above this is stamped anew. */
+  setBack(stamp: number): void {
+    this.#last = Math.min(this.#last, stamp);
+  }
+
   /** A stamp of this node from before its start: later ones must be above. */
   restore(stamp: number): void {
     if (stamp > this.#last) this.#last = stamp;

@@ -1,5 +1,5 @@
 /**
- * What a node does for its own lanes unasked: trims what was superseded, buries what expired, forgets tombstones that
+ * What a node does for its own lanes unasked: restamps what its clock had ahead, trims what was superseded, buries what expired, forgets tombstones that
  * have served, signs heads, folds the lanes of earlier runs into the running one; and drops the lanes that others folded.
  */
 import type { Mark, Persist } from '../kernel/effects.ts';
@@ -18,6 +18,7 @@ import { type HybridClock, wallMsOf } from './hlc.ts';
 import type { Intake } from './intake.ts';
 import { ownRecord } from './journal.ts';
 import type { Lane } from './lane.ts';
+import { Restamping } from './restamping.ts';
 import { writeHeadSection } from './sections.ts';
 import { type BoardStore, foldedAt, retiredIn } from './store.ts';
 import { Log } from './view.ts';
@@ -41,6 +42,7 @@ export class Upkeep {
   readonly #signer: Signer;
   readonly #expiry = new ExpiryQueue();
   readonly #folding: Folding;
+  readonly #restamping: Restamping;
   readonly #headsDue = new Map<Lane, Board>();
   readonly #writer = new ByteWriter(1024);
   /** Owners of lanes that are no longer listed and not yet dropped. */
@@ -60,6 +62,8 @@ export class Upkeep {
     readonly clock: HybridClock;
     readonly cryptography: Cryptography;
     readonly signer: Signer;
+    /** A neighbour is linked. */
+    readonly isLinked: () => boolean;
     readonly now: Instant;
   }) {
     this.#store = options.store;
@@ -67,6 +71,7 @@ export class Upkeep {
     this.#cryptography = options.cryptography;
     this.#signer = options.signer;
     this.#folding = new Folding(options.store, options.now);
+    this.#restamping = new Restamping(options.store, options.clock, options.isLinked);
     this.#forgetAtMs = options.now.monoMs + FORGET_PERIOD_MS;
     this.#lastNow = options.now;
   }
@@ -74,6 +79,7 @@ export class Upkeep {
   /** Deadlines that begin now are measured from here. */
   seen(now: Instant): void {
     this.#lastNow = now;
+    this.#restamping.seen(now);
   }
 
   get hasFrames(): boolean {
@@ -86,6 +92,7 @@ export class Upkeep {
 
   /** The journal has been read. */
   loaded(now: Instant): void {
+    this.#restamping.loaded(now);
     for (const board of this.#store.boards.values()) {
       for (const item of board.view.shownItems()) if (item.expiresMs > 0) this.#expiry.add(board, item);
       for (const lane of board.lanes.values()) if (lane.own && lane.clock > 0) this.changed(board, lane, now);
@@ -150,6 +157,7 @@ export class Upkeep {
       effects.push({ kind: 'publishLanes', body: this.#folding.body() });
       this.#announced = this.#store.own.size;
     }
+    this.#restamping.expire(now);
     this.#bury(now);
     this.#trim(now);
     if (now.monoMs >= this.#forgetAtMs) this.#forget(now);
@@ -193,6 +201,7 @@ export class Upkeep {
         ? undefined
         : { atMs: now.monoMs + Math.max(0, expiresMs - now.wallMs), reason: 'board.expiry' },
       this.#folding.deadline(),
+      this.#restamping.deadline(),
     ]);
   }
 

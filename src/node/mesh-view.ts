@@ -83,8 +83,8 @@ function stampProblems(core: NodeCore, now: Instant): readonly Problem[] {
   return [
     {
       code: 'STAMPS_AHEAD',
-      message: `This node has written entries while its clock was ahead, by ${minutes} minutes from now: what it writes does not reach other nodes until that time.`,
-      hint: 'Nothing is lost. See that the clock is right and stays so (timedatectl set-ntp true), then wait until that time has come; write through another node meanwhile.',
+      message: `This node has written entries while its clock was ahead, by ${minutes} minutes from now: what it writes does not reach other nodes yet.`,
+      hint: 'Nothing is lost. See that the clock is right and stays so (timedatectl set-ntp true): these entries are then stamped anew within seconds, as soon as a peer is linked.',
     },
   ];
 }

@@ -331,7 +331,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
         if (merged.changed) this.#rumour.changed(from, now);
         return { kind: 'merged', effects: [] };
       case 'behind':
-        this.#pulls.want(from, { tell: false });
+        this.#pulls.behind(from);
         return { kind: 'behind', effects: [] };
       case 'refused':
         return { kind: 'refused', effects: [...this.#blame(from, merged.reason)] };

@@ -7,7 +7,8 @@
  * asks for (a *window*) grows as long as they come fast: the giver makes the next while the last is taken in.
  *
  * Limits: a pull that brings nothing new although the neighbour had something to give cannot succeed by being
- * repeated; after the second one the neighbour is left alone for 5 s, doubling to a minute.
+ * repeated; after the second one the neighbour is left alone for 5 s, doubling to a minute, or until it brings something
+ * new that builds on what is missing: then for no longer than 5 s.
  */
 import { equalBytes } from '../kernel/codec.ts';
 import type { NodeId } from '../kernel/ids.ts';
@@ -59,6 +60,8 @@ interface Pull {
 }
 
 interface History {
+  /** When the last pull began. */
+  startedAtMs: number;
   timeouts: number;
   stuck: number;
   notBeforeMs: number;
@@ -143,6 +146,13 @@ export class Pulls {
     else this.#wanted.set(peer, both(this.#wanted.get(peer), want));
   }
 
+  /** The neighbour brought something that builds on what is missing here: what was in vain before may have changed. */
+  behind(peer: NodeId): void {
+    const history = this.#history(peer);
+    history.notBeforeMs = Math.min(history.notBeforeMs, history.startedAtMs + BACKOFF_MS);
+    this.want(peer, { tell: false });
+  }
+
   /** The neighbour was found equal. */
   agreed(peer: NodeId): void {
     const history = this.#history(peer);
@@ -173,6 +183,7 @@ export class Pulls {
       const history = this.#history(peer);
       if (history.notBeforeMs > now.monoMs) continue;
       this.#wanted.delete(peer);
+      history.startedAtMs = now.monoMs;
       history.notBeforeMs = now.monoMs + SPACING_MS;
       const pull = newPull(want.tell, now);
       this.#active.set(peer, pull);
@@ -286,7 +297,12 @@ export class Pulls {
   #history(peer: NodeId): History {
     let history = this.#histories.get(peer);
     if (history === undefined) {
-      history = { timeouts: 0, stuck: 0, notBeforeMs: Number.NEGATIVE_INFINITY };
+      history = {
+        startedAtMs: Number.NEGATIVE_INFINITY,
+        timeouts: 0,
+        stuck: 0,
+        notBeforeMs: Number.NEGATIVE_INFINITY,
+      };
       this.#histories.set(peer, history);
     }
     return history;
