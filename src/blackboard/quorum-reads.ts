@@ -4,7 +4,7 @@
  */
 import { type ErrorBody, errorBody, fail, ok, type Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
-import type { KeyValue, QuorumStore } from '../quorum/port.ts';
+import type { KeyValue, QuorumStore, ReadLevel } from '../quorum/port.ts';
 import type { Entry, Level, ListCall, ReadCall } from './api.ts';
 import { listCursor, readListCursor } from './calls.ts';
 import { bytesOf, storeIdFrom } from './quorum-content.ts';
@@ -44,7 +44,8 @@ export class QuorumReads {
       const found = this.#mirror.content.get(call.board, call.key);
       return ok(readFound(found, this.#mirror.storeId, this.#mirror.revision, local.value));
     }
-    const answer = await this.#store.get(storeKey(call.board, call.key), 'strong', signal);
+    const source = await this.#source(call.level, session, signal);
+    const answer = await this.#store.get(storeKey(call.board, call.key), source, signal);
     const checked = await this.#checked(answer, call.level, session, signal);
     if (!checked.ok) return checked;
     const { found, revision } = checked.value.answer;
@@ -67,13 +68,9 @@ export class QuorumReads {
     }
     let revision = 0;
     let more = false;
-    for await (const piece of piecesOf(
-      this.#store,
-      rangeOf(call.board, prefix, after),
-      'strong',
-      limit,
-      signal,
-    )) {
+    const source = await this.#source(call.level, session, signal);
+    const range = rangeOf(call.board, prefix, after);
+    for await (const piece of piecesOf(this.#store, range, source, limit, signal)) {
       const checked = await this.#checked(piece, call.level, session, signal);
       if (!checked.ok) return checked;
       const { answer } = checked.value;
@@ -98,8 +95,22 @@ export class QuorumReads {
       if (await this.#mirror.reached(0, limits.sessionWaitMs, signal)) return ok(level);
       return fail(noMirror());
     }
-    const isThere = await this.#mirror.reached(session.revision, MIRROR_WAIT_MS, signal);
+    const hasMore = (await this.#source(level, session, signal)) === 'mirror';
+    const waitMs = hasMore ? 0 : MIRROR_WAIT_MS;
+    const isThere = await this.#mirror.reached(session.revision, waitMs, signal);
     return ok(isThere && this.#mirror.storeId === session.store ? 'session' : undefined);
+  }
+
+  /**
+   * The mirror hears of changes in boards only; the copy that it follows may be further: far enough for a session that
+   * has seen that something is not there.
+   */
+  async #source(level: Level | undefined, session: StoreSeen, signal?: AbortSignal): Promise<ReadLevel> {
+    if (level === undefined || level === 'strong') return 'strong';
+    const copy = await this.#store.get(STORE_ID_KEY, 'mirror', signal);
+    if (!copy.ok || copy.value.revision < session.revision) return 'strong';
+    const [identity] = copy.value.found;
+    return identity !== undefined && storeIdFrom(identity.value) === session.store ? 'mirror' : 'strong';
   }
 
   /** The quorum's answer, once it is known to be of the store that the session has seen. */

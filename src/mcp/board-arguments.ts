@@ -8,12 +8,13 @@ import { limits } from '../kernel/limits.ts';
 import type { JsonSchema } from './tool.ts';
 
 export const board = z.string().optional().describe('Board; default "main".');
+export const quorumBoard = z.string().optional().describe('Board of mode quorum; default "tasks".');
 export const key = z.string().describe('Key, such as "plan/step-1".');
 export const level = z
   .enum(['eventual', 'session', 'strong'])
   .optional()
   .describe(
-    'eventual: this node, at once. session: at least what the session token saw. strong: quorum boards only.',
+    'eventual: this node, at once. session: at least what the session token saw. strong: the newest, by a majority; the default on quorum boards, which alone offer it.',
   );
 export const session = z
   .string()
@@ -31,8 +32,8 @@ export const list: JsonSchema = { type: 'array', items: { type: 'object' } };
 /** Half of a surrogate pair, which UTF-8 cannot carry. */
 export const LONE_SURROGATE = /\p{Cs}/u;
 
-export function boardOf(name: string | undefined): Result<BoardName> {
-  const parsed = parseBoardName(name ?? 'main');
+export function boardOf(name: string | undefined, fallback = 'main'): Result<BoardName> {
+  const parsed = parseBoardName(name ?? fallback);
   if (parsed !== undefined) return ok(parsed);
   return failWith(
     'INVALID_ARGUMENT',

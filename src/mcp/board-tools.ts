@@ -17,6 +17,7 @@ import {
   key,
   level,
   list,
+  quorumBoard,
   session,
   text,
   textOrNull,
@@ -27,10 +28,18 @@ import { actingAgent } from './principal.ts';
 import { defineTool, type Structured, type Tool } from './tool.ts';
 import { waitForChanges } from './wait.ts';
 
+const ttlSeconds = z
+  .int()
+  .min(1)
+  .max(limits.ttlSeconds)
+  .optional()
+  .describe('The entry vanishes after this time.');
+
 export function boardTools(faces: NodeFaces): Tool[] {
   return [
     boardRead(faces),
     boardWrite(faces),
+    boardCompareAndSet(faces),
     boardDelete(faces),
     boardList(faces),
     boardAppend(faces),
@@ -55,7 +64,9 @@ function boardRead(faces: NodeFaces): Tool {
         writtenAt: textOrNull,
         revision: integer,
         session: text,
+        level: text,
       },
+      always: ['found', 'value', 'author', 'writtenAt', 'revision', 'session'],
       async run(input, call, { blackboard }) {
         const boardName = boardOf(input.board);
         if (!boardName.ok) return boardName;
@@ -68,8 +79,9 @@ function boardRead(faces: NodeFaces): Tool {
         );
         if (!answer.ok) return answer;
         const read = answer.value;
+        const served = read.level === undefined ? {} : { level: read.level };
         const value: Structured = read.found
-          ? { found: true, ...entryResult(read), session: read.session }
+          ? { found: true, ...entryResult(read), session: read.session, ...served }
           : {
               found: false,
               key: input.key,
@@ -78,6 +90,7 @@ function boardRead(faces: NodeFaces): Tool {
               writtenAt: null,
               revision: read.revision,
               session: read.session,
+              ...served,
             };
         return { ok: true, value };
       },
@@ -92,7 +105,7 @@ function boardWrite(faces: NodeFaces): Tool {
       name: 'board_write',
       title: 'Write an entry',
       description:
-        'Write a JSON value under a key of the shared blackboard; every node sees it within milliseconds. Replaces what was there: use board_append where several agents add, and keys of your own otherwise.',
+        'Write a JSON value under a key of the shared blackboard; every node sees it within milliseconds. Replaces what was there: use board_append where several agents add, board_compare_and_set where one must win, and keys of your own otherwise.',
       effect: 'write',
       idempotent: true,
       input: {
@@ -101,12 +114,7 @@ function boardWrite(faces: NodeFaces): Tool {
         value: z.unknown().describe('Any JSON, up to 256 KiB.'),
         level,
         session,
-        ttl_seconds: z
-          .int()
-          .min(1)
-          .max(limits.ttlSeconds)
-          .optional()
-          .describe('The entry vanishes after this time.'),
+        ttl_seconds: ttlSeconds,
         agent_id: agentId,
       },
       output: { revision: integer, session: text },
@@ -121,6 +129,51 @@ function boardWrite(faces: NodeFaces): Tool {
             {
               op: 'write',
               key: input.key,
+              value: value.value,
+              ...(input.ttl_seconds === undefined ? {} : { ttlSeconds: input.ttl_seconds }),
+              ...common(target.value.board, input),
+            },
+            { agent: target.value.agent },
+            call.signal,
+          ),
+        );
+      },
+    },
+    faces,
+  );
+}
+
+function boardCompareAndSet(faces: NodeFaces): Tool {
+  return defineTool(
+    {
+      name: 'board_compare_and_set',
+      title: 'Write an entry if it is unchanged',
+      description:
+        'Write an entry of a quorum board only if it still has the revision that you read; 0: only if it does not exist. Of several agents exactly one succeeds: use it to claim tasks. The others get CONFLICT with the present entry.',
+      effect: 'write',
+      idempotent: false,
+      input: {
+        board: quorumBoard,
+        key,
+        expected_revision: z.int().min(0),
+        value: z.unknown().describe('Any JSON, up to 256 KiB.'),
+        session,
+        ttl_seconds: ttlSeconds,
+        agent_id: agentId,
+      },
+      output: { revision: integer, session: text },
+      async run(input, call, { blackboard }) {
+        const target = writeTarget({ ...input, board: input.board ?? 'tasks' }, call.principal);
+        if (!target.ok) return target;
+        if (input.value === undefined) return missing('value');
+        const value = checkJson(input.value, 'value');
+        if (!value.ok) return value;
+        return asResult(
+          await blackboard.call(
+            {
+              op: 'compareAndSet',
+              key: input.key,
+              expectedRevision: input.expected_revision,
               value: value.value,
               ...(input.ttl_seconds === undefined ? {} : { ttlSeconds: input.ttl_seconds }),
               ...common(target.value.board, input),
@@ -178,7 +231,7 @@ function boardList(faces: NodeFaces): Tool {
         level,
         session,
       },
-      output: { entries: list, cursor: text, session: text },
+      output: { entries: list, cursor: text, session: text, level: text },
       always: ['entries', 'session'],
       async run(input, call, { blackboard }) {
         const boardName = boardOf(input.board);

@@ -3,6 +3,8 @@ import type { AgentDirectory } from '../agents/api.ts';
 import type { Blackboard } from '../blackboard/api.ts';
 import type { Clock } from '../kernel/ports.ts';
 import type { MeshView } from '../mesh/view.ts';
+import type { NamedLeases } from '../quorum/leases.ts';
+import type { Voters } from '../quorum/voters-api.ts';
 
 export interface NodeFaces {
   readonly blackboard: Blackboard;
@@ -10,4 +12,7 @@ export interface NodeFaces {
   readonly mesh: MeshView;
   /** For progress of long calls and for coalescing updates. */
   readonly clock: Clock;
+  /** Absent, like `voters`, where a node has no quorum store. */
+  readonly leases?: NamedLeases;
+  readonly voters?: Voters;
 }

@@ -18,13 +18,14 @@ export async function listWithinBytes(
     const answer = await blackboard.call({ ...call, limit }, writer, signal);
     if (!answer.ok) return answer;
     if (limit === 1 || roughBytes(answer.value, maxBytes) <= maxBytes) {
-      const { entries, cursor, session } = answer.value;
+      const { entries, cursor, session, level } = answer.value;
       return {
         ok: true,
         value: {
           entries: entries.map(entryResult),
           ...(cursor === undefined ? {} : { cursor }),
           session,
+          ...(level === undefined ? {} : { level }),
         },
       };
     }

@@ -5,8 +5,8 @@
  * writes. So an update goes out immediately, and what follows within `limits.resourceUpdateMs` is told once, at
  * the end of that time. The last change is always told.
  *
- * Limits: boards report their changes; the mesh and the agents do not, so while someone is subscribed to them
- * they are compared every `limits.resourcePollMs`.
+ * Boards say what changed. Of the nodes and the agents it is only said that something may have: while someone is
+ * subscribed to them, what a reader would see is compared with what it was, and heartbeats tell nobody.
  */
 import type { Change } from '../blackboard/api.ts';
 import { failWith, ok, type Result } from '../kernel/errors.ts';
@@ -25,6 +25,15 @@ interface Watched {
   cancelTimer: (() => void) | undefined;
 }
 
+/** A list of the mesh that someone is subscribed to. */
+interface ListWatch {
+  stop: () => void;
+  /** What a reader saw when it was last compared. */
+  seen: string;
+  comparedAtMs: number;
+  cancelTimer: (() => void) | undefined;
+}
+
 interface BoardWatch {
   readonly stop: () => void;
   /** Resources to tell of by key, and under `undefined` those of the whole board. */
@@ -35,8 +44,7 @@ export class ResourceUpdates {
   readonly #faces: NodeFaces;
   readonly #watched = new Map<string, Watched>();
   readonly #boards = new Map<BoardName, BoardWatch>();
-  #cancelPoll: (() => void) | undefined;
-  #snapshots = { nodes: '', agents: '' };
+  readonly #lists = new Map<'nodes' | 'agents', ListWatch>();
 
   constructor(faces: NodeFaces) {
     this.#faces = faces;
@@ -91,8 +99,7 @@ export class ResourceUpdates {
   #begin(watched: Watched): void {
     const { target } = watched;
     if (target.kind === 'nodes' || target.kind === 'agents') {
-      this.#snapshots[target.kind] = this.#snapshot(target.kind);
-      this.#cancelPoll ??= this.#schedulePoll();
+      this.#beginList(target.kind, watched);
       return;
     }
     let board = this.#boards.get(target.board);
@@ -115,11 +122,10 @@ export class ResourceUpdates {
     this.#watched.delete(watched.uri);
     const { target } = watched;
     if (target.kind === 'nodes' || target.kind === 'agents') {
-      const stillWatched = this.#watched.has('mesh://nodes') || this.#watched.has('mesh://agents');
-      if (!stillWatched) {
-        this.#cancelPoll?.();
-        this.#cancelPoll = undefined;
-      }
+      const list = this.#lists.get(target.kind);
+      list?.cancelTimer?.();
+      list?.stop();
+      this.#lists.delete(target.kind);
       return;
     }
     const board = this.#boards.get(target.board);
@@ -159,18 +165,29 @@ export class ResourceUpdates {
     for (const listener of [...watched.listeners]) listener(watched.uri);
   }
 
-  #schedulePoll(): () => void {
-    const { clock } = this.#faces;
-    return clock.callAt(clock.now().monoMs + limits.resourcePollMs, () => {
-      for (const kind of ['nodes', 'agents'] as const) {
-        const watched = this.#watched.get(`mesh://${kind}`);
-        if (watched === undefined) continue;
-        const snapshot = this.#snapshot(kind);
-        if (snapshot === this.#snapshots[kind]) continue;
-        this.#snapshots[kind] = snapshot;
-        this.#changed(watched);
-      }
-      this.#cancelPoll = this.#schedulePoll();
+  #beginList(kind: 'nodes' | 'agents', watched: Watched): void {
+    const { clock, mesh, agents } = this.#faces;
+    const list: ListWatch = {
+      stop: () => undefined,
+      seen: this.#snapshot(kind),
+      comparedAtMs: Number.NEGATIVE_INFINITY,
+      cancelTimer: undefined,
+    };
+    this.#lists.set(kind, list);
+    const compare = () => {
+      list.cancelTimer = undefined;
+      list.comparedAtMs = clock.now().monoMs;
+      const now = this.#snapshot(kind);
+      if (now === list.seen) return;
+      list.seen = now;
+      this.#changed(watched);
+    };
+    // A snapshot costs as much as the list is long, and changes come in bursts.
+    list.stop = (kind === 'nodes' ? mesh : agents).watch(() => {
+      if (list.cancelTimer !== undefined) return;
+      const dueMs = list.comparedAtMs + limits.resourceUpdateMs;
+      if (clock.now().monoMs >= dueMs) compare();
+      else list.cancelTimer = clock.callAt(dueMs, compare);
     });
   }
 

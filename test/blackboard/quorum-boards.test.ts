@@ -288,6 +288,24 @@ describe('quorum boards: levels', () => {
     expect(await reading).toMatchObject({ found: false });
   });
 
+  it('a minority that has seen as much as the session says so, also of what is not there', async () => {
+    const { nodes, store } = await swarm('ab');
+    const [a, b] = nodes;
+    await a.value(write('t', 1));
+    // What is no board's moves the store on, and no mirror hears of it.
+    store.transact({
+      compares: [],
+      then: [{ op: 'put', key: 'elsewhere', value: new Uint8Array(1) }],
+      otherwise: [],
+    });
+    const { session } = await a.value(read('none'));
+    await settled();
+    b.store.isCutOff = true;
+    expect(await b.value(read('none', { level: 'session', session }))).toMatchObject({ found: false });
+    const listed = await b.value({ op: 'list', board: TASKS, level: 'session', session });
+    expect(listed.entries.map(({ key }) => key)).toEqual(['t']);
+  });
+
   it('a token of another store is refused at every level', async () => {
     const { nodes } = await swarm('a');
     const other = await swarm('x');

@@ -13,6 +13,7 @@ const ARGUMENTS = {
   agent_heartbeat: ['agent_id'],
   agent_register: ['agent_id', 'capabilities', 'trust_level', 'endpoint', 'description', 'ttl_seconds'],
   board_append: ['board', 'key', 'items', 'level', 'session', 'agent_id'],
+  board_compare_and_set: ['board', 'key', 'expected_revision', 'value', 'session', 'ttl_seconds', 'agent_id'],
   board_delete: ['board', 'key', 'level', 'session', 'agent_id'],
   board_list: ['board', 'prefix', 'limit', 'cursor', 'level', 'session'],
   board_read: ['board', 'key', 'level', 'session'],
@@ -20,17 +21,24 @@ const ARGUMENTS = {
   board_write: ['board', 'key', 'value', 'level', 'session', 'ttl_seconds', 'agent_id'],
   document_edit: ['board', 'document', 'edits', 'level', 'session', 'agent_id'],
   document_read: ['board', 'document', 'level', 'session'],
+  lease_acquire: ['name', 'ttl_seconds', 'agent_id'],
+  lease_release: ['name', 'fencing_token', 'agent_id'],
+  lease_renew: ['name', 'ttl_seconds', 'fencing_token', 'agent_id'],
   mesh_status: ['limit', 'cursor'],
 };
 
 const REQUIRED: Record<string, string[]> = {
   agent_register: ['capabilities'],
   board_append: ['key', 'items'],
+  board_compare_and_set: ['key', 'expected_revision', 'value'],
   board_delete: ['key'],
   board_read: ['key'],
   board_write: ['key', 'value'],
   document_edit: ['document', 'edits'],
   document_read: ['document'],
+  lease_acquire: ['name'],
+  lease_release: ['name'],
+  lease_renew: ['name'],
 };
 
 const RESULTS = {
@@ -38,13 +46,17 @@ const RESULTS = {
   agent_heartbeat: AGENT(),
   agent_register: AGENT(),
   board_append: ['revision', 'session'],
+  board_compare_and_set: ['revision', 'session'],
   board_delete: ['deleted', 'revision', 'session'],
-  board_list: ['entries', 'cursor', 'session'],
-  board_read: ['found', 'value', 'author', 'writtenAt', 'revision', 'session'],
+  board_list: ['entries', 'cursor', 'session', 'level'],
+  board_read: ['found', 'value', 'author', 'writtenAt', 'revision', 'session', 'level'],
   board_wait: ['changes', 'cursor', 'session'],
   board_write: ['revision', 'session'],
   document_edit: ['text', 'revision', 'session'],
   document_read: ['text', 'revision', 'session'],
+  lease_acquire: LEASE(),
+  lease_release: LEASE(),
+  lease_renew: LEASE(),
   mesh_status: [
     'self',
     'nodes',
@@ -57,6 +69,10 @@ const RESULTS = {
     'cursor',
   ],
 };
+
+function LEASE() {
+  return ['held', 'fencing_token', 'holder', 'machine_id', 'expiresAt', 'name', 'already'];
+}
 
 function AGENT() {
   return ['agent_id', 'machine_id', 'machine_name', 'capabilities', 'trust_level', 'last_seen', 'endpoint'];
@@ -95,12 +111,13 @@ describe('mcp pins', () => {
       'document_read',
       'mesh_status',
     ];
-    const replacing = ['board_delete', 'board_write', 'document_edit'];
+    const replacing = ['board_compare_and_set', 'board_delete', 'board_write', 'document_edit'];
+    const unrepeatable = ['board_append', 'board_compare_and_set', 'document_edit'];
     for (const { name, annotations } of catalogue.tools) {
       expect(annotations, name).toEqual({
         readOnlyHint: reading.includes(name),
         destructiveHint: replacing.includes(name),
-        idempotentHint: name !== 'board_append' && name !== 'document_edit',
+        idempotentHint: !unrepeatable.includes(name),
         openWorldHint: false,
       });
     }

@@ -24,6 +24,8 @@ import type { AgentId, BoardName, NodeId } from '../../src/kernel/ids.ts';
 import type { Json } from '../../src/kernel/json.ts';
 import type { Clock } from '../../src/kernel/ports.ts';
 import type { MeshStatus, MeshView, PeerInfo } from '../../src/mesh/view.ts';
+import { NamedLeases } from '../../src/quorum/leases.ts';
+import { SingleStore } from './single-store.ts';
 
 export const MEMORY_NODE_ID = '12D3KooWMemoryMemoryMemoryMemoryMemoryMemoryMemoryMe' as NodeId;
 
@@ -105,6 +107,14 @@ export class MemoryBlackboard implements Blackboard {
       }
       case 'write':
         return ok(this.#put(call.board, call.key, call.value, writer));
+      case 'compareAndSet': {
+        const entry = board.entries.get(call.key);
+        if ((entry?.revision ?? 0) === call.expectedRevision)
+          return ok(this.#put(call.board, call.key, call.value, writer));
+        return failWith('CONFLICT', 'The entry has changed.', 'Read it again.', {
+          details: { entry: entry ?? null, revision: entry?.revision ?? 0 },
+        });
+      }
       case 'append': {
         const old = board.entries.get(call.key)?.value;
         const items = [...(Array.isArray(old) ? (old as Json[]) : []), ...call.items];
@@ -374,19 +384,22 @@ export interface MemoryNode extends NodePorts {
   readonly yjs: MemoryYjs;
   readonly agents: MemoryAgents;
   readonly mesh: MemoryMesh;
+  readonly leases: NamedLeases;
   readonly meter: NodePorts['meter'] & { readonly counters: NodeMeter };
 }
 
 export function memoryNode(): MemoryNode {
   const yjs = new MemoryYjs();
   const counters = createMeter();
+  const clock = new RealClock();
   return {
     yjs,
     blackboard: new MemoryBlackboard(yjs),
     agents: new MemoryAgents(),
     mesh: new MemoryMesh(),
     meter: { counters, text: () => counters.render() },
-    clock: new RealClock(),
+    leases: new NamedLeases(new SingleStore(clock).connect(), clock),
+    clock,
   };
 }
 
