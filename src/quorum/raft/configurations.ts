@@ -30,6 +30,12 @@ export class Configurations {
     return (this.#changes[0] as Change).configuration;
   }
 
+  /** The one in force at `index`, and all later ones. */
+  since(index: LogIndex): readonly Configuration[] {
+    const first = this.#changes.findLastIndex((change) => change.index <= index);
+    return this.#changes.slice(Math.max(first, 0)).map((change) => change.configuration);
+  }
+
   append(index: LogIndex, configuration: Configuration): void {
     this.#changes.push({ index, configuration });
   }

@@ -73,6 +73,11 @@ export class RaftLog {
     return this.#configurations.at(index);
   }
 
+  /** The configuration in force at `index`, and all that the log has since. */
+  configurationsSince(index: LogIndex): readonly Configuration[] {
+    return this.#configurations.since(index);
+  }
+
   /** Undefined before the beginning and behind the end. */
   termAt(index: LogIndex): Term | undefined {
     if (index === this.#start) return this.#startTerm;

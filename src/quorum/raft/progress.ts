@@ -31,6 +31,8 @@ export class Progress {
   toldCommit: LogIndex = 0;
   /** Probing, and the message is out. */
   isPaused = false;
+  /** When a snapshot was last wanted for it. */
+  snapshotAtMs = Number.NEGATIVE_INFINITY;
   #inFlight: InFlight[] = [];
   #inFlightBytes = 0;
 

@@ -421,7 +421,9 @@ export class Raft {
       server.uncommittedBytes += entryBytes(entry);
     }
     this.#replication.begin();
-    server.appendOwn({ kind: 'blank' });
+    // Whoever joins later begins with an empty log: the first entry of all tells it who votes.
+    const { configuration, configurationIndex } = server.log;
+    server.appendOwn(configurationIndex === 0 ? { kind: 'configuration', configuration } : { kind: 'blank' });
     this.#replication.heartbeat();
   }
 

@@ -290,10 +290,12 @@ export class Replication {
     return batch;
   }
 
-  /** Only of a follower that was heard lately: a snapshot is a lot to send to nobody. */
+  /** Only for a follower that was heard lately: a snapshot is a lot to send to nobody. And seldom, if one did not help. */
   #wantSnapshot(progress: Progress): void {
     const { nowMs, config, term } = this.#server;
     if (nowMs - progress.lastHeardMs > config.electionTimeoutMs) return;
+    if (nowMs - progress.snapshotAtMs < config.electionTimeoutMs) return;
+    progress.snapshotAtMs = nowMs;
     progress.becomeSnapshot();
     this.#server.emit({ kind: 'snapshotWanted', to: progress.server, term });
   }

@@ -104,10 +104,18 @@ export class Server {
     return isVoter(this.log.configuration, this.self) || isVoter(this.committedConfiguration, this.self);
   }
 
-  /** The whole store is this server, for certain: nobody has to be asked, and nobody else can lead. */
+  /**
+   * The whole store is this server: nobody has to be asked, and nobody else can lead. So it must have been since what is
+   * known to be committed: of a change to this server alone that is under way, another may be the leader.
+   */
   get isAlone(): boolean {
-    const { incoming } = this.log.configuration;
-    return incoming.length === 1 && incoming[0] === this.self && !this.isChanging;
+    const { incoming, outgoing } = this.log.configuration;
+    if (incoming.length !== 1 || incoming[0] !== this.self || outgoing.length > 0) return false;
+    return this.log
+      .configurationsSince(this.#commitIndex)
+      .every(
+        (each) => each.incoming.length === 1 && each.incoming[0] === this.self && each.outgoing.length === 0,
+      );
   }
 
   /** What may be said at once: only what does not reveal a term or vote that a crash could take back. */

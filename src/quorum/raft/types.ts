@@ -25,7 +25,7 @@ export type LogEntry =
       readonly term: Term;
       readonly configuration: Configuration;
     }
-  /** What a leader appends when it is elected, so that entries of older terms can commit (3.6.2). */
+  /** What a leader appends when it is elected, so that entries of older terms can commit (3.6.2); the first of all appends the configuration instead. */
   | { readonly kind: 'blank'; readonly index: LogIndex; readonly term: Term };
 
 export interface HardState {

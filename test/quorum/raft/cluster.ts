@@ -2,7 +2,6 @@
  * Several Raft cores with a network, disks and state machines that the test controls, and a watch over all of them:
  * after every step it checks what must hold in every run (Ongaro 2014, figure 3.2), and more that follows from it.
  */
-import { expect } from 'vitest';
 import { type Rng, seededRng } from '../../../src/kernel/rng.ts';
 import { jointTally } from '../../../src/quorum/joint.ts';
 import { Raft } from '../../../src/quorum/raft/raft.ts';
@@ -380,7 +379,7 @@ class Watch {
     if (message.kind !== 'voteAnswer' || message.isPreVote || !message.granted) return;
     const key = `${message.from} ${message.term}`;
     const before = this.#votes.get(key) ?? message.to;
-    expect(message.to, `${key}: one vote in a term (3.4)`).toBe(before);
+    if (message.to !== before) throw new Error(`${key}: two votes in one term (3.4)`);
     this.#votes.set(key, message.to);
   }
 
@@ -389,9 +388,9 @@ class Watch {
     if (effect.kind === 'apply') this.#checkApplied(server, effect.entries);
     if (effect.kind === 'readReady') {
       const least = this.#reads.get(`${server.id} ${effect.token}`) ?? 0;
-      expect(effect.index, `${server.id} reads what was committed before (6.4)`).toBeGreaterThanOrEqual(
-        least,
-      );
+      if (effect.index < least) {
+        throw new Error(`${server.id} reads at ${effect.index}, ${least} was committed before (6.4)`);
+      }
     }
     if (effect.kind === 'leadership' && effect.role === 'leader') this.#checkLeader(server);
   }
@@ -426,7 +425,8 @@ class Watch {
       last = entry.index;
       const known = this.committed[entry.index - 1];
       if (known === undefined) {
-        expect(entry.index, 'committed without a gap').toBe(this.committed.length + 1);
+        if (entry.index !== this.committed.length + 1)
+          throw new Error(`${server.id} commits ${entry.index} behind a gap`);
         this.#checkOnDisks(server, entry);
         this.committed.push(entry);
       } else if (contentOf(known) !== contentOf(entry) || known.term !== entry.term) {
