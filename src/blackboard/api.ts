@@ -87,6 +87,11 @@ export interface DocumentEditCall extends Call {
   readonly edits: readonly DocumentEdit[];
 }
 
+export interface DocumentDeleteCall extends Call {
+  readonly op: 'documentDelete';
+  readonly document: string;
+}
+
 /** By exact text, so that edits merge with what others type meanwhile. `find` must occur exactly once. */
 export type DocumentEdit =
   | { readonly kind: 'replace'; readonly find: string; readonly text: string }
@@ -102,7 +107,8 @@ export type BoardCall =
   | AppendCall
   | WaitCall
   | DocumentReadCall
-  | DocumentEditCall;
+  | DocumentEditCall
+  | DocumentDeleteCall;
 
 /** One entry as readers see it. For a log key `value` is the list of its items, oldest first. */
 export interface Entry {
@@ -170,6 +176,8 @@ export interface BoardAnswers {
   wait: WaitAnswer;
   documentRead: DocumentAnswer;
   documentEdit: DocumentAnswer;
+  /** `revision` as that of a `DocumentAnswer`. */
+  documentDelete: DeleteAnswer;
 }
 
 /** The blackboard as its users hold it. */

@@ -25,6 +25,8 @@ import { ByteWriter } from './bytes.ts';
 import { checkCall, checkDocumentName } from './calls.ts';
 import { readClientUpdate } from './client-lane.ts';
 import { Desk } from './desk.ts';
+import { deletedDocument, noRoom } from './document-room.ts';
+import { deletionUpTo } from './documents.ts';
 import { DocumentsLattice } from './documents-lattice.ts';
 import { encodeLanes, encodeStateVector } from './export.ts';
 import { hashBoard } from './hash.ts';
@@ -44,7 +46,7 @@ import {
   tooManyWait,
   type YjsUpdate,
 } from './messages.ts';
-import { writeDocumentSection, writeLaneSection } from './sections.ts';
+import { isOfDocument, writeDeleted, writeDocumentSection, writeLaneSection } from './sections.ts';
 import type { Session } from './session.ts';
 import { SessionCheck } from './session-check.ts';
 
@@ -67,6 +69,15 @@ interface Parked {
   readonly writer: Writer;
   readonly session: Session | undefined;
   readonly deadlineMs: number;
+}
+
+/** What a caller of this node did to a document. */
+interface Edit {
+  readonly board: BoardName;
+  readonly document: string;
+  readonly update: Uint8Array;
+  /** State vector below which all was deleted, where it was. */
+  readonly deleted?: Uint8Array;
 }
 
 export interface BoardsOptions {
@@ -98,7 +109,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   readonly #writer = new ByteWriter(4096);
   /** Answers that wait for the flush of what they wrote. */
   #written: Answer[] = [];
-  #edits: { readonly board: BoardName; readonly document: string; readonly update: Uint8Array }[] = [];
+  #edits: Edit[] = [];
   #effects: BoardsEffect[] = [];
   #flush: Deadline | undefined;
   #diskFailure: string | undefined;
@@ -146,6 +157,8 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       sessions: this.#sessions,
       clock: this.#clock,
       edited: (board, document, update) => this.#edited(board, document, update),
+      deleted: (board, { name, stateVector, clocks }) =>
+        this.#edits.push({ board, document: name, update: deletionUpTo(clocks), deleted: stateVector }),
     });
     this.#waiting = new Waiting(this.#store, this.#desk);
   }
@@ -355,7 +368,9 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     if (update.length > limits.frameBytes / 2) {
       return failWith('TOO_LARGE', 'The update is too large.', 'Send smaller updates.');
     }
-    const outcome = this.#documents.accept(name, document, update);
+    const outcome = this.#documents.accept(board.value, document, update);
+    if (outcome.kind === 'full') return noRoom(board.value, this.#documents, outcome.of);
+    if (outcome.kind === 'gone') return deletedDocument();
     if (outcome.kind !== 'merged') {
       const reason = outcome.kind === 'behind' ? 'what it builds on is missing' : outcome.reason;
       return failWith(
@@ -379,7 +394,6 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   }
 
   #edited(board: BoardName, document: string, update: Uint8Array): void {
-    this.#documents.version++;
     this.#edits.push({ board, document, update });
   }
 
@@ -405,8 +419,9 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
         });
       }
     }
-    for (const { board, document, update } of this.#edits.splice(0)) {
-      writeDocumentSection(this.#writer, board, document, update);
+    for (const { board, document, update, deleted } of this.#edits.splice(0)) {
+      if (deleted === undefined) writeDocumentSection(this.#writer, board, document, update);
+      else writeDeleted(this.#writer, board, document, deleted);
       take('document');
       this.#effects.push({ kind: 'yjsUpdated', board, document, update });
     }
@@ -423,7 +438,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     const merged = this.#intake.takeRecords();
     if (merged.length > 0) {
       const records = merged.map((section) =>
-        journalRecord(section[0] === 3 ? 'document' : 'board', section),
+        journalRecord(isOfDocument(section) ? 'document' : 'board', section),
       );
       this.#effects.push({ kind: 'persist', stream: 'board/merge', records, durable: false });
       this.#upkeep.merged();

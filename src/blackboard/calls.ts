@@ -41,6 +41,7 @@ export function checkCall(call: BoardCall): Checked {
     case 'wait':
       return checkWait(call);
     case 'documentRead':
+    case 'documentDelete':
       return checkDocumentName(call.document);
     case 'documentEdit': {
       const named = checkDocumentName(call.document);

@@ -10,6 +10,7 @@ import type {
   DeleteAnswer,
   DeleteCall,
   DocumentAnswer,
+  DocumentDeleteCall,
   DocumentEditCall,
   DocumentReadCall,
   ListAnswer,
@@ -22,6 +23,8 @@ import type {
 } from './api.ts';
 import type { Board, Clocks } from './board.ts';
 import { checkTtl, checkValue, listCursor, readListCursor } from './calls.ts';
+import { noRoom } from './document-room.ts';
+import type { FreeDocument } from './documents.ts';
 import type { DocumentsLattice } from './documents-lattice.ts';
 import { KIND } from './entry.ts';
 import { type HybridClock, STAMPS_PER_MS, stampOf, wallMsOf } from './hlc.ts';
@@ -44,6 +47,8 @@ export interface DeskOptions {
   readonly clock: HybridClock;
   /** Called with the update that an edit made. */
   readonly edited: (board: BoardName, document: string, update: Uint8Array) => void;
+  /** Called with a document that was deleted. */
+  readonly deleted: (board: BoardName, document: FreeDocument) => void;
 }
 
 export class Desk {
@@ -52,6 +57,7 @@ export class Desk {
   readonly #sessions: SessionCheck;
   readonly #clock: HybridClock;
   readonly #edited: DeskOptions['edited'];
+  readonly #deleted: DeskOptions['deleted'];
 
   constructor(options: DeskOptions) {
     this.#store = options.store;
@@ -59,6 +65,7 @@ export class Desk {
     this.#sessions = options.sessions;
     this.#clock = options.clock;
     this.#edited = options.edited;
+    this.#deleted = options.deleted;
   }
 
   /** The declared board that a call names. */
@@ -248,22 +255,26 @@ export class Desk {
     };
   }
 
-  documentEdit(call: DocumentEditCall, session: Session | undefined): Result<DocumentAnswer> {
+  documentEdit(board: Board, call: DocumentEditCall, session: Session | undefined): Result<DocumentAnswer> {
     const document = this.#documents.document(call.board, call.document);
-    if (document === undefined) {
-      return failWith(
-        'QUOTA_EXCEEDED',
-        'The board has too many documents.',
-        `At most ${limits.documents} are kept; use another board.`,
-      );
-    }
-    const edited = document.edit(call.edits);
-    if (!edited.ok) {
-      this.#documents.forgetEmpty(call.board, call.document);
-      return edited;
-    }
+    if (document === undefined) return noRoom(board, this.#documents, 'documents');
+    const edited = document.edit(call.edits, this.#documents.room(board));
+    this.#documents.settle(call.board, document);
+    if (edited === 'board') return noRoom(board, this.#documents, 'board');
+    if (!edited.ok) return edited;
     if (edited.value !== undefined) this.#edited(call.board, call.document, edited.value);
     return ok(this.documentRead({ ...call, op: 'documentRead' }, session));
+  }
+
+  documentDelete(call: DocumentDeleteCall, session: Session | undefined): DeleteAnswer {
+    const document = this.#documents.find(call.board, call.document);
+    const deleted = document?.delete() ?? false;
+    if (document !== undefined && deleted) {
+      this.#documents.settle(call.board, document);
+      this.#deleted(call.board, document);
+    }
+    const { revision, session: token } = this.documentRead({ ...call, op: 'documentRead' }, session);
+    return { revision, deleted, session: token };
   }
 
   /** Does what a call asks; waiting calls are not for here. */
@@ -285,7 +296,9 @@ export class Desk {
       case 'documentRead':
         return ok(this.documentRead(call, session));
       case 'documentEdit':
-        return this.documentEdit(call, session);
+        return this.documentEdit(board, call, session);
+      case 'documentDelete':
+        return ok(this.documentDelete(call, session));
       case 'wait':
       case 'compareAndSet':
         return failWith('INTERNAL', 'This call is answered elsewhere.', 'Report this.');
@@ -315,7 +328,8 @@ export class Desk {
 
   #room(board: Board, keys: number, bytes: number): Result<undefined> {
     const { quotaKeys, quotaBytes } = board;
-    const details = { board: board.name, quotaKeys, quotaBytes, keys: board.view.keys, bytes: board.bytes };
+    const held = board.bytes + this.#documents.bytes(board.name);
+    const details = { board: board.name, quotaKeys, quotaBytes, keys: board.view.keys, bytes: held };
     if (board.view.keys + keys > quotaKeys) {
       return failWith(
         'QUOTA_EXCEEDED',
@@ -324,11 +338,11 @@ export class Desk {
         { details },
       );
     }
-    if (board.bytes + bytes + ITEM_BYTES > quotaBytes) {
+    if (held + bytes + ITEM_BYTES > quotaBytes) {
       return failWith(
         'QUOTA_EXCEEDED',
         `The board "${board.name}" has its ${quotaBytes} bytes.`,
-        'Delete entries that are no longer needed, write smaller values, or raise quotaBytes.',
+        'Delete entries and documents that are no longer needed, write smaller values, or raise quotaBytes.',
         { details },
       );
     }

@@ -24,12 +24,18 @@ export interface DocumentDigest {
   readonly partial: { readonly hash: Uint8Array; readonly have: number } | undefined;
 }
 
+/** Documents that the sender wants compared one by one. */
+export interface DocumentsDigest {
+  /** Those of which all that the sender has is named. */
+  readonly buckets: readonly number[];
+  readonly named: readonly DocumentDigest[];
+}
+
 export interface BoardDigest {
   readonly board: BoardName;
   readonly lanes: readonly LaneDigest[];
   readonly documentsRoot: Uint8Array;
-  /** Where the sender wants its documents compared one by one. */
-  readonly documents: readonly DocumentDigest[] | undefined;
+  readonly documents: DocumentsDigest | undefined;
 }
 
 export interface Digest {
@@ -59,8 +65,12 @@ export function encodeDigest(digest: Digest): Uint8Array {
       }
     }
     writer.raw(board.documentsRoot);
-    writer.varuint(board.documents === undefined ? 0 : board.documents.length + 1);
-    for (const document of board.documents ?? []) {
+    const { buckets = [], named = [] } = board.documents ?? {};
+    writer.varuint(board.documents === undefined ? 0 : named.length + 1);
+    if (board.documents === undefined) continue;
+    writer.varuint(buckets.length);
+    for (const bucket of buckets) writer.byte(bucket);
+    for (const document of named) {
       writer.text(document.name);
       writer.raw(document.hash.subarray(0, SHORT_HASH_BYTES));
       writer.sized(document.stateVector);
@@ -104,16 +114,17 @@ function decodeBoard(reader: ByteReader): BoardDigest | undefined {
   const documentCount = reader.varuint();
   if (reader.failed || documentCount * (SHORT_HASH_BYTES + 2) > reader.remaining + 10) return undefined;
   if (documentCount === 0) return { board, lanes, documentsRoot, documents: undefined };
-  const documents: DocumentDigest[] = [];
+  const buckets = [...reader.raw(reader.varuint())];
+  const named: DocumentDigest[] = [];
   for (let at = 1; at < documentCount && !reader.failed; at++) {
     const name = reader.text(DOCUMENT_NAME_BYTES);
     const hash = reader.raw(SHORT_HASH_BYTES);
     const stateVector = reader.sized();
     const have = reader.varuint();
     const partial = have === 0 ? undefined : { hash: reader.raw(PART_HASH_BYTES), have };
-    documents.push({ name, hash, stateVector, partial });
+    named.push({ name, hash, stateVector, partial });
   }
-  return { board, lanes, documentsRoot, documents };
+  return { board, lanes, documentsRoot, documents: { buckets, named } };
 }
 
 function decodeBuckets(reader: ByteReader): ReadonlyMap<number, Uint8Array> | undefined {

@@ -14,6 +14,10 @@ export const MOST_STRUCTS_IN_ALL = 1_048_576;
 /** No honest document has had more characters than this. */
 const MOST_CLOCK = 2 ** 32;
 const MOST_DEPTH = 32;
+/** Kinds of content up to this one are what is left of something deleted. */
+const DELETED = 1;
+/** Top-level types that a document, and one update, may name: Yjs searches all of a document's for each. */
+export const MOST_ROOTS = 1_024;
 const POISONED: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
 /** Where the parts of an update are. */
@@ -24,6 +28,14 @@ export interface DocumentLayout {
   readonly deletesAt: number;
   /** Structs of this node's own are among them. */
   readonly hasOwn: boolean;
+  /** It brings content, and not only deletes. */
+  readonly grows: boolean;
+  /** Clocks behind what it brings, by client. */
+  readonly ends: ReadonlyMap<number, number>;
+  /** It brings everything of every client that it names. */
+  readonly fromStart: boolean;
+  /** Top-level types that it names. */
+  readonly roots: ReadonlySet<string>;
 }
 
 export type DocumentVerdict =
@@ -43,6 +55,10 @@ interface Scan {
   readonly references: number[];
   structs: number;
   readonly mostStructs: number;
+  readonly clockOf: (client: number) => number;
+  grows: boolean;
+  /** Names of top-level types. */
+  readonly roots: Set<string>;
 }
 
 /** `clockOf` is the document's state vector; `self` writes here alone under its own client id. */
@@ -59,6 +75,9 @@ export function checkDocumentUpdate(
     references: [],
     structs: 0,
     mostStructs,
+    clockOf,
+    grows: false,
+    roots: new Set(),
   };
   const clients = scan.reader.varuint();
   const structsAt = scan.reader.at;
@@ -77,7 +96,21 @@ export function checkDocumentUpdate(
     const known = Math.max(clockOf(client), scan.ends.get(client) ?? 0);
     if ((references[at + 1] as number) >= known) return { kind: 'gap' };
   }
-  return { kind: 'fits', layout: { clients, structsAt, deletesAt, hasOwn: scan.starts.has(self) } };
+  const { ends, starts, grows } = scan;
+  const fromStart = [...starts.values()].every((start) => start === 0);
+  return {
+    kind: 'fits',
+    layout: {
+      clients,
+      structsAt,
+      deletesAt,
+      hasOwn: starts.has(self),
+      grows,
+      ends,
+      fromStart,
+      roots: scan.roots,
+    },
+  };
 }
 
 /**
@@ -108,9 +141,12 @@ function scanStructs(scan: Scan, clients: number): boolean {
     scan.structs += count;
     if (scan.structs > scan.mostStructs || scan.starts.has(client)) return false;
     scan.starts.set(client, clock);
+    const known = scan.clockOf(client);
     for (let at = 0; at < count; at++) {
+      const content = (reader.bytes[reader.at] ?? 0) & 31;
       const length = scanStruct(scan);
       clock += length;
+      if (content > DELETED && clock > known) scan.grows = true;
       if (reader.failed || length <= 0 || clock > MOST_CLOCK) return false;
     }
     scan.ends.set(client, clock);
@@ -120,12 +156,12 @@ function scanStructs(scan: Scan, clients: number): boolean {
 
 /** Passes over one struct; the clocks that it takes, 0 where it is malformed. */
 export function skipStruct(reader: ByteReader): number {
-  return scanStruct({ reader, references: [] });
+  return scanStruct({ reader, references: [], roots: new Set() });
 }
 
 /** Clocks that the struct takes; 0 where it is malformed. */
-function scanStruct(scan: Pick<Scan, 'reader' | 'references'>): number {
-  const { reader, references } = scan;
+function scanStruct(scan: Pick<Scan, 'reader' | 'references' | 'roots'>): number {
+  const { reader, references, roots } = scan;
   const info = reader.byte();
   const content = info & 31;
   if (content === 0) return reader.varuint();
@@ -133,8 +169,10 @@ function scanStruct(scan: Pick<Scan, 'reader' | 'references'>): number {
   if (info & 0x40) references.push(reader.varuint(), reader.varuint());
   if ((info & 0xc0) === 0) {
     const isRoot = reader.varuint();
-    if (isRoot === 1) skipText(reader);
-    else if (isRoot === 0) references.push(reader.varuint(), reader.varuint());
+    if (isRoot === 1) {
+      roots.add(reader.text(reader.remaining));
+      if (roots.size > MOST_ROOTS) return 0;
+    } else if (isRoot === 0) references.push(reader.varuint(), reader.varuint());
     else return 0;
     if (info & 0x20) {
       const key = reader.text(1024);

@@ -37,9 +37,8 @@ export function hashBoard(
     if (writer.length >= BLOCK_BYTES) fold();
   }
   for (const document of documents) {
-    if (document.revision === 0) continue;
     writer.sized(utf8(document.name));
-    writer.raw(document.hash(hash));
+    writer.raw(document.hash());
   }
   fold();
   return toHex(digest);

@@ -11,7 +11,8 @@ import type { Instant } from '../kernel/time.ts';
 import type { Merged } from '../replication/lattice.ts';
 import type { Board } from './board.ts';
 import { ByteReader } from './bytes.ts';
-import type { DocumentsLattice } from './documents-lattice.ts';
+import { deletionUpTo } from './documents.ts';
+import type { DocumentsLattice, MergeOutcome } from './documents-lattice.ts';
 import { checkLaneUpdate } from './gate.ts';
 import { isBehindHead } from './head.ts';
 import { Held } from './held.ts';
@@ -20,10 +21,11 @@ import { type LaneUpdate, MOST_STRUCTS, readLaneUpdate } from './lane-update.ts'
 import { Relay } from './relay.ts';
 import {
   type CompareSection,
+  type DeletedSection,
   type DocumentSection,
+  type DocumentsSection,
   documentSection,
   type LaneSection,
-  type MarkerSection,
   markerSection,
   type PartSection,
   readSections,
@@ -44,6 +46,7 @@ type Refused = { readonly kind: 'refused'; readonly reason: string };
 const KNOWN: Outcome = { kind: 'merged', changed: false };
 const NEW: Outcome = { kind: 'merged', changed: true };
 const BEHIND: Outcome = { kind: 'behind' };
+const JOURNAL_ONLY: Refused = { kind: 'refused', reason: 'a section that only journals have' };
 
 export class Intake {
   readonly held = new Held();
@@ -54,6 +57,8 @@ export class Intake {
   #records: Uint8Array[] = [];
   #updates: YjsChange[] = [];
   #marks: Mark[] = [];
+  /** Boards on which a document of others found no room. */
+  readonly #crowded = new Set<BoardName>();
 
   constructor(options: {
     readonly store: BoardStore;
@@ -120,39 +125,62 @@ export class Intake {
       case 'documents':
         return this.#documentsDiffer(section);
       case 'document':
+      case 'deleted':
       case 'part':
         return this.#document(section, from);
       default:
-        return { kind: 'refused', reason: 'a section that only journals have' };
+        return JOURNAL_ONLY;
     }
   }
 
-  #documentsDiffer(section: MarkerSection): Outcome {
+  #documentsDiffer(section: DocumentsSection): Outcome {
     const board = this.#store.find(section.board);
-    if (board !== undefined) this.#documents.compare(board);
+    if (board !== undefined) this.#documents.compare(board, section);
     return KNOWN;
   }
 
   /** Documents have no author: a board that comes with one is on its sender's account. */
-  #document(section: Raw<DocumentSection | PartSection>, from: NodeId): Outcome {
+  #document(section: Raw<DocumentSection | PartSection | DeletedSection>, from: NodeId): Outcome {
+    if (section.kind === 'copy') return JOURNAL_ONLY;
     const board = this.#store.draft(section.board);
     const verdict = this.#documents.inspect(section);
     if (verdict.kind !== 'fits') return verdict;
     if (!this.#keep(board, from)) return KNOWN;
-    if (section.kind === 'part') {
-      const outcome = this.#documents.part(board, section);
-      if (outcome.kind === 'merged' && 'update' in outcome && outcome.update !== undefined) {
-        this.#records.push(documentSection(board.name, section.document, outcome.update));
-        this.#updates.push({ board: board.name, document: section.document, update: outcome.update });
-      }
-      return outcome;
-    }
-    const outcome = this.#documents.merge(board, section.document, section.update);
-    if (outcome.kind === 'merged' && outcome.changed) {
+    const outcome = this.#mergeDocument(board, section);
+    if (outcome.kind !== 'merged') return outcome;
+    const { document } = section;
+    if (outcome.full !== undefined) this.#noRoom(board, document, outcome.full, from);
+    const update =
+      section.kind === 'deleted'
+        ? deletionUpTo(section.clocks)
+        : section.kind === 'part'
+          ? outcome.update
+          : section.update;
+    if (!outcome.changed || update === undefined) return outcome;
+    if (outcome.replaced !== undefined) {
+      const whole = outcome.replaced.encode();
+      this.#mark('error', 'board.documentReplaced', { board: board.name, document, from });
+      this.#records.push(documentSection('copy', board.name, document, whole));
+    } else if (section.kind === 'part') {
+      this.#records.push(documentSection('document', board.name, document, update));
+    } else {
       this.#records.push(section.raw);
-      this.#updates.push({ board: board.name, document: section.document, update: section.update });
     }
+    this.#updates.push({ board: board.name, document, update });
     return outcome;
+  }
+
+  #mergeDocument(board: Board, section: DocumentSection | PartSection | DeletedSection): MergeOutcome {
+    if (section.kind === 'part') return this.#documents.part(board, section);
+    if (section.kind === 'deleted') return this.#documents.mergeDeleted(board, section);
+    return this.#documents.merge(board, section.document, section.update);
+  }
+
+  /** Said once for each board. */
+  #noRoom(board: Board, document: string, of: string, from: NodeId): void {
+    if (this.#crowded.has(board.name)) return;
+    this.#crowded.add(board.name);
+    this.#mark('warn', 'board.documentNoRoom', { board: board.name, document, of, from });
   }
 
   #lane(section: Raw<LaneSection>, from: NodeId, now: Instant, structs: number): Outcome {

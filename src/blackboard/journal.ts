@@ -9,10 +9,13 @@ import type { HybridClock } from './hlc.ts';
 import { detachedItem, type Lane } from './lane.ts';
 import { readLaneUpdate } from './lane-update.ts';
 import {
+  type DeletedSection,
+  type DocumentSection,
   type LaneSection,
   markerSection,
   readSections,
   type Section,
+  writeDeleted,
   writeDocumentSection,
   writeGhost,
   writeHeadSection,
@@ -36,6 +39,7 @@ export function load(
     for (const section of readSections(record) ?? []) restore(section, store, documents);
   }
   for (const board of store.boards.values()) {
+    for (const document of documents.of(board.name)) documents.settle(board.name, document);
     for (const lane of board.lanes.values()) {
       lane.own = store.own.has(lane.incarnation);
       lane.owner = store.ownerOf(lane.incarnation);
@@ -62,8 +66,8 @@ export function* checkpoint(store: BoardStore, documents: DocumentsLattice): Gen
       yield journalRecord('board', writer.take());
     }
     for (const document of documents.of(board.name)) {
-      if (document.revision === 0) continue;
-      writeDocumentSection(writer, board.name, document.name, document.encode());
+      if (document.isDeleted) writeDeleted(writer, board.name, document.name, document.stateVector);
+      else writeDocumentSection(writer, board.name, document.name, document.encode());
       yield journalRecord('document', writer.take());
     }
   }
@@ -101,7 +105,9 @@ function restore(section: Section, store: BoardStore, documents: DocumentsLattic
       restoreLane(board, section, store);
       break;
     case 'document':
-      documents.document(board.name, section.document)?.restore(section.update);
+    case 'copy':
+    case 'deleted':
+      restoreDocument(board.name, section, documents);
       break;
     case 'head': {
       const lane = board.lanes.get(section.head.incarnation) ?? store.lane(board, section.head.incarnation);
@@ -124,6 +130,18 @@ function restore(section: Section, store: BoardStore, documents: DocumentsLattic
     default:
       break;
   }
+}
+
+function restoreDocument(
+  board: BoardName,
+  section: DocumentSection | DeletedSection,
+  documents: DocumentsLattice,
+): void {
+  const document = documents.restored(board, section.document);
+  if (document === undefined) return;
+  if (section.kind === 'deleted') document.deleteUpTo(section.clocks);
+  else if (section.kind === 'copy') document.replace(section.update);
+  else document.restore(section.update);
 }
 
 function restoreLane(board: Board, section: LaneSection, store: BoardStore): void {

@@ -26,7 +26,7 @@ import {
   SHORT_HASH_BYTES,
   shortOf,
 } from './digest.ts';
-import type { DocumentsLattice } from './documents-lattice.ts';
+import { type DocumentsLattice, digestRoom } from './documents-lattice.ts';
 import { isAtHead, isBehindHead } from './head.ts';
 import type { Intake } from './intake.ts';
 import { BUCKET_CLOCKS, HASH_BYTES, type Lane } from './lane.ts';
@@ -102,6 +102,7 @@ export class BoardsLattice implements Lattice {
 
   digest(): Uint8Array {
     let room = DIGEST_BUCKETS;
+    const documentsRoom = digestRoom();
     const boards = this.#sortedBoards().map((board) => ({
       board: board.name,
       lanes: sortedLanes(board).map((lane): LaneDigest => {
@@ -120,7 +121,7 @@ export class BoardsLattice implements Lattice {
           buckets: new Map(buckets.map(({ index, hash }) => [index, hash])),
         };
       }),
-      ...this.#documents.digest(board),
+      ...this.#documents.digest(board, documentsRoom),
     }));
     const linked = new Set(this.#links().map(shortOf));
     return encodeDigest({ linked, boards });

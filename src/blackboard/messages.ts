@@ -116,8 +116,16 @@ export class ChangedKeys implements BoardChanged {
   }
 }
 
+const WRITES: ReadonlySet<BoardCall['op']> = new Set([
+  'write',
+  'delete',
+  'append',
+  'documentEdit',
+  'documentDelete',
+]);
+
 export function isWrite(call: BoardCall): boolean {
-  return call.op === 'write' || call.op === 'delete' || call.op === 'append' || call.op === 'documentEdit';
+  return WRITES.has(call.op);
 }
 
 export function diskFull(reason: string): { readonly ok: false; readonly error: ErrorBody } {

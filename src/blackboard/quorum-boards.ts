@@ -155,6 +155,7 @@ export class QuorumBoards implements Blackboard {
         return written(session, await this.#writes.delete(call, signal));
       case 'documentRead':
       case 'documentEdit':
+      case 'documentDelete':
         return noDocuments(call.board);
     }
   }

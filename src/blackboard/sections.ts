@@ -8,9 +8,10 @@
  *     compare   board, incarnation, clock, root, answered: "at this clock my copy of the lane has this root"
  *     proof     board, incarnation, buckets: index and hash of each, whose root a head has signed
  *     part      board, document, hash, total, offset, bytes: a piece of an update that is larger than a frame
- *     documents board: "my documents differ from yours"
+ *     documents board, hashes by bucket: "my documents differ from yours"
+ *     deleted   board, document, state vector: all that lies below it is deleted
  *
- * Only in the journal: `reset` and `own` (incarnation).
+ * Only in the journal: `reset` and `own` (incarnation), `copy` (a document's whole, in place of what was there).
  */
 import { type BoardName, parseBoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
@@ -26,9 +27,11 @@ export const SECTION = {
   proof: 6,
   documents: 7,
   part: 8,
+  deleted: 9,
   reset: 16,
   own: 17,
   ghost: 18,
+  copy: 19,
 } as const;
 
 const HAS_DEPS = 1;
@@ -36,6 +39,7 @@ const HOLD = 2;
 export const SIGNATURE_BYTES = 64;
 export const DOCUMENT_NAME_BYTES = 256;
 export const PART_HASH_BYTES = 8;
+export const BUCKET_HASH_BYTES = 8;
 
 export interface LaneSection {
   readonly kind: 'lane' | 'relay';
@@ -46,7 +50,7 @@ export interface LaneSection {
   readonly update: Uint8Array;
 }
 export interface DocumentSection {
-  readonly kind: 'document';
+  readonly kind: 'document' | 'copy';
   readonly board: BoardName;
   readonly document: string;
   readonly update: Uint8Array;
@@ -85,9 +89,23 @@ export interface ProofSection {
   readonly buckets: readonly { readonly index: number; readonly hash: Uint8Array }[];
 }
 export interface MarkerSection {
-  readonly kind: 'documents' | 'reset' | 'own';
+  readonly kind: 'reset' | 'own';
   readonly board: BoardName;
   readonly incarnation: number;
+}
+export interface DocumentsSection {
+  readonly kind: 'documents';
+  readonly board: BoardName;
+  /** Hashes of the sender's documents, by bucket. */
+  readonly buckets: ReadonlyMap<number, Uint8Array>;
+}
+/** A document was deleted. */
+export interface DeletedSection {
+  readonly kind: 'deleted';
+  readonly board: BoardName;
+  readonly document: string;
+  /** By Yjs client: what lies below is deleted. */
+  readonly clocks: ReadonlyMap<number, number>;
 }
 /** A piece of a document's update. */
 export interface PartSection {
@@ -115,12 +133,17 @@ export type Section = (
   | CompareSection
   | ProofSection
   | MarkerSection
+  | DocumentsSection
+  | DeletedSection
   | GhostSection
   | PartSection
 ) & {
   /** The section's own bytes within the delta. */
   readonly raw: Uint8Array;
 };
+
+/** No honest document has had more units of one client than this. */
+const MOST_DOCUMENT_CLOCK = 2 ** 32;
 
 /** Most sections in one delta. */
 const MOST_SECTIONS = 16_384;
@@ -149,7 +172,10 @@ function readSection(reader: ByteReader): Bare | undefined {
     case SECTION.relay:
       return readLane(reader, board, kind === SECTION.lane ? 'lane' : 'relay');
     case SECTION.document:
-      return { kind: 'document', board, document: reader.text(DOCUMENT_NAME_BYTES), update: reader.sized() };
+    case SECTION.copy: {
+      const document = reader.text(DOCUMENT_NAME_BYTES);
+      return { kind: kind === SECTION.copy ? 'copy' : 'document', board, document, update: reader.sized() };
+    }
     case SECTION.head:
       return { kind: 'head', board, head: readHead(reader, board) };
     case SECTION.compare: {
@@ -162,7 +188,11 @@ function readSection(reader: ByteReader): Bare | undefined {
     case SECTION.proof:
       return readProof(reader, board);
     case SECTION.documents:
-      return { kind: 'documents', board, incarnation: 0 };
+      return { kind: 'documents', board, buckets: readBuckets(reader) };
+    case SECTION.deleted: {
+      const document = reader.text(DOCUMENT_NAME_BYTES);
+      return { kind: 'deleted', board, document, clocks: readVector(reader) };
+    }
     case SECTION.part:
       return {
         kind: 'part',
@@ -219,6 +249,29 @@ function readProof(reader: ByteReader, board: BoardName): ProofSection | undefin
   return { kind: 'proof', board, incarnation, buckets };
 }
 
+function readBuckets(reader: ByteReader): ReadonlyMap<number, Uint8Array> {
+  const buckets = new Map<number, Uint8Array>();
+  const count = reader.varuint();
+  if (count * (BUCKET_HASH_BYTES + 1) > reader.remaining) reader.fail();
+  for (let at = 0; at < count && !reader.failed; at++)
+    buckets.set(reader.byte(), reader.raw(BUCKET_HASH_BYTES));
+  return buckets;
+}
+
+/** A state vector of a document. No clock of zero is among them. */
+export function readVector(reader: ByteReader): ReadonlyMap<number, number> {
+  const clocks = new Map<number, number>();
+  const count = reader.varuint();
+  if (count * 2 > reader.remaining || count > limits.documentClients * limits.quotaSlack) reader.fail();
+  for (let at = 0; at < count && !reader.failed; at++) {
+    const client = reader.varuint();
+    const clock = reader.varuint();
+    if (clock === 0 || clock > MOST_DOCUMENT_CLOCK) reader.fail();
+    clocks.set(client, clock);
+  }
+  return clocks;
+}
+
 const NO_CLOCKS: ReadonlyMap<number, number> = new Map();
 
 export function readClocks(reader: ByteReader): ReadonlyMap<number, number> {
@@ -250,6 +303,12 @@ export function writeLaneSection(writer: ByteWriter, section: Omit<LaneSection, 
   writer.sized(update);
 }
 
+/** A section of the journal that is about a document. */
+export function isOfDocument(section: Uint8Array): boolean {
+  const [kind] = section;
+  return kind === SECTION.document || kind === SECTION.copy || kind === SECTION.deleted;
+}
+
 export function writeDocumentSection(
   writer: ByteWriter,
   board: BoardName,
@@ -262,10 +321,44 @@ export function writeDocumentSection(
   writer.sized(update);
 }
 
-export function documentSection(board: BoardName, document: string, update: Uint8Array): Uint8Array {
+export function documentSection(
+  kind: DocumentSection['kind'],
+  board: BoardName,
+  document: string,
+  update: Uint8Array,
+): Uint8Array {
   const writer = new ByteWriter(update.length + 512);
-  writeDocumentSection(writer, board, document, update);
+  writer.byte(SECTION[kind]);
+  writer.text(board);
+  writer.text(document);
+  writer.sized(update);
   return writer.take();
+}
+
+export function writeDeleted(
+  writer: ByteWriter,
+  board: BoardName,
+  document: string,
+  stateVector: Uint8Array,
+): void {
+  writer.byte(SECTION.deleted);
+  writer.text(board);
+  writer.text(document);
+  writer.raw(stateVector);
+}
+
+export function writeDocuments(
+  writer: ByteWriter,
+  board: BoardName,
+  buckets: ReadonlyMap<number, Uint8Array>,
+): void {
+  writer.byte(SECTION.documents);
+  writer.text(board);
+  writer.varuint(buckets.size);
+  for (const [bucket, hash] of buckets) {
+    writer.byte(bucket);
+    writer.raw(hash.subarray(0, BUCKET_HASH_BYTES));
+  }
 }
 
 export function writePart(writer: ByteWriter, part: Omit<PartSection, 'kind'>): void {
@@ -323,15 +416,11 @@ export function writeProof(
   }
 }
 
-export function markerSection(
-  kind: 'documents' | 'reset' | 'own',
-  board: BoardName,
-  incarnation = 0,
-): Uint8Array {
+export function markerSection(kind: 'reset' | 'own', board: BoardName, incarnation: number): Uint8Array {
   const writer = new ByteWriter(32);
   writer.byte(SECTION[kind]);
   writer.text(board);
-  if (kind !== 'documents') writer.varuint(incarnation);
+  writer.varuint(incarnation);
   return writer.take();
 }
 

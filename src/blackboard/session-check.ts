@@ -217,7 +217,7 @@ export function clocksOf(board: Board): Clocks {
 }
 
 function nameOf(call: BoardCall): BoardName {
-  return call.op === 'documentRead' || call.op === 'documentEdit'
+  return call.op === 'documentRead' || call.op === 'documentEdit' || call.op === 'documentDelete'
     ? documentSession(call.board, call.document)
     : call.board;
 }

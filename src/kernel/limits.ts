@@ -32,7 +32,12 @@ export const limits = {
   /** Items of one append to a log key. */
   appendItems: 1_000,
   documentBytes: 8 * 1024 * 1024,
+  /** Documents of one board with something in them. */
   documents: 10_000,
+  /** The same with those that were deleted, which are remembered. */
+  documentNames: 50_000,
+  /** Yjs clients that have ever written to one document. */
+  documentClients: 16_384,
   /** Active incarnations that one node may own in the boards; older ones are folded. */
   incarnations: 16,
   /** A session token as text: with room to spare in the headers of an HTTP request. */

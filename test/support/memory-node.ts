@@ -143,6 +143,11 @@ export class MemoryBlackboard implements Blackboard {
         return ok(this.#document(call.board, call.document));
       case 'documentEdit':
         return this.#edit(call.board, call.document, call.edits);
+      case 'documentDelete': {
+        const deleted = this.#yjs.delete(call.board, call.document);
+        const { revision, session } = this.#document(call.board, call.document);
+        return ok({ deleted, revision, session });
+      }
     }
   }
 
@@ -296,6 +301,13 @@ export class MemoryYjs implements YjsAccess {
       }
     });
     return undefined;
+  }
+
+  delete(board: BoardName, document: string): boolean {
+    const text = this.doc(board, document).getText('text');
+    const { length } = text;
+    text.delete(0, length);
+    return length > 0;
   }
 
   doc(board: BoardName, document: string | undefined): Y.Doc {
