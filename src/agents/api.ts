@@ -38,6 +38,8 @@ export interface AgentDirectory {
   heartbeat(agentId: AgentId): Promise<Result<AgentInfo>>;
   /** Sorted by agent id, then machine. */
   discover(query: DiscoverQuery): readonly AgentInfo[];
+  /** Calls back when `discover` may say something else, more than `lastSeen`; the returned function ends it. */
+  watch(listener: () => void): () => void;
 }
 
 /** What a local caller can ask of the registry; `discover` is read at once, without a call. */

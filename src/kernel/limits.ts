@@ -213,8 +213,6 @@ export const limits = {
   subscriptions: 16_384,
   /** Least time between two updates of one resource. */
   resourceUpdateMs: 50,
-  /** How often the mesh's resources are compared while someone is subscribed to them. */
-  resourcePollMs: 250,
   /** Event streams and WebSockets that one principal may hold open. */
   streamsPerPrincipal: 256,
   /** What may wait for a slow reader of a stream before it is cut off. */

@@ -18,6 +18,8 @@ export interface PeerInfo {
 export interface MeshView {
   peers(): readonly PeerInfo[];
   status(): MeshStatus;
+  /** Calls back when `peers` may say something else, more than a round-trip time; the returned function ends it. */
+  watch(listener: () => void): () => void;
 }
 
 export interface MeshStatus {

@@ -45,7 +45,14 @@ type InnerEffect =
   | RecordsEffect
   | BoardsEffect
   | QuorumEffect
-  | AgentsEffect;
+  | AgentsEffect
+  | DescriptorChanged;
+
+/** What a node says of itself has changed: name, roles, addresses. */
+interface DescriptorChanged {
+  readonly kind: 'descriptorChanged';
+  readonly node: NodeId;
+}
 type InnerFact = 'peerUp' | 'peerDown' | 'penalise' | 'recordChanged' | 'publishLanes';
 
 /** What a host does for the node: all that its machines say which is not a fact for another machine. */
@@ -363,7 +370,10 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
         }
         return this.boards.handle({ kind: 'lanesChanged', owner: record.owner }, now);
       case 'node':
-        return record.owner === this.self ? [] : this.#descriptorChanged(record.owner, body, now);
+        return [
+          { kind: 'descriptorChanged', node: record.owner },
+          ...(record.owner === this.self ? [] : this.#learnAddresses(record.owner, body, now)),
+        ];
       case 'agent':
         return this.agents.handle({ kind: 'recordChanged', record }, now);
       default:
@@ -371,7 +381,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     }
   }
 
-  #descriptorChanged(owner: NodeId, body: unknown, now: Instant): readonly InnerEffect[] {
+  #learnAddresses(owner: NodeId, body: unknown, now: Instant): readonly InnerEffect[] {
     const addresses = (body as Partial<NodeBody> | undefined)?.addresses;
     if (!Array.isArray(addresses)) return [];
     const texts = addresses.filter((address): address is string => typeof address === 'string');

@@ -12,6 +12,8 @@ import { Topic } from './topic.ts';
 export class Announcements {
   readonly boardChanges = new Topic<readonly Change[]>();
   readonly yjsUpdates = new Topic<Uint8Array>();
+  /** Under `nodes` and `agents`: the list may have changed. */
+  readonly lists = new Topic<undefined>();
   /** All under the key ''. */
   readonly registerChanges = new Topic<RegisterChanged | RegisterReplaced>();
 
@@ -64,7 +66,7 @@ export function yjsAccessOf({ core, calls, announcements, deliver }: FaceParts):
   };
 }
 
-export function agentDirectoryOf({ core, clock, calls, deliver }: FaceParts): AgentDirectory {
+export function agentDirectoryOf({ core, clock, calls, announcements, deliver }: FaceParts): AgentDirectory {
   return {
     register: (registration) =>
       calls.ask<AgentInfo>(
@@ -85,5 +87,6 @@ export function agentDirectoryOf({ core, clock, calls, deliver }: FaceParts): Ag
         () => undefined,
       ),
     discover: (query) => core.agents.discover(query, clock.now()),
+    watch: (listener) => announcements.lists.listen('agents', listener),
   };
 }

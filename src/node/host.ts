@@ -175,7 +175,11 @@ export class Host {
       yjs: yjsAccessOf(parts),
       agents: agentDirectoryOf(parts),
       quorum: quorumFaceOf(parts),
-      mesh: { peers: () => peersOf(facts), status: () => statusOf(facts) },
+      mesh: {
+        peers: () => peersOf(facts),
+        status: () => statusOf(facts),
+        watch: (listener) => this.#announcements.lists.listen('nodes', listener),
+      },
       clock: this.#clock,
     };
   }

@@ -47,8 +47,15 @@ export function perform(effect: NodeEffect, to: Performers): void {
       );
       return;
     case 'memberChanged':
+      to.announcements.lists.announce('nodes', undefined, onFault);
+      return;
+    case 'descriptorChanged':
+      to.announcements.lists.announce('nodes', undefined, onFault);
+      // Agents are listed with the name of their machine.
+      to.announcements.lists.announce('agents', undefined, onFault);
+      return;
     case 'agentsChanged':
-      // Read from the core by whoever asks.
+      to.announcements.lists.announce('agents', undefined, onFault);
       return;
     case 'registerChanged':
     case 'registerReplaced':

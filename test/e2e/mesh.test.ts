@@ -51,6 +51,27 @@ describe('a mesh of processes', { timeout: 60_000 }, () => {
     expect(read.structured.revision).toBe(written.structured.revision);
   });
 
+  it('tells subscribers of the lists of nodes and agents what comes, goes and changes on another node', async () => {
+    const a = await node('listed');
+    const onA = await client(a);
+    const told: string[] = [];
+    for (const uri of ['mesh://nodes', 'mesh://agents']) await onA.subscribe(uri, (each) => told.push(each));
+    const takeTold = async (uri: string) => {
+      await eventually(`told of ${uri}`, () => told.includes(uri));
+      told.length = 0;
+    };
+    const b = await node('comes', [a]);
+    await takeTold('mesh://nodes');
+    await eventually('its name is known', async () =>
+      (await peersOf(onA)).some(({ name, state }) => name === 'comes' && state === 'alive'),
+    );
+    await (await client(b)).call('agent_register', { agent_id: 'far', capabilities: ['x'] });
+    await takeTold('mesh://agents');
+    await b.end('SIGKILL');
+    await takeTold('mesh://agents');
+    await eventually('it is dead', async () => (await peersOf(onA)).some(({ state }) => state === 'dead'));
+  });
+
   it('loses nothing that was acknowledged when a node is killed and comes back (kill -9)', async () => {
     const a = await node('killed');
     const b = await node('witness', [a]);

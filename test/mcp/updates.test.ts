@@ -93,18 +93,33 @@ describe('resource updates', () => {
     const { clock, node, told, watch } = open();
     watch('mesh://nodes');
     watch('mesh://agents');
-    clock.advance(10 * limits.resourcePollMs);
-    expect(told).toEqual([]);
+    expect(clock.waiting).toBe(0);
     node.mesh.members = node.mesh.members.map((peer) => ({ ...peer, state: 'suspect' }));
-    clock.advance(limits.resourcePollMs);
     expect(told).toEqual(['mesh://nodes']);
     node.mesh.members = node.mesh.members.map((peer) => ({ ...peer, rttMs: 5 }));
-    clock.advance(limits.resourcePollMs);
+    clock.advance(limits.resourceUpdateMs);
     await node.agents.register({ agentId: 'x' as AgentId, capabilities: ['y'] });
-    clock.advance(limits.resourcePollMs);
-    await node.agents.heartbeat('x' as AgentId);
-    clock.advance(limits.resourcePollMs);
     expect(told).toEqual(['mesh://nodes', 'mesh://agents']);
+    await node.agents.heartbeat('x' as AgentId);
+    clock.advance(10_000);
+    expect(told).toEqual(['mesh://nodes', 'mesh://agents']);
+  });
+
+  it('compare a list that is announced 1,000 times in a burst once at its beginning and once at its end', () => {
+    const { clock, node, told, watch } = open();
+    watch('mesh://nodes');
+    let compared = 0;
+    const { peers } = node.mesh;
+    node.mesh.peers = () => {
+      compared++;
+      return peers.call(node.mesh);
+    };
+    for (let at = 0; at < 1_000; at++) {
+      node.mesh.members = node.mesh.members.map((peer) => ({ ...peer, name: `renamed-${at}` }));
+    }
+    expect([compared, told.length]).toEqual([1, 1]);
+    clock.advance(10_000);
+    expect([compared, told.length, clock.waiting]).toEqual([2, 2, 0]);
   });
 
   it('hold nothing once everyone has gone', async () => {

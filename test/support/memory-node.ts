@@ -322,8 +322,23 @@ export class MemoryYjs implements YjsAccess {
   }
 }
 
+/** Told that a list may have changed. */
+class Listeners {
+  readonly #listeners = new Set<() => void>();
+
+  add(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  tell(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+}
+
 export class MemoryAgents implements AgentDirectory {
   readonly #agents = new Map<string, AgentInfo>();
+  readonly #listeners = new Listeners();
 
   async register(registration: AgentRegistration): Promise<Result<AgentInfo>> {
     const { agentId, capabilities, trustLevel = 0.9, endpoint, description } = registration;
@@ -338,6 +353,7 @@ export class MemoryAgents implements AgentDirectory {
       ...(description === undefined ? {} : { description }),
     };
     this.#agents.set(agentId, info);
+    this.#listeners.tell();
     return ok(info);
   }
 
@@ -348,7 +364,12 @@ export class MemoryAgents implements AgentDirectory {
     }
     const info = { ...known, lastSeen: new Date().toISOString() };
     this.#agents.set(agentId, info);
+    this.#listeners.tell();
     return ok(info);
+  }
+
+  watch(listener: () => void): () => void {
+    return this.#listeners.add(listener);
   }
 
   discover({ capability, minTrust = 0 }: { capability?: string; minTrust?: number }) {
@@ -360,7 +381,8 @@ export class MemoryAgents implements AgentDirectory {
 }
 
 export class MemoryMesh implements MeshView {
-  members: PeerInfo[] = [
+  readonly #listeners = new Listeners();
+  #members: PeerInfo[] = [
     {
       nodeId: MEMORY_NODE_ID,
       name: 'memory',
@@ -372,8 +394,21 @@ export class MemoryMesh implements MeshView {
     },
   ];
 
+  get members(): PeerInfo[] {
+    return this.#members;
+  }
+
+  set members(members: PeerInfo[]) {
+    this.#members = members;
+    this.#listeners.tell();
+  }
+
   peers(): readonly PeerInfo[] {
-    return this.members;
+    return this.#members;
+  }
+
+  watch(listener: () => void): () => void {
+    return this.#listeners.add(listener);
   }
 
   status(): MeshStatus {
