@@ -32,6 +32,23 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
+function checkEtcd(settler: Settler): void {
+  const { values, refused } = settler;
+  const endpoints = values.get('quorum.etcd.endpoints') as readonly string[] | undefined;
+  if (values.get('quorum.engine') !== 'etcd' || refused.has('quorum.etcd.endpoints')) return;
+  if (endpoints === undefined || endpoints.length === 0)
+    report(settler, 'quorum.engine', 'is etcd, which needs quorum.etcd.endpoints');
+  const has = (name: string) => values.get(`quorum.etcd.${name}`) !== undefined;
+  if (has('user') !== has('password'))
+    report(settler, `quorum.etcd.${has('user') ? 'user' : 'password'}`, 'needs a user and a password');
+  if (has('tls.certificate') !== has('tls.key'))
+    report(
+      settler,
+      `quorum.etcd.tls.${has('tls.key') ? 'key' : 'certificate'}`,
+      'needs a certificate and its key',
+    );
+}
+
 /** Longest path of a Unix socket: `sun_path` less its closing NUL. */
 const SOCKET_PATH_BYTES = process.platform === 'linux' ? 107 : 103;
 
@@ -39,6 +56,7 @@ export function checkTogether(settler: Settler): void {
   checkKeyForHost(settler);
   checkPortsDiffer(settler);
   checkSocketPath(settler);
+  checkEtcd(settler);
 }
 
 function report({ places, problems }: Settler, path: string, message: string): void {

@@ -75,16 +75,32 @@ class Reader {
       this.#problems.push(this.#locate(offset, section, unknownSection(section), suggestSection(section)));
       return;
     }
+    this.#readKeys(section, '', known, offset, node);
+  }
+
+  /** The keys below `prefix`, which is empty or ends with a dot. */
+  #readKeys(
+    section: string,
+    prefix: string,
+    known: readonly PlacedOption[],
+    offset: number | undefined,
+    node: Node | null,
+  ): void {
     if (isNothing(node)) return;
     if (!isMap(node)) {
-      const keys = known.map((option) => option.key).join(', ');
-      this.#problems.push(this.#locate(offsetOf(node) ?? offset, section, `must be a mapping of: ${keys}`));
+      const here = `${section}.${prefix}`.slice(0, -1);
+      const names = new Set(known.map(({ key }) => key.slice(prefix.length).split('.', 1)[0]));
+      const message = `must be a mapping of: ${[...names].join(', ')}`;
+      this.#problems.push(this.#locate(offsetOf(node) ?? offset, here, message));
       return;
     }
     for (const pair of pairsOf(node)) {
-      const option = known.find((candidate) => candidate.key === pair.name);
-      if (option === undefined) this.#unknownKey(section, known, pair.name, pair.offset);
-      else this.#readValue(option, pair.value);
+      const key = `${prefix}${pair.name}`;
+      const option = known.find((candidate) => candidate.key === key);
+      const below = known.filter((candidate) => candidate.key.startsWith(`${key}.`));
+      if (option !== undefined) this.#readValue(option, pair.value);
+      else if (below.length > 0) this.#readKeys(section, `${key}.`, below, pair.offset, pair.value);
+      else this.#unknownKey(section, known, key, pair.offset);
     }
   }
 

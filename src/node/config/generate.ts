@@ -21,14 +21,7 @@ export function schemaText(): string {
   const properties: JsonSchema = {};
   for (const [section, node] of Object.entries(declaration)) {
     const own = options.filter((option) => option.section === section);
-    properties[section] =
-      'schema' in node
-        ? schemaOf(node as Option<unknown>)
-        : {
-            type: ['object', 'null'],
-            properties: Object.fromEntries(own.map((option) => [option.key, schemaOf(option)])),
-            additionalProperties: false,
-          };
+    properties[section] = 'schema' in node ? schemaOf(node as Option<unknown>) : mappingOf(own, '');
   }
   const schema = {
     $schema: 'http://json-schema.org/draft-07/schema#',
@@ -38,6 +31,29 @@ export function schemaText(): string {
     additionalProperties: false,
   };
   return `${JSON.stringify(schema, null, 2)}\n`;
+}
+
+/** Of the options below `prefix`, which is empty or ends with a dot. */
+function mappingOf(own: readonly PlacedOption[], prefix: string): JsonSchema {
+  const names = [...new Set(own.map(({ key }) => key.slice(prefix.length).split('.', 1)[0] as string))];
+  const properties = names.map((name) => {
+    const option = own.find(({ key }) => key === `${prefix}${name}`);
+    const below = `${prefix}${name}.`;
+    return [
+      name,
+      option === undefined
+        ? mappingOf(
+            own.filter(({ key }) => key.startsWith(below)),
+            below,
+          )
+        : schemaOf(option),
+    ];
+  });
+  return {
+    type: ['object', 'null'],
+    properties: Object.fromEntries(properties),
+    additionalProperties: false,
+  };
 }
 
 function schemaOf(option: Option<unknown>): JsonSchema {

@@ -36,9 +36,9 @@ export async function loadConfig(input: LoadInput = {}): Promise<Loaded> {
 export function configWith(values: PartialConfig = {}): Config {
   const flat = new Map<string, unknown>();
   for (const option of options) {
-    const section = (values as Readonly<Record<string, unknown>>)[option.section];
-    const value =
-      option.key === '' ? section : (section as Readonly<Record<string, unknown>> | undefined)?.[option.key];
+    const value = option.path
+      .split('.')
+      .reduce<unknown>((node, key) => (node as Readonly<Record<string, unknown>> | undefined)?.[key], values);
     if (value !== undefined) flat.set(option.path, value);
   }
   const contents: FileContents = {
@@ -57,11 +57,20 @@ export function configWith(values: PartialConfig = {}): Config {
 type PartialOf<T> = T extends readonly unknown[] | string | number | boolean
   ? T
   : { readonly [Key in keyof T]?: PartialOf<T[Key]> | undefined };
-export type PartialConfig = PartialOf<Omit<Config, 'boards' | 'guard'>> & {
+/** Times are given with their unit, as in a file. */
+interface QuorumTimes {
+  readonly foundAfter?: string;
+  readonly voters?: { readonly target?: number; readonly replaceAfter?: string };
+}
+export type PartialConfig = PartialOf<Omit<Config, 'boards' | 'guard' | 'quorum'>> & {
+  readonly quorum?: Omit<PartialOf<Config['quorum']>, 'foundAfter' | 'voters'> & QuorumTimes;
   readonly boards?: Readonly<
     Record<
       string,
-      { readonly mode?: 'crdt'; readonly quota?: { readonly keys?: number; readonly bytes?: number } }
+      {
+        readonly mode?: 'crdt' | 'quorum';
+        readonly quota?: { readonly keys?: number; readonly bytes?: number };
+      }
     >
   >;
   readonly guard?: {

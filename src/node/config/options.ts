@@ -12,6 +12,7 @@ import {
   boardName,
   boolean,
   choice,
+  duration,
   host,
   hostWithPort,
   httpUrl,
@@ -83,9 +84,11 @@ export function hashOfSecret(secret: string): string {
 }
 
 const board = z.strictObject({
-  mode: choice(['crdt'])
+  mode: choice(['crdt', 'quorum'])
     .default('crdt')
-    .describe('How the board is kept: crdt merges writes of all nodes and loses none.'),
+    .describe(
+      'How the board is kept: crdt merges the writes of all nodes, whatever they reach; quorum has one history that a majority decides, and compare-and-set. The same on every node.',
+    ),
   quota: z
     .strictObject({
       keys: integer(1, limits.boardKeys)
@@ -122,6 +125,8 @@ const apiKey = z
     secretHash: secretHash ?? hashOfSecret(secret ?? ''),
   }));
 
+const path = text('a path', /^[^\0]+$/, 4_096);
+
 export const declaration = {
   node: {
     name: computed(machineName, {
@@ -142,7 +147,7 @@ export const declaration = {
         argument: 'ROLE',
       },
     ),
-    data: option(text('a path', /^[^\0]+$/, 4_096), './.skein', {
+    data: option(path, './.skein', {
       help: 'Directory of the identity, the swarm secret and the data; one node at a time uses it. Relative to the working directory.',
       flag: 'data',
       argument: 'DIR',
@@ -205,10 +210,61 @@ export const declaration = {
     z.record(boardName, board, { error: 'must be a mapping from board names to their settings' }),
     {},
     {
-      help: 'Boards that this node takes calls for, beside `main`, which is always there. A node passes on the others too.',
+      help: 'Boards that this node takes calls for, beside `main` (crdt) and `tasks` (quorum), which are always there. A node passes on the others too.',
       fileOnly: true,
     },
   ),
+  quorum: {
+    engine: option(choice(['embedded', 'etcd']), 'embedded', {
+      help: 'What keeps the quorum boards and leases: the nodes themselves, or an etcd cluster that all nodes reach. The same on every node.',
+    }),
+    foundAfter: option(duration(0, 3_600_000), '3s', {
+      help: 'How long a new node that was given no peer looks for others before it founds a store of its own.',
+      argument: 'TIME',
+    }),
+    reads: option(choice(['index', 'lease']), 'index', {
+      help: 'How a strong read is proved: index asks a majority each time and relies on no clock; lease asks the leader alone, and relies on clocks that run equally fast.',
+    }),
+    voters: {
+      target: option(integer(1, limits.raftVoters), 3, {
+        help: 'Wanted number of voters; the leader promotes stable members and replaces lost ones. Odd.',
+        argument: 'N',
+      }),
+      replaceAfter: option(duration(1_000, 30 * 24 * 3_600_000), '5m', {
+        help: 'A voter that was out of reach for so long gives its place to another member.',
+        argument: 'TIME',
+      }),
+    },
+    etcd: {
+      endpoints: option(uniqueList(httpUrl, 'URLs', 16), [], {
+        help: 'Members of the etcd cluster, such as http://10.0.0.5:2379.',
+        argument: 'URL',
+      }),
+      prefix: option(text('a text of 1 to 128 characters', /^.{1,128}$/s, 128), 'skein/', {
+        help: 'Start of all keys of this swarm in etcd. The same on every node.',
+        argument: 'TEXT',
+      }),
+      user: optional(text('a user name', /^.{1,128}$/, 128), {
+        help: 'User of etcd, where it asks for one.',
+        argument: 'NAME',
+      }),
+      password: optional(text('a password', /^.{1,256}$/s), {
+        help: 'Password of that user; prefer the environment to the file.',
+        secret: true,
+      }),
+      tls: {
+        ca: optional(path, {
+          help: 'File (PEM) with the certificates that may sign those of etcd; default: those of the system.',
+          argument: 'FILE',
+        }),
+        certificate: optional(path, {
+          help: 'File (PEM) with the certificate by which etcd knows this node.',
+          argument: 'FILE',
+        }),
+        key: optional(path, { help: 'File (PEM) with the key of that certificate.', argument: 'FILE' }),
+      },
+    },
+  },
   guard: {
     keys: option(list(apiKey, 'API keys', 1_000), [], {
       help: 'API keys for HTTP; with at least one, every HTTP call needs a key.',
@@ -229,7 +285,7 @@ export interface PlacedOption extends Option<unknown> {
   /** `mesh.port`. */
   readonly path: string;
   readonly section: string;
-  /** Empty for an option that is a section of its own. */
+  /** Its path within the section; empty for an option that is a section of its own. */
   readonly key: string;
 }
 
@@ -239,15 +295,15 @@ function isOption(node: object): node is Option<unknown> {
 
 /** Every option in the order of the declaration. */
 export const options: readonly PlacedOption[] = Object.entries(declaration).flatMap(([section, node]) =>
-  isOption(node)
-    ? [{ ...node, path: section, section, key: '' }]
-    : Object.entries(node).map(([key, child]) => ({
-        ...(child as Option<unknown>),
-        path: `${section}.${key}`,
-        section,
-        key,
-      })),
+  placed(node, section, ''),
 );
+
+function placed(node: object, section: string, key: string): readonly PlacedOption[] {
+  if (isOption(node)) return [{ ...node, path: key === '' ? section : `${section}.${key}`, section, key }];
+  return Object.entries(node).flatMap(([name, child]) =>
+    placed(child as object, section, key === '' ? name : `${key}.${name}`),
+  );
+}
 
 function words(path: string): string {
   return path.replaceAll('.', '-').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -174,9 +174,18 @@ function assemble(values: ReadonlyMap<string, unknown>): Config {
     const value = values.get(option.path);
     // Without a prototype, so that no board seems to be configured by being called "constructor".
     if (option.key === '') config[option.section] = Object.assign(Object.create(null), value);
-    else config[option.section] = { ...(config[option.section] as object | undefined), [option.key]: value };
+    else setIn(config, option.path.split('.'), value);
   }
   return config as Config;
+}
+
+function setIn(node: Record<string, unknown>, path: readonly string[], value: unknown): void {
+  const [key = '', ...rest] = path;
+  if (rest.length === 0) node[key] = value;
+  else {
+    node[key] ??= {};
+    setIn(node[key] as Record<string, unknown>, rest, value);
+  }
 }
 
 /** Keys that a strict object somewhere inside `schema` takes. */

@@ -22,6 +22,32 @@ export function text(what: string, pattern: RegExp, maxLength = 256) {
   return z.string(must(what)).max(maxLength, must(what)).regex(pattern, must(what));
 }
 
+const UNIT_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** A time with its unit, such as `500ms`, `3s`, `5m`, `24h` or `7d`; in the program milliseconds. */
+export function duration(minMs: number, maxMs: number) {
+  const range = must(`a time with its unit from ${timeText(minMs)} to ${timeText(maxMs)}, such as 3s`);
+  return z
+    .string(range)
+    .regex(/^\d{1,9}(?:ms|s|m|h|d)$/, range)
+    .transform(msOf)
+    .refine((ms) => ms >= minMs && ms <= maxMs, range);
+}
+
+function msOf(text: string): number {
+  const [, digits = '', unit = 's'] = /^(\d+)([a-z]+)$/.exec(text) ?? [];
+  return Number(digits) * UNIT_MS[unit as keyof typeof UNIT_MS];
+}
+
+/** In the largest unit that fits. */
+export function timeText(ms: number): string {
+  const [unit, size] = Object.entries(UNIT_MS).findLast(([, each]) => ms >= each && ms % each === 0) ?? [
+    'ms',
+    1,
+  ];
+  return `${ms / size}${unit}`;
+}
+
 export function choice<const Values extends readonly [string, ...string[]]>(values: Values) {
   return z.enum(values, must(`one of ${values.join(', ')}`));
 }

@@ -27,6 +27,18 @@ it('settings keep their paths, flags and environment names', () => {
     ['http.allowedHosts', '--http-allowed-hosts', 'SKEIN_HTTP_ALLOWED_HOSTS'],
     ['http.allowedOrigins', '--http-allowed-origins', 'SKEIN_HTTP_ALLOWED_ORIGINS'],
     ['boards', '', ''],
+    ['quorum.engine', '--quorum-engine', 'SKEIN_QUORUM_ENGINE'],
+    ['quorum.foundAfter', '--quorum-found-after', 'SKEIN_QUORUM_FOUND_AFTER'],
+    ['quorum.reads', '--quorum-reads', 'SKEIN_QUORUM_READS'],
+    ['quorum.voters.target', '--quorum-voters-target', 'SKEIN_QUORUM_VOTERS_TARGET'],
+    ['quorum.voters.replaceAfter', '--quorum-voters-replace-after', 'SKEIN_QUORUM_VOTERS_REPLACE_AFTER'],
+    ['quorum.etcd.endpoints', '--quorum-etcd-endpoints', 'SKEIN_QUORUM_ETCD_ENDPOINTS'],
+    ['quorum.etcd.prefix', '--quorum-etcd-prefix', 'SKEIN_QUORUM_ETCD_PREFIX'],
+    ['quorum.etcd.user', '--quorum-etcd-user', 'SKEIN_QUORUM_ETCD_USER'],
+    ['quorum.etcd.password', '', 'SKEIN_QUORUM_ETCD_PASSWORD'],
+    ['quorum.etcd.tls.ca', '--quorum-etcd-tls-ca', 'SKEIN_QUORUM_ETCD_TLS_CA'],
+    ['quorum.etcd.tls.certificate', '--quorum-etcd-tls-certificate', 'SKEIN_QUORUM_ETCD_TLS_CERTIFICATE'],
+    ['quorum.etcd.tls.key', '--quorum-etcd-tls-key', 'SKEIN_QUORUM_ETCD_TLS_KEY'],
     ['guard.keys', '', ''],
   ]);
 });
