@@ -201,6 +201,12 @@ export class TestCluster {
     else this.#deliverSnapshot(parcel);
   }
 
+  /** The host of a snapshot's sender notices that it did not arrive. */
+  drop(parcel: Parcel): void {
+    if (parcel.kind !== 'snapshot') return;
+    this.tell(parcel.from, { kind: 'snapshotSent', to: parcel.to, index: parcel.point.index, ok: false });
+  }
+
   /** Everything queued at the disk of `name` is written, up to `items`. */
   syncDisk(name: string, items = Number.POSITIVE_INFINITY): void {
     const server = this.server(name);
@@ -251,7 +257,8 @@ export class TestCluster {
       if (parcel !== undefined) {
         isAny = true;
         const { from, to } = parcel.kind === 'message' ? parcel.message : parcel;
-        if (!isCut(from, to)) this.deliver(parcel);
+        if (isCut(from, to)) this.drop(parcel);
+        else this.deliver(parcel);
       }
       if (!isAny) return;
     }
@@ -325,7 +332,7 @@ export class TestCluster {
   #deliverSnapshot(parcel: Extract<Parcel, { kind: 'snapshot' }>): void {
     const server = this.server(parcel.to);
     if (server.raft === undefined || server.hasDiskFailed) {
-      this.tell(parcel.from, { kind: 'snapshotSent', to: parcel.to, index: parcel.point.index, ok: false });
+      this.drop(parcel);
       return;
     }
     if (parcel.point.index > server.raft.commitIndex && server.raft.role !== 'leader') {
@@ -344,6 +351,7 @@ export class TestCluster {
   #write(server: TestServer, effect: RaftEffect): void {
     if (effect.kind === 'persistHardState') server.disk.hardState = effect.state;
     if (effect.kind === 'persistEntries') {
+      this.watch.handleWritten(server, effect.entries);
       const from = effect.entries[0]!.index;
       const kept = server.disk.entries.filter((entry) => entry.index < from);
       server.disk.entries = [...kept, ...effect.entries];
@@ -356,7 +364,7 @@ class Watch {
   readonly #cluster: TestCluster;
   readonly #leaders = new Map<number, ServerId>();
   /** By index and term: what the entry is and the term before it (log matching follows by induction). */
-  readonly #entries = new Map<string, string>();
+  readonly #entries = new Map<string, { readonly what: string; readonly last: number | undefined }>();
   readonly #votes = new Map<string, ServerId>();
   readonly #applied = new Map<ServerId, number>();
   readonly committed: LogEntry[] = [];
@@ -375,7 +383,17 @@ class Watch {
     this.#reads.set(`${server} ${token}`, this.committed.length);
   }
 
+  /** On a disk. What never got there, nor to anybody, may be forgotten. */
+  handleWritten(server: TestServer, entries: readonly LogEntry[]): void {
+    const before = entries[0]!.index - 1;
+    const { point, entries: held } = server.disk;
+    const previous = held.findLast((entry) => entry.index <= before);
+    const previousTerm = before <= point.index ? undefined : previous?.term;
+    this.#checkEntries(server.id, entries, before === point.index ? point.term : previousTerm);
+  }
+
   handlePosted(message: RaftMessage): void {
+    if (message.kind === 'append') this.#checkEntries(message.from, message.entries, message.previousTerm);
     if (message.kind !== 'voteAnswer' || message.isPreVote || !message.granted) return;
     const key = `${message.from} ${message.term}`;
     const before = this.#votes.get(key) ?? message.to;
@@ -384,7 +402,6 @@ class Watch {
   }
 
   handleEffect(server: TestServer, effect: RaftEffect): void {
-    if (effect.kind === 'persistEntries') this.#checkEntries(server, effect.entries);
     if (effect.kind === 'apply') this.#checkApplied(server, effect.entries);
     if (effect.kind === 'readReady') {
       const least = this.#reads.get(`${server.id} ${effect.token}`) ?? 0;
@@ -405,14 +422,20 @@ class Watch {
     }
   }
 
-  #checkEntries(server: TestServer, entries: readonly LogEntry[]): void {
+  /** `previousTerm` is undefined where it is not known. */
+  #checkEntries(at: ServerId, entries: readonly LogEntry[], previousTerm: number | undefined): void {
+    let last = previousTerm;
     for (const entry of entries) {
       const key = `${entry.index}@${entry.term}`;
-      const what = `${contentOf(entry)} after ${server.raft?.termAt(entry.index - 1)}`;
-      const before = this.#entries.get(key) ?? what;
-      if (before !== what)
-        throw new Error(`${server.id}: ${key} is ${what}, was ${before} (3.5 log matching)`);
-      this.#entries.set(key, what);
+      const what = `${contentOf(entry)} after`;
+      const known = this.#entries.get(key);
+      if (known !== undefined && (known.what !== what || (last ?? known.last) !== (known.last ?? last))) {
+        throw new Error(
+          `${at}: ${key} is ${what} ${last}, was ${known.what} ${known.last} (3.5 log matching)`,
+        );
+      }
+      this.#entries.set(key, { what, last: last ?? known?.last });
+      last = entry.term;
     }
   }
 

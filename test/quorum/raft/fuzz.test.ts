@@ -21,7 +21,7 @@ describe('raft: safety in every step, progress once healed', () => {
 
 function run(seed: number): FuzzResult {
   try {
-    return new Fuzz(seed).run(1_500);
+    return new Fuzz(seed).run(3_000);
   } catch (error) {
     throw new Error(`seed ${seed} (RAFT_SEED=${seed} RAFT_SEEDS=1 replays it): ${error}`, { cause: error });
   }

@@ -84,10 +84,11 @@ export class Fuzz {
     // Mostly in order, sometimes not.
     const place = this.#rng.chance(0.7) ? 0 : this.#rng.below(Math.min(network.length, 20));
     const [parcel] = this.#rng.chance(0.05) ? [network[place]] : network.splice(place, 1);
-    if (parcel === undefined || this.#rng.chance(0.05)) return;
+    if (parcel === undefined) return;
     const { from, to } = parcel.kind === 'message' ? parcel.message : parcel;
-    if (!this.#cut.has(`${from} ${to}`)) this.cluster.deliver(parcel);
-    if (network.length > 500) network.splice(0, 250);
+    if (this.#rng.chance(0.05) || this.#cut.has(`${from} ${to}`)) this.cluster.drop(parcel);
+    else this.cluster.deliver(parcel);
+    if (network.length > 500) for (const lost of network.splice(0, 250)) this.cluster.drop(lost);
   }
 
   #disk(): void {
