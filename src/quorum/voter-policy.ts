@@ -1,5 +1,6 @@
 /**
- * Who should vote: the leader brings the voters to the wanted number, one safe change at a time.
+ * Who should vote: the leader brings the voters to the wanted number, one joint change at a time, from one odd number to
+ * the next.
  *
  * A member is promoted once it has been reachable and up to date for a while; a voter that was unreachable for long
  * is replaced when somebody can take its place, and at once where its node came back with another storage: its old
@@ -43,7 +44,8 @@ export function nextVoters(
 ): readonly ServerId[] | undefined {
   if (configuration.outgoing.length > 0) return undefined;
   const voters = configuration.incoming;
-  const candidate = candidates(policy, voters, members, nowMs)[0];
+  const able = candidates(policy, voters, members, nowMs);
+  const candidate = able[0];
   const unwanted = voters.find((voter) => (voter === self ? ownWish : members.get(voter)?.wish) === 'never');
   if (unwanted !== undefined && voters.length > 1) return voters.filter((voter) => voter !== unwanted);
   if (candidate !== undefined && members.get(candidate)?.wish === 'always' && voters.length < MOST_VOTERS)
@@ -54,7 +56,14 @@ export function nextVoters(
     if (candidate !== undefined) return [...rest, candidate];
     return isReplaced(gone, members) && rest.length > 0 ? rest : undefined;
   }
-  return voters.length < policy.target && candidate !== undefined ? [...voters, candidate] : undefined;
+  const goal = oddGoal(policy.target, voters.length + able.length);
+  return goal > voters.length ? [...voters, ...able.slice(0, goal - voters.length)] : undefined;
+}
+
+/** Two voters stop when either does, one only when that one does: an even number is chosen only where it is wanted. */
+function oddGoal(target: number, available: number): number {
+  const goal = Math.min(target, available, MOST_VOTERS);
+  return goal % 2 === 0 && goal < target ? goal - 1 : goal;
 }
 
 function candidates(
