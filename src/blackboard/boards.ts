@@ -49,6 +49,7 @@ import {
 import { isOfDocument, writeDeleted, writeDocumentSection, writeLaneSection } from './sections.ts';
 import type { Session } from './session.ts';
 import { SessionCheck } from './session-check.ts';
+import { Shorts } from './short.ts';
 
 export type {
   BoardChanged,
@@ -96,6 +97,7 @@ export interface BoardsOptions {
 export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   readonly #store: BoardStore;
   readonly #documents: DocumentsLattice;
+  readonly #shorts: Shorts;
   readonly #intake: Intake;
   readonly #lattice: BoardsLattice;
   readonly #entropy: AntiEntropy;
@@ -120,10 +122,12 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     this.#store = new BoardStore(self, incarnation, config.boards, lanes);
     this.#documents = new DocumentsLattice(incarnation, cryptography.hash);
     this.#store.follow(this.#documents);
+    this.#shorts = new Shorts(this.#store);
     this.#intake = new Intake({
       store: this.#store,
       cryptography,
       documents: this.#documents,
+      shorts: this.#shorts,
       isUp: (node) => membership.isUp(node),
     });
     this.#lattice = new BoardsLattice({
@@ -197,6 +201,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
         this.#diskFailure = undefined;
         break;
       default:
+        if (event.kind === 'peerDown') this.#shorts.forget(event.peer);
         this.#take(this.#entropy.handle(event, now));
     }
     return this.#settle(now);
@@ -401,15 +406,15 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   #flushOwn(now: Instant): void {
     this.#flush = undefined;
     const records: Uint8Array[] = [];
-    const take = (tag: 'board' | 'document') => {
+    const take = (tag: 'board' | 'document', short?: Uint8Array) => {
       const section = this.#writer.take();
-      this.#lattice.push(section);
+      this.#lattice.push(short ?? section);
       records.push(journalRecord(tag, section));
     };
     for (const board of this.#store.boards.values()) {
       for (const change of board.takeOwnChanges(limits.repairBytes)) {
         writeLaneSection(this.#writer, { kind: 'lane', ...change, board: board.name });
-        take('board');
+        take('board', this.#shorts.shorten(board, change));
         this.#upkeep.changed(board, change.lane, now);
         this.#effects.push({
           kind: 'yjsUpdated',

@@ -30,7 +30,9 @@ import {
   type PartSection,
   readSections,
   type Section,
+  type ShortSection,
 } from './sections.ts';
+import type { Shorts } from './short.ts';
 import type { BoardStore } from './store.ts';
 
 export interface YjsChange {
@@ -53,6 +55,7 @@ export class Intake {
   readonly #store: BoardStore;
   readonly #documents: DocumentsLattice;
   readonly #relay: Relay;
+  readonly #shorts: Shorts;
   readonly #isUp: (node: NodeId) => boolean;
   #records: Uint8Array[] = [];
   #updates: YjsChange[] = [];
@@ -64,10 +67,12 @@ export class Intake {
     readonly store: BoardStore;
     readonly cryptography: Cryptography;
     readonly documents: DocumentsLattice;
+    readonly shorts: Shorts;
     readonly isUp: (node: NodeId) => boolean;
   }) {
     this.#store = options.store;
     this.#documents = options.documents;
+    this.#shorts = options.shorts;
     this.#isUp = options.isUp;
     this.#relay = new Relay(options.cryptography);
   }
@@ -115,6 +120,8 @@ export class Intake {
       case 'lane':
       case 'relay':
         return this.#lane(section, from, now, structs);
+      case 'short':
+        return this.#short(section, from, now, structs);
       case 'head':
         return this.#head(section, from);
       case 'proof':
@@ -204,6 +211,17 @@ export class Intake {
     return this.#fit(board, section, update, owner, from, now);
   }
 
+  /** As if the long form had come. Before its author's lanes are known nothing is asked for: that news brings a pull. */
+  #short(section: ShortSection, from: NodeId, now: Instant, structs: number): Outcome {
+    const long = this.#shorts.expand(section, from);
+    if (long === 'malformed') return { kind: 'refused', reason: 'malformed delta' };
+    if (long === 'unknown') return KNOWN;
+    if (long === 'behind') return BEHIND;
+    const [lane] = readSections(long) ?? [];
+    if (lane?.kind !== 'lane') throw new Error('intake: wrote a section that it cannot read');
+    return this.#lane(lane, from, now, structs);
+  }
+
   /** True where nothing of the lane is wanted any more. */
   #isFolded(board: Board, update: LaneUpdate, owner: NodeId): boolean {
     const { client, toClock } = update;
@@ -272,6 +290,7 @@ export class Intake {
     if (!this.#keep(board, owner)) return KNOWN;
     board.addDeps(lane, section.deps);
     const changed = board.apply(lane, update, section.update, verdict.heads);
+    this.#shorts.seen(lane, update, section.update);
     this.#relay.learn(lane);
     if (!changed) return KNOWN;
     this.#records.push(section.raw);

@@ -97,6 +97,8 @@ function restore(section: Section, store: BoardStore, documents: DocumentsLattic
     store.own.add(section.incarnation);
     return;
   }
+  // Only between nodes.
+  if (section.kind === 'short') return;
   const board = store.board(section.board);
   if (board === undefined) return;
   switch (section.kind) {

@@ -10,6 +10,7 @@
  *     part      board, document, hash, total, offset, bytes: a piece of an update that is larger than a frame
  *     documents board, hashes by bucket: "my documents differ from yours"
  *     deleted   board, document, state vector: all that lies below it is deleted
+ *     short     lane, clock, deletes, items: of `lane` what its receiver cannot know, see `short.ts`; the last of a delta
  *
  * Only in the journal: `reset` and `own` (incarnation), `copy` (a document's whole, in place of what was there).
  */
@@ -28,6 +29,7 @@ export const SECTION = {
   documents: 7,
   part: 8,
   deleted: 9,
+  short: 10,
   reset: 16,
   own: 17,
   ghost: 18,
@@ -118,6 +120,14 @@ export interface PartSection {
   readonly offset: number;
   readonly bytes: Uint8Array;
 }
+/** The sender's running lane goes on; reaches to the end of the delta. */
+export interface ShortSection {
+  readonly kind: 'short';
+  readonly tag: number;
+  /** Where the lane must stand. */
+  readonly clock: number;
+  readonly body: Uint8Array;
+}
 export interface GhostSection {
   readonly kind: 'ghost';
   readonly board: BoardName;
@@ -137,6 +147,7 @@ export type Section = (
   | DeletedSection
   | GhostSection
   | PartSection
+  | ShortSection
 ) & {
   /** The section's own bytes within the delta. */
   readonly raw: Uint8Array;
@@ -165,6 +176,11 @@ type Bare = Section extends infer Each ? (Each extends Section ? Omit<Each, 'raw
 
 function readSection(reader: ByteReader): Bare | undefined {
   const kind = reader.byte();
+  if (kind === SECTION.short) {
+    const tag = reader.uint32();
+    const clock = reader.varuint();
+    return { kind: 'short', tag, clock, body: reader.raw(reader.remaining) };
+  }
   const board = parseBoardName(reader.text(64));
   if (board === undefined) return undefined;
   switch (kind) {

@@ -78,7 +78,10 @@ function boardsOf(node: NodeId, run: number): Boards {
     self: node,
     incarnation: run,
     config: { boards: [{ name: 'main', mode: 'crdt' }] },
-    lanes: { ownerOf: (wanted) => (wanted === incarnation ? self : undefined), of: () => undefined },
+    lanes: {
+      ownerOf: (wanted) => (wanted === incarnation ? self : undefined),
+      of: (node) => (node === self ? { incarnations: [incarnation], folded: {} } : undefined),
+    },
     membership: { isUp: () => true },
     signer,
     cryptography: nodeCryptography,
@@ -88,7 +91,7 @@ function boardsOf(node: NodeId, run: number): Boards {
 }
 
 /** What a node sends to its neighbour on `board`: when it comes, at once for a write, and when its head is due. */
-function boardFrames(): { root: Uint8Array; push: Uint8Array; head: Uint8Array } {
+function boardFrames(): Record<'root' | 'push' | 'head' | 'short', Uint8Array> {
   const boards = boardsOf(self, incarnation);
   boards.expire(NOW);
   const [root] = sentBy(boards.handle({ kind: 'peerUp', peer }, NOW));
@@ -97,7 +100,12 @@ function boardFrames(): { root: Uint8Array; push: Uint8Array; head: Uint8Array }
   const [push] = sentBy(boards.expire(NOW));
   const later = [...boards.expire(LATER), ...boards.expire(LATER)];
   const head = sentBy(later).find((frame) => frame[0] === 1);
-  return { root: root as Uint8Array, push: push as Uint8Array, head: head as Uint8Array };
+  boards.handle(
+    { kind: 'requested', id: 2, call: { ...call, value: 'on' }, writer: { agent: 'alice' as AgentId } },
+    LATER,
+  );
+  const [short] = sentBy(boards.expire(LATER));
+  return { root, push, head, short } as Record<'root' | 'push' | 'head' | 'short', Uint8Array>;
 }
 
 /** As `hex NAME` blocks of the page: bytes, with comments behind a semicolon. */
@@ -132,6 +140,7 @@ const PINNED = {
     '0104046d61696ea7cadb9ca0c183080101cc75fcc3c5b300c4687a519a8ea48763e8d7eab6b733001d55043a49f4d7f3' +
     '82ce8a56d37e547cb902459809c9ede0e46fb135d205fdbf84bcd796cc45673cf9184219b817a4d5a0fc2cffe40cca75' +
     'cac9214ac1c83f08',
+  short: '010a3bd457ed01010128e80704706c616e226f6e22',
   ping:
     '9401cb4279b76daa8000009193d934313244334b6f6f574a576f61715a6844616f454673684637526831627059396f68' +
     '696846687a6357366436394c72324e41537571050107',
@@ -204,6 +213,11 @@ describe('protocol pins: bytes', () => {
     expect(reader.read({ op: 'read', board: MAIN, key: 'plan' }, LATER)).toMatchObject({
       ok: true,
       value: { found: true, value: 'go', author: 'alice', node: self, writtenAt: '2026-01-01T00:00:00.000Z' },
+    });
+    reader.handle({ kind: 'received', from: self, bytes: bytesOf('short') }, LATER);
+    expect(reader.read({ op: 'read', board: MAIN, key: 'plan' }, LATER)).toMatchObject({
+      ok: true,
+      value: { found: true, value: 'on', author: 'alice', node: self, writtenAt: '2026-01-01T00:00:01.000Z' },
     });
   });
 
