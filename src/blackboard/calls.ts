@@ -3,15 +3,15 @@
 import { type ErrorBody, failWith, ok, type Result } from '../kernel/errors.ts';
 import { parseBoardName } from '../kernel/ids.ts';
 import { checkJson } from '../kernel/json.ts';
+import { checkKey, LONE_SURROGATE } from '../kernel/key.ts';
 import { limits } from '../kernel/limits.ts';
 import { fromBase64Url, fromUtf8, toBase64Url, utf8 } from '../kernel/text.ts';
 import { type BoardCall, type DocumentEdit, LEVELS, type ListCall, type WaitCall } from './api.ts';
 import { DOCUMENT_NAME_BYTES } from './sections.ts';
 
-const LONE_SURROGATE = /\p{Surrogate}/u;
 const POISONED: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
-type Checked = Result<undefined>;
+type Checked = Result<unknown>;
 const FINE: Checked = ok(undefined);
 
 function wrong(message: string, hint: string): { readonly ok: false; readonly error: ErrorBody } {
@@ -48,23 +48,6 @@ export function checkCall(call: BoardCall): Checked {
       return named.ok ? checkEdits(call.edits) : named;
     }
   }
-}
-
-export function checkKey(key: unknown): Checked {
-  if (typeof key !== 'string' || key === '') {
-    return wrong('The key is empty or no text.', 'Pass a key of at least one character.');
-  }
-  if (
-    key.length > limits.keyBytes ||
-    (key.length * 3 > limits.keyBytes && utf8(key).length > limits.keyBytes)
-  ) {
-    return wrong(`The key is longer than ${limits.keyBytes} bytes.`, 'Use a shorter key.');
-  }
-  if (POISONED.has(key)) return wrong(`The key "${key}" is not allowed.`, 'Use another key.');
-  if (LONE_SURROGATE.test(key)) {
-    return wrong('The key is not valid Unicode (a lone surrogate).', 'Send well-formed text.');
-  }
-  return FINE;
 }
 
 /** The value as JSON text, once it is known to be plain, well-formed and small enough. */
@@ -116,13 +99,6 @@ export function checkTtl(ttlSeconds: unknown): Checked {
   return wrong('The time to live is not valid.', `Pass whole seconds from 1 to ${limits.ttlSeconds}.`);
 }
 
-function checkPrefix(prefix: unknown): Checked {
-  if (prefix === undefined || prefix === '') return FINE;
-  if (typeof prefix === 'string' && prefix.length <= limits.keyBytes && !LONE_SURROGATE.test(prefix))
-    return FINE;
-  return wrong('The prefix is not valid.', `Pass well-formed text of at most ${limits.keyBytes} characters.`);
-}
-
 function checkList(call: ListCall): Checked {
   const { limit = 100 } = call;
   if (!Number.isInteger(limit) || limit < 1 || limit > limits.listPage) {
@@ -131,7 +107,7 @@ function checkList(call: ListCall): Checked {
   if (call.cursor !== undefined && readListCursor(call.cursor) === undefined) {
     return wrong('The cursor is not valid.', 'Pass the cursor of the page before unchanged, or none.');
   }
-  return checkPrefix(call.prefix);
+  return checkKey(call.prefix ?? '', 'prefix');
 }
 
 function checkWait(call: WaitCall): Checked {
@@ -148,7 +124,7 @@ function checkWait(call: WaitCall): Checked {
   if (!Number.isSafeInteger(afterRevision) || afterRevision < 0) {
     return wrong('The revision to wait beyond is not valid.', 'Pass the revision of an earlier answer.');
   }
-  return call.key === undefined ? checkPrefix(call.prefix) : checkKey(call.key);
+  return call.key === undefined ? checkKey(call.prefix ?? '', 'prefix') : checkKey(call.key);
 }
 
 export function checkDocumentName(name: unknown): Checked {

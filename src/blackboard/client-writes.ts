@@ -8,10 +8,11 @@
 import type * as Y from 'yjs';
 import { type ErrorBody, errorBody, type Result, SkeinError } from '../kernel/errors.ts';
 import type { Json } from '../kernel/json.ts';
+import { checkKey } from '../kernel/key.ts';
 import { limits } from '../kernel/limits.ts';
 import { fromUtf8 } from '../kernel/text.ts';
 import { ByteWriter } from './bytes.ts';
-import { checkKey, checkTtl, checkValue } from './calls.ts';
+import { checkTtl, checkValue } from './calls.ts';
 import { type EntryToWrite, KIND, writeEntry } from './entry.ts';
 import { stampOf } from './hlc.ts';
 import { ANSWERS, laneName } from './lane-update.ts';
@@ -219,7 +220,7 @@ function endOf(struct: Struct | undefined): number {
   return struct === undefined ? 0 : struct.id.clock + struct.length;
 }
 
-function first(...checks: readonly Result<undefined>[]): Result<undefined> {
+function first(...checks: readonly Result<unknown>[]): Result<unknown> {
   return checks.find(({ ok }) => !ok) ?? { ok: true, value: undefined };
 }
 

@@ -12,10 +12,10 @@ import { join, resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { AgentId } from '../kernel/ids.ts';
+import { socketPath } from '../node/answers.ts';
 import { startInBackground } from './background.ts';
 import { NodeUnreachable } from './exit.ts';
 import type { Io } from './io.ts';
-import { socketPath } from './socket.ts';
 
 /** After the client has closed its end, answers that are under way still reach it for so long. */
 const DRAIN_MS = 5_000;

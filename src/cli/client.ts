@@ -4,8 +4,8 @@ import { Agent, request as httpRequest, type IncomingMessage, type RequestOption
 import { resolve } from 'node:path';
 import { ERROR_CODES, type ErrorBody, errorBody, SkeinError } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
+import { socketPath } from '../node/answers.ts';
 import { NodeUnreachable } from './exit.ts';
-import { socketPath } from './socket.ts';
 
 export interface ClientOptions {
   /** Data directory of a node on this machine; not used with `url`. */

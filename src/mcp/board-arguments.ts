@@ -1,10 +1,8 @@
 /** Arguments that the blackboard's tools share, and how they are checked. */
 import { z } from 'zod';
 import type { BoardCall, Change, Entry, Level } from '../blackboard/api.ts';
-import { utf8 } from '../kernel/codec.ts';
 import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { type BoardName, parseBoardName } from '../kernel/ids.ts';
-import { limits } from '../kernel/limits.ts';
 import type { JsonSchema } from './tool.ts';
 
 export const board = z.string().optional().describe('Board; default "main".');
@@ -29,9 +27,6 @@ export const integer: JsonSchema = { type: 'integer' };
 export const flag: JsonSchema = { type: 'boolean' };
 export const list: JsonSchema = { type: 'array', items: { type: 'object' } };
 
-/** Half of a surrogate pair, which UTF-8 cannot carry. */
-export const LONE_SURROGATE = /\p{Cs}/u;
-
 export function boardOf(name: string | undefined, fallback = 'main'): Result<BoardName> {
   const parsed = parseBoardName(name ?? fallback);
   if (parsed !== undefined) return ok(parsed);
@@ -39,22 +34,6 @@ export function boardOf(name: string | undefined, fallback = 'main'): Result<Boa
     'INVALID_ARGUMENT',
     `${JSON.stringify((name ?? '').slice(0, 64))} is not the name of a board.`,
     'A board has 1 to 64 of a-z 0-9 . _ - and starts with a letter or digit.',
-  );
-}
-
-/** Keys are any text that is not empty, up to `limits.keyBytes` in UTF-8, without control characters. */
-export function checkKey(name: string, what: 'key' | 'prefix' | 'document'): Result<string> {
-  const wrong =
-    (name === '' && what !== 'prefix') ||
-    name.length > limits.keyBytes ||
-    utf8(name).length > limits.keyBytes ||
-    LONE_SURROGATE.test(name) ||
-    /\p{Cc}/u.test(name);
-  if (!wrong) return ok(name);
-  return failWith(
-    name.length > limits.keyBytes ? 'TOO_LARGE' : 'INVALID_ARGUMENT',
-    `This ${what} is empty, longer than ${limits.keyBytes} bytes, or holds control characters.`,
-    'Use a short path, such as "plan/step-1".',
   );
 }
 

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { failWith, type Result } from '../kernel/errors.ts';
 import { checkJson, type Json } from '../kernel/json.ts';
+import { checkKey } from '../kernel/key.ts';
 import { limits } from '../kernel/limits.ts';
 import {
   agentId,
@@ -9,7 +10,6 @@ import {
   board,
   boardOf,
   changeResult,
-  checkKey,
   common,
   entryResult,
   flag,

@@ -2,19 +2,9 @@
 import { z } from 'zod';
 import type { DocumentEdit } from '../blackboard/api.ts';
 import { failWith, type Result } from '../kernel/errors.ts';
+import { checkKey, LONE_SURROGATE } from '../kernel/key.ts';
 import { limits } from '../kernel/limits.ts';
-import {
-  agentId,
-  board,
-  boardOf,
-  checkKey,
-  common,
-  integer,
-  LONE_SURROGATE,
-  level,
-  session,
-  text,
-} from './board-arguments.ts';
+import { agentId, board, boardOf, common, integer, level, session, text } from './board-arguments.ts';
 import type { NodeFaces } from './faces.ts';
 import { actingAgent } from './principal.ts';
 import { defineTool, type Structured, type Tool } from './tool.ts';

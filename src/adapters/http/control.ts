@@ -4,13 +4,13 @@
  */
 import { chmod, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { join, relative, resolve } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { ok, SkeinError } from '../../kernel/errors.ts';
 import type { AgentId } from '../../kernel/ids.ts';
 import { limits } from '../../kernel/limits.ts';
 import { localPrincipal } from '../../mcp/principal.ts';
 import { type McpConnection, serveMcpConnection } from '../mcp-sdk/connection.ts';
+import { socketPath } from '../node/socket-path.ts';
 import { Application, type ApplicationSetting, type Door } from './application.ts';
 import { boundedServer, closed, listening } from './server.ts';
 
@@ -24,26 +24,7 @@ export interface ControlFace {
   close(): Promise<void>;
 }
 
-/** What the kernel takes as the path of a socket, less its closing zero. */
-const LONGEST_PATH = process.platform === 'linux' ? 107 : 103;
-
 const OPERATOR = 'operator' as AgentId;
-
-/**
- * Where a socket of a data directory is, as this process can name it: relative where the absolute path is longer
- * than a socket's may be. Throws a `SkeinError` where both are.
- */
-export function socketPath(dataDirectory: string, name: 'control.sock' | 'mcp.sock'): string {
-  const absolute = resolve(dataDirectory, name);
-  if (Buffer.byteLength(absolute) <= LONGEST_PATH) return absolute;
-  const short = relative(process.cwd(), absolute);
-  if (Buffer.byteLength(short) <= LONGEST_PATH) return short;
-  throw SkeinError.of(
-    'INVALID_ARGUMENT',
-    `The path ${join(dataDirectory, name)} is too long for a socket (${LONGEST_PATH} bytes).`,
-    'Choose a data directory with a shorter path with --data.',
-  );
-}
 
 /** Throws a `SkeinError`: `CONFLICT` where another node serves the same data directory. */
 export async function startControl(setting: ControlSetting): Promise<ControlFace> {

@@ -1,7 +1,8 @@
 /** A board's changes as server-sent events. */
 import type { Blackboard, WaitCall } from '../../blackboard/api.ts';
 import { errorBody, type Result } from '../../kernel/errors.ts';
-import { boardOf, changeResult, checkKey } from '../../mcp/board-arguments.ts';
+import { checkKey } from '../../kernel/key.ts';
+import { boardOf, changeResult } from '../../mcp/board-arguments.ts';
 import { EventStream } from '../mcp-sdk/event-stream.ts';
 import { sendError } from './respond.ts';
 import type { RestRequest } from './rest.ts';

@@ -1,16 +1,11 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
+import type { Problem } from '../../node/answers.ts';
 import { type NodeFlags, type NodeSession, onNode, withNode } from '../context.ts';
 import { NodeUnreachable } from '../exit.ts';
 import type { Io } from '../io.ts';
 import { problemsText } from './status.ts';
-
-interface Problem {
-  readonly code: string;
-  readonly message: string;
-  readonly hint: string;
-}
 
 interface DoctorFlags extends NodeFlags {
   readonly crashPoints?: boolean;

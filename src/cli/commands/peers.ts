@@ -1,18 +1,8 @@
 import { Command } from 'commander';
+import type { PeerInfo } from '../../node/answers.ts';
 import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from '../context.ts';
 import type { Io } from '../io.ts';
 import { table } from '../text.ts';
-
-interface Peer {
-  readonly nodeId: string;
-  readonly name: string;
-  readonly roles: readonly string[];
-  readonly zone: string;
-  readonly state: string;
-  readonly addresses: readonly string[];
-  readonly rttMs?: number;
-  readonly self: boolean;
-}
 
 interface PeersFlags extends NodeFlags {
   readonly limit?: number;
@@ -25,9 +15,13 @@ export function peersCommand(io: Io): Command {
     .option('--cursor <cursor>', 'continue where an earlier answer ended')
     .action(
       onNode(io, async ({ client, out, flags }: NodeSession<PeersFlags>) => {
-        const answer = await client.call<{ peers: readonly Peer[]; cursor?: string }>('GET', '/v1/peers', {
-          query: { limit: flags.limit ?? 1_000, cursor: flags.cursor },
-        });
+        const answer = await client.call<{ peers: readonly PeerInfo[]; cursor?: string }>(
+          'GET',
+          '/v1/peers',
+          {
+            query: { limit: flags.limit ?? 1_000, cursor: flags.cursor },
+          },
+        );
         await out.result(answer, () => peersText(answer.peers));
         if (answer.cursor !== undefined) out.note(`There are more: --cursor ${answer.cursor}`);
         if (answer.peers.length === 1 && flags.cursor === undefined && answer.cursor === undefined)
@@ -36,7 +30,7 @@ export function peersCommand(io: Io): Command {
     );
 }
 
-function peersText(peers: readonly Peer[]): string {
+function peersText(peers: readonly PeerInfo[]): string {
   return table(
     ['NAME', 'STATE', 'ROLES', 'RTT', 'NODE', 'ADDRESS'],
     peers.map((peer) => [

@@ -1,28 +1,14 @@
 import { Command } from 'commander';
+import type { MeshStatus, Problem } from '../../node/answers.ts';
 import type { NodeFlags, NodeSession } from '../context.ts';
 import { onNode, withNode } from '../context.ts';
 import type { Io } from '../io.ts';
 import { ago, count, printable } from '../text.ts';
 
-interface Problem {
-  readonly code: string;
-  readonly message: string;
-  readonly hint: string;
-}
-
-export interface Status {
-  readonly nodeId: string;
-  readonly name: string;
-  readonly swarm: string;
-  readonly roles: readonly string[];
-  readonly version: string;
-  readonly startedAt: string;
-  readonly meshAddresses: readonly string[];
-  readonly links: number;
+interface Status extends MeshStatus {
   readonly members: { readonly alive: number; readonly suspect: number; readonly dead: number };
   readonly boards: number;
   readonly agents: number;
-  readonly problems: readonly Problem[];
 }
 
 export function statusCommand(io: Io): Command {
