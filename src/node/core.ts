@@ -160,7 +160,15 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   #makeQuorum({ self, quorum, cryptography, nonce, rng, now }: NodeCoreOptions): Quorum | undefined {
     if (quorum === undefined) return undefined;
-    return new Quorum({ self, config: quorum, cryptography, nonce, rng: rng.fork(), now });
+    return new Quorum({
+      self,
+      config: quorum,
+      cryptography,
+      isDoubtful: (node) => this.membership.stateOf(node) !== 'alive',
+      nonce,
+      rng: rng.fork(),
+      now,
+    });
   }
 
   /** The machine name of a node, as far as this one knows. */

@@ -20,6 +20,10 @@ import { parseStorageId, parseStoreId, type StorageId, type StoreId, serverIdOf 
 /** What a node says of itself when a link opens and whenever this changes. */
 export interface Greeting {
   readonly kind: 'greeting';
+  /** Grows when what follows changes. */
+  readonly version: number;
+  /** The version of the receiver's greeting that the sender has; 0 for none. */
+  readonly heard: number;
   /** The store that it carries, and the storage it does so on; neither where it has none yet. */
   readonly store: StoreId | undefined;
   readonly storage: StorageId | undefined;
@@ -78,6 +82,8 @@ const out = new ByteWriter(16 * 1024);
 
 export function encodeGreeting(greeting: Greeting): Uint8Array {
   out.byte(KIND.greeting);
+  out.varuint(greeting.version);
+  out.varuint(greeting.heard);
   out.uint56(greeting.store ?? 0);
   out.uint56(greeting.storage ?? 0);
   out.byte((greeting.hasData ? 1 : 0) | (greeting.mayFound ? 2 : 0) | (greeting.mayVote ? 4 : 0));
@@ -158,6 +164,8 @@ export function decodeFrame(
 }
 
 function readGreeting(input: ByteReader): Greeting | undefined {
+  const version = input.varuint();
+  const heard = input.varuint();
   const store = input.uint56();
   const storage = input.uint56();
   const flags = input.byte();
@@ -170,6 +178,8 @@ function readGreeting(input: ByteReader): Greeting | undefined {
     return undefined;
   return {
     kind: 'greeting',
+    version,
+    heard,
     store: parseStoreId(store),
     storage: parseStorageId(storage),
     hasData: (flags & 1) !== 0,

@@ -12,13 +12,30 @@ export interface ServerReach {
   readonly sinceMs: number;
 }
 
+/** What a node says of itself, but for what is each receiver's own. */
+export type OwnGreeting = Omit<Greeting, 'kind' | 'version' | 'heard'>;
+
+interface Greeted {
+  /** Own version that the peer has. */
+  confirmed: number;
+  sentMs: number;
+}
+
+/** A greeting that was not confirmed for so long was lost. */
+const REGREET_MS = 400;
+
 export class Neighbours {
   /** `undefined` until they have greeted. */
   readonly #greetings = new Map<NodeId, Greeting | undefined>();
+  readonly #told = new Map<NodeId, Greeted>();
+  #version = 0;
+  #said = '';
   readonly #servers = new Map<ServerId, ServerReach>();
 
-  get nodes(): readonly NodeId[] {
-    return [...this.#greetings.keys()];
+  readonly #isDoubtful: (node: NodeId) => boolean;
+
+  constructor(isDoubtful: (node: NodeId) => boolean) {
+    this.#isDoubtful = isDoubtful;
   }
 
   get greetings(): ReadonlyMap<NodeId, Greeting | undefined> {
@@ -30,15 +47,44 @@ export class Neighbours {
   }
 
   up(peer: NodeId): void {
-    if (!this.#greetings.has(peer)) this.#greetings.set(peer, undefined);
+    this.#greetings.set(peer, undefined);
+    this.#told.set(peer, { confirmed: 0, sentMs: Number.NEGATIVE_INFINITY });
   }
 
   down(peer: NodeId): void {
     this.#greetings.delete(peer);
+    this.#told.delete(peer);
   }
 
+  /** Where its greeting is news, or shows that it lacks the own one, an answer is due. */
   greeted(peer: NodeId, greeting: Greeting): void {
-    if (this.#greetings.has(peer)) this.#greetings.set(peer, greeting);
+    const told = this.#told.get(peer);
+    if (told === undefined) return;
+    told.confirmed = greeting.heard;
+    if (this.#greetings.get(peer)?.version !== greeting.version) told.sentMs = Number.NEGATIVE_INFINITY;
+    this.#greetings.set(peer, greeting);
+  }
+
+  /** Greetings that are due: to who was not told yet, or heard what is no longer so, or may not have heard. */
+  takeGreetings(
+    own: OwnGreeting,
+    now: Instant,
+  ): readonly { readonly peer: NodeId; readonly greeting: Greeting }[] {
+    const said = JSON.stringify(own);
+    if (said !== this.#said) {
+      this.#said = said;
+      this.#version++;
+      for (const told of this.#told.values()) told.sentMs = Number.NEGATIVE_INFINITY;
+    }
+    const due: { peer: NodeId; greeting: Greeting }[] = [];
+    for (const [peer, told] of this.#told) {
+      const isFirst = told.sentMs === Number.NEGATIVE_INFINITY;
+      if (!isFirst && (told.confirmed === this.#version || now.monoMs - told.sentMs < REGREET_MS)) continue;
+      told.sentMs = now.monoMs;
+      const heard = this.#greetings.get(peer)?.version ?? 0;
+      due.push({ peer, greeting: { kind: 'greeting', version: this.#version, heard, ...own } });
+    }
+    return due;
   }
 
   /** Another store from here on. */
@@ -63,11 +109,15 @@ export class Neighbours {
     return [...reachable].sort();
   }
 
-  /** Voters that cannot be reached. */
+  /** Voters that cannot be reached, or only as long as nobody looks closer. */
   missing(configuration: Configuration, own: ServerId | undefined): readonly NodeId[] {
     const voters = new Set([...configuration.incoming, ...configuration.outgoing]);
     return [...voters]
-      .filter((voter) => voter !== own && this.#servers.get(voter)?.isReachable !== true)
+      .filter(
+        (voter) =>
+          voter !== own &&
+          (this.#servers.get(voter)?.isReachable !== true || this.#isDoubtful(nodeOf(voter))),
+      )
       .map(nodeOf)
       .sort();
   }

@@ -20,7 +20,7 @@ import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts'
 import { answerOf } from './answers.ts';
 import { Carrier } from './carrier.ts';
 import { isFounder, storeToJoin, yields } from './founding.ts';
-import { decodeFrame, encodeGreeting, type Greeting, type StoreFrame } from './frames.ts';
+import { decodeFrame, encodeGreeting, type StoreFrame } from './frames.ts';
 import { LeaseClock } from './lease-clock.ts';
 import {
   type QuorumCall,
@@ -38,7 +38,7 @@ import type { Applied, LeaseChange } from './register/outcome.ts';
 import { Register } from './register/register.ts';
 import { abandonCommand, dissolveCommand, type Replica, type ReplicaFact } from './replica.ts';
 import { commandOf, read, wrongWith } from './requests.ts';
-import { parseStoreId } from './server.ts';
+import { parseStoreId, type StoreId } from './server.ts';
 import { type QuorumStatus, statusOf, type Unavailability, whyUnavailable } from './status.ts';
 import { membersOf } from './voter-candidates.ts';
 import { nextVoters, type VoterPolicy } from './voter-policy.ts';
@@ -57,6 +57,8 @@ export interface QuorumOptions {
   readonly self: NodeId;
   readonly config: QuorumConfig;
   readonly cryptography: Cryptography;
+  /** The failure detector doubts that the node is there: it then counts as missing in what callers are told. */
+  readonly isDoubtful?: (node: NodeId) => boolean;
   /** Random for this run: the ids that it makes are made of it. */
   readonly nonce: Uint8Array;
   readonly rng: Rng;
@@ -72,7 +74,7 @@ const EMPTY_REGISTER = new Register();
 export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   readonly #options: QuorumOptions;
   readonly #carrier: Carrier;
-  readonly #neighbours = new Neighbours();
+  readonly #neighbours: Neighbours;
   readonly #proposals: Proposals;
   readonly #reads = new Reads();
   readonly #leases = new LeaseClock();
@@ -82,13 +84,13 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   #storelessSinceMs: number;
   #leaderlessSinceMs: number | undefined;
   #tickMs: number;
-  #said = '';
   #isDiskBroken = false;
   #effects: QuorumEffect[] = [];
 
   constructor(options: QuorumOptions) {
     const { self, config, rng, now } = options;
     this.#options = options;
+    this.#neighbours = new Neighbours(options.isDoubtful ?? (() => false));
     const freshId = () => this.#freshId();
     this.#carrier = new Carrier({ self, raft: config.raft, freshId, rng });
     this.#proposals = new Proposals(freshId);
@@ -171,7 +173,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   #peerUp({ peer }: PeerUp, now: Instant): void {
     this.#neighbours.up(peer);
-    this.#greet([peer]);
+    this.#greet(now);
     this.#reach(now);
   }
 
@@ -186,8 +188,9 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       this.#effects.push({ kind: 'penalise', peer: from, reason: 'a malformed frame of the quorum store' });
     } else if (frame.kind === 'greeting') {
       this.#neighbours.greeted(from, frame);
-      this.#heed(frame, now);
+      this.#heed(now);
       this.#reach(now);
+      this.#greet(now);
     } else {
       const replica = this.#replica;
       if (frame.store === replica?.carried.store && frame.to === replica.server)
@@ -205,12 +208,11 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     }
   }
 
-  #greet(to: readonly NodeId[]): void {
-    if (to.length === 0) return;
+  /** Tells neighbours where what they were told is no longer so, or may have been lost. */
+  #greet(now: Instant): void {
     const { mayFound, mayVote } = this.#options.config;
     const { carried, ...identity } = this.#carrier.identity;
-    const bytes = encodeGreeting({
-      kind: 'greeting',
+    const own = {
       ...identity,
       store: carried?.store,
       storage: carried?.storage,
@@ -218,20 +220,11 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       mayFound: mayFound && this.#carrier.isFresh,
       mayVote,
       voters: this.#replica?.raft.configuration.incoming ?? [],
-    });
-    this.#effects.push({ kind: 'send', stream: NOW_STREAM, to, channel: 'quorum', bytes });
-  }
-
-  /** Tells all neighbours where what they were told is no longer so. */
-  #greetIfChanged(): void {
-    const { carried, dissolved, replaced } = this.#carrier.identity;
-    const voters = this.#replica?.raft.configuration.incoming ?? [];
-    const said = [carried?.store, carried?.storage, this.#carrier.hasData, dissolved, replaced, voters].join(
-      '/',
-    );
-    if (said === this.#said) return;
-    this.#said = said;
-    this.#greet(this.#neighbours.nodes);
+    };
+    for (const { peer, greeting } of this.#neighbours.takeGreetings(own, now)) {
+      const bytes = encodeGreeting(greeting);
+      this.#effects.push({ kind: 'send', stream: NOW_STREAM, to: [peer], channel: 'quorum', bytes });
+    }
   }
 
   #reach(now: Instant): void {
@@ -244,13 +237,15 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   // Which store.
 
-  /** A greeting may show that the store carried here is no more, or that there is one to join. */
-  #heed(greeting: Greeting, now: Instant): void {
+  /** A greeting may show that the store carried here is no more; then, or without one, there may be one to join. */
+  #heed(now: Instant): void {
     const { store, hasData } = this.#carrier;
-    if (store !== undefined) {
-      const isDissolved = greeting.dissolved.includes(store) && !hasData;
-      const isReplaced = greeting.replaced.includes(store) && this.#isLeaderless(now);
-      if (isDissolved || isReplaced) this.#drop(isDissolved, now);
+    for (const greeting of store === undefined ? [] : this.#neighbours.greetings.values()) {
+      const isDissolved = greeting?.dissolved.includes(store as StoreId) === true && !hasData;
+      const isReplaced = greeting?.replaced.includes(store as StoreId) === true && this.#isLeaderless(now);
+      if (!isDissolved && !isReplaced) continue;
+      this.#drop(isDissolved, now);
+      return;
     }
     this.#seekStore(now);
   }
@@ -279,7 +274,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   #began(effects: readonly QuorumEffect[], now: Instant): void {
     this.#effects.push(...effects, { kind: 'registerReplaced', isSameStore: false });
     this.#leaderlessSinceMs = now.monoMs;
-    this.#greetIfChanged();
+    this.#greet(now);
     this.#reach(now);
     this.#proposals.wake();
   }
@@ -288,7 +283,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#effects.push(...this.#carrier.drop(), { kind: 'registerReplaced', isSameStore: false });
     this.#restart(tookNoEffect);
     this.#storelessSinceMs = now.monoMs;
-    this.#greetIfChanged();
+    this.#greet(now);
     this.#seekStore(now);
   }
 
@@ -448,6 +443,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
           break;
         case 'reconfigured':
           this.#reach(now);
+          this.#greet(now);
           break;
         case 'leadership':
           this.#leadershipChanged(now);
@@ -530,7 +526,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   #tick(now: Instant): void {
     this.#tickMs = now.monoMs + TICK_MS;
-    this.#seekStore(now);
+    this.#heed(now);
+    this.#greet(now);
     const replica = this.#replica;
     for (const token of this.#reads.takeAgain(now))
       this.#take(replica?.step({ kind: 'readAsked', token }, now), now);
@@ -573,7 +570,6 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     if (replica !== undefined && this.#reads.size > 0)
       for (const { id, call } of this.#reads.takeReady(replica.appliedIndex))
         this.#answer(id, ok(read(replica.register, call)));
-    this.#greetIfChanged();
     const effects = this.#effects;
     this.#effects = [];
     return effects;

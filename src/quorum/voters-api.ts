@@ -24,21 +24,19 @@ export interface VotersView {
 }
 
 /**
- * Changes go one after the other, each through joint consensus.
+ * To add and to remove say what is wanted of a member; the leader then changes the voters one at a time, as it is safe.
  *
- * Errors: QUORUM_UNAVAILABLE, NOT_FOUND (no such member), CONFLICT (a change is under way, or would leave nobody),
- * UNSUPPORTED where the store is kept by something else (etcd).
+ * Errors: QUORUM_UNAVAILABLE, NOT_FOUND (no such member), CONFLICT, UNSUPPORTED where the store is kept by something
+ * else (etcd).
  */
 export interface Voters {
   list(): VotersView;
-  /** By node id, or by a name that one member alone has. */
+  /** A vote for good, beyond the wanted number if need be. By node id, or by a name that one member alone has. */
   add(node: string, signal?: AbortSignal): Promise<Result<VotersView>>;
+  /** No vote, ever; its place goes to another. */
   remove(node: string, signal?: AbortSignal): Promise<Result<VotersView>>;
   /** A majority is lost for good: this node goes on alone with what it has. `confirm` is the id of its store. */
   recover(request: { readonly confirm: string }, signal?: AbortSignal): Promise<Result<VotersView>>;
-  /** Two stores met and both hold data: the one with the id `keep` stays, the other's entries are exported first. */
-  merge(
-    request: { readonly keep: string },
-    signal?: AbortSignal,
-  ): Promise<Result<VotersView & { readonly exported?: string }>>;
+  /** Two stores met and both hold data: the one that this node carries is given up, data and all, for the one with the id `keep`. Export its entries first. */
+  merge(request: { readonly keep: string }, signal?: AbortSignal): Promise<Result<VotersView>>;
 }

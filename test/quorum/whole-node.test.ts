@@ -94,4 +94,126 @@ describe('the quorum store in whole nodes', () => {
     const stores = new Set(cluster.machines.map((machine) => machine.quorum?.status().store));
     expect(stores.size).toBe(1);
   });
+
+  /** Two groups that cannot see each other, each with a founder, until each has a store. */
+  function apart(seed: number): { cluster: Cluster; left: SimulatedMachine; right: SimulatedMachine } {
+    const cluster = clusterOf(2, seed, 2);
+    const [left, right] = [cluster.machine(0), cluster.machine(1)];
+    cluster.network.partition([[left.nodeId], [right.nodeId]]);
+    cluster.startAll();
+    until(cluster, 20_000, () =>
+      cluster.machines.every((machine) => machine.quorum?.status().role === 'leader'),
+    );
+    expect(storeOf(left)).not.toBe(storeOf(right));
+    return { cluster, left, right };
+  }
+
+  it('two stores that meet without data become one by themselves (seed=5)', () => {
+    const { cluster, left, right } = apart(5);
+    cluster.network.mendAll();
+    until(cluster, 30_000, () => storeOf(left) !== undefined && storeOf(left) === storeOf(right));
+    expect(ask(cluster, right, put('a', '1'))).toMatchObject({ ok: true });
+    expect(ask(cluster, left, put('b', '1'))).toMatchObject({ ok: true });
+  });
+
+  it.each([0, 1])('of two stores that meet the one with data stays (data at %i)', (index) => {
+    const { cluster, left, right } = apart(6);
+    const kept = cluster.machine(index);
+    const store = storeOf(kept);
+    expect(ask(cluster, kept, put('a', 'kept'))).toMatchObject({ ok: true });
+    cluster.network.mendAll();
+    until(cluster, 30_000, () => storeOf(left) === store && storeOf(right) === store);
+    const read = ask<RangeAnswer>(cluster, cluster.machine(1 - index), { op: 'get', key: 'a' });
+    expect(read.ok && new TextDecoder().decode(read.value.found[0]?.value)).toBe('kept');
+  });
+
+  it('two stores that meet with data stay apart and say so, until a person gives one up', () => {
+    const { cluster, left, right } = apart(8);
+    const [keep, gone] = [storeOf(left), storeOf(right)];
+    expect(ask(cluster, left, put('a', 'left'))).toMatchObject({ ok: true });
+    expect(ask(cluster, right, put('a', 'right'))).toMatchObject({ ok: true });
+    cluster.network.mendAll();
+    until(cluster, 30_000, () =>
+      cluster.machines.every(
+        (machine) => machine.quorum?.status().others.some(({ hasData }) => hasData) === true,
+      ),
+    );
+    cluster.scheduler.runUntil(cluster.nowMs + 20_000);
+    expect([storeOf(left), storeOf(right)]).toEqual([keep, gone]);
+    expect(ask(cluster, right, { op: 'abandon', keep: keep as string })).toMatchObject({ ok: true });
+    until(cluster, 30_000, () => storeOf(right) === keep);
+    const read = ask<RangeAnswer>(cluster, right, { op: 'get', key: 'a' });
+    expect(read.ok && new TextDecoder().decode(read.value.found[0]?.value)).toBe('left');
+  });
+
+  it('refuses on the minority side within 2 s and says who is missing, reads of the mirror go on (K21, n=3)', () => {
+    const cluster = clusterOf(3, 21);
+    cluster.startAll();
+    until(cluster, 20_000, () => cluster.machines.every((machine) => votersOf(machine) === 3));
+    const [a, b, c] = cluster.machines as [SimulatedMachine, SimulatedMachine, SimulatedMachine];
+    expect(ask(cluster, a, put('a', '1'))).toMatchObject({ ok: true });
+    cluster.network.partition([[a.nodeId], [b.nodeId, c.nodeId]]);
+    const startMs = cluster.nowMs;
+    const refused = ask(cluster, a, put('a', '2'));
+    expect(cluster.nowMs - startMs).toBeLessThan(2_300);
+    expect(refused).toMatchObject({ ok: false, error: { code: 'QUORUM_UNAVAILABLE' } });
+    expect(a.quorum?.register.get('a')?.version).toBe(1);
+    until(cluster, 10_000, () => [b, c].some((machine) => machine.quorum?.status().role === 'leader'));
+    expect(ask(cluster, b, put('a', '3'))).toMatchObject({ ok: true });
+    const late = ask(cluster, a, { op: 'get', key: 'a' });
+    expect(late).toMatchObject({
+      ok: false,
+      error: {
+        code: 'QUORUM_UNAVAILABLE',
+        details: { outcome: 'not-done', missing: [b.nodeId, c.nodeId].sort() },
+      },
+    });
+  });
+
+  it('goes on from one node by order when the majority is lost for good, and takes the others along (n=3)', () => {
+    const cluster = clusterOf(3, 31);
+    cluster.startAll();
+    until(cluster, 20_000, () => cluster.machines.every((machine) => votersOf(machine) === 3));
+    const [a, b, c] = cluster.machines as [SimulatedMachine, SimulatedMachine, SimulatedMachine];
+    expect(ask(cluster, c, put('a', '1'))).toMatchObject({ ok: true });
+    expect(ask(cluster, a, { op: 'recover' })).toMatchObject({ ok: false, error: { code: 'CONFLICT' } });
+    const before = storeOf(a);
+    b.crash('kill');
+    c.crash('kill');
+    until(cluster, 10_000, () => a.quorum?.status().leader === undefined);
+    expect(ask(cluster, a, { op: 'recover' })).toMatchObject({ ok: true });
+    const read = ask<RangeAnswer>(cluster, a, { op: 'get', key: 'a' });
+    expect(read.ok && new TextDecoder().decode(read.value.found[0]?.value)).toBe('1');
+    expect(storeOf(a)).not.toBe(before);
+    expect(ask(cluster, a, put('a', '2'))).toMatchObject({ ok: true });
+    b.start();
+    until(cluster, 40_000, () => storeOf(b) === storeOf(a));
+    const there = ask<RangeAnswer>(cluster, b, { op: 'get', key: 'a' });
+    expect(there.ok && new TextDecoder().decode(there.value.found[0]?.value)).toBe('2');
+  });
+
+  it('keeps a wiped voter from counting: its node comes back as another server and is admitted anew (K37, n=3)', () => {
+    const cluster = clusterOf(3, 37);
+    cluster.startAll();
+    until(cluster, 20_000, () => cluster.machines.every((machine) => votersOf(machine) === 3));
+    const wiped = cluster.machine(2);
+    const server = serverOf(wiped);
+    wiped.crash('kill');
+    wiped.image.lose();
+    wiped.start();
+    const servers = () => cluster.machine(0).quorum?.status().servers ?? [];
+    until(cluster, 30_000, () =>
+      servers().every((info) => info.server !== server && info.role !== 'learner'),
+    );
+    expect(serverOf(wiped)).not.toBe(server);
+    until(cluster, 5_000, () => votersOf(wiped) === 3);
+  });
 });
+
+function storeOf(machine: SimulatedMachine): string | undefined {
+  return machine.quorum?.status().store;
+}
+
+function serverOf(machine: SimulatedMachine): string | undefined {
+  return machine.quorum?.status().servers.find(({ node }) => node === machine.nodeId)?.server;
+}
