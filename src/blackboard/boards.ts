@@ -345,13 +345,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     if (!checked.ok) return checked;
     const board = this.#desk.board(call.board);
     if (!board.ok) return board;
-    if (board.value.declared?.mode === 'quorum') {
-      return failWith(
-        'LEVEL_NOT_OFFERED',
-        `The board "${call.board}" is declared "quorum", which this node does not serve yet.`,
-        'Use a board of mode crdt.',
-      );
-    }
+    if (board.value.declared?.mode === 'quorum') return notMerged(call.board);
     if (call.level === 'strong') {
       return failWith(
         'LEVEL_NOT_OFFERED',
@@ -366,6 +360,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     const { id, board: name, document, update } = event;
     const board = this.#desk.board(name);
     if (!board.ok) return board;
+    if (board.value.declared?.mode === 'quorum') return notMerged(name);
     if (document === undefined) return readOnlyEntries();
     const named = checkDocumentName(document);
     if (!named.ok) return named;
@@ -499,3 +494,12 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
 }
 
 const NOBODY = { agent: '' } as unknown as Writer;
+
+/** Of a board of mode quorum, whose entries are elsewhere. */
+function notMerged(board: BoardName): ReturnType<typeof failWith> {
+  return failWith(
+    'LEVEL_NOT_OFFERED',
+    `The board "${board}" is of mode quorum: it has no documents, and nothing in it merges.`,
+    'Use a board of mode crdt, such as "main".',
+  );
+}

@@ -39,16 +39,27 @@ function meshStatus(faces: NodeFaces): Tool {
         links: integer,
         voters: { type: 'array' },
         leader: textOrNull,
+        storeId: textOrNull,
         orchestrator: textOrNull,
         versions: { type: 'object' },
         problems: list,
         cursor: text,
       },
-      always: ['self', 'nodes', 'links', 'voters', 'leader', 'orchestrator', 'versions', 'problems'],
+      always: [
+        'self',
+        'nodes',
+        'links',
+        'voters',
+        'leader',
+        'storeId',
+        'orchestrator',
+        'versions',
+        'problems',
+      ],
       run(input, _call, { mesh }) {
         const page = pageOf(sortedPeers(mesh.peers()), peerSortKey, input);
         if (!page.ok) return page;
-        const { links, problems, version, ...self } = mesh.status();
+        const { links, problems, version, quorum, ...self } = mesh.status();
         const { items, cursor } = page.value;
         return {
           ok: true,
@@ -56,9 +67,9 @@ function meshStatus(faces: NodeFaces): Tool {
             self: { ...self, version },
             nodes: items,
             links,
-            // A swarm without a quorum store has none of these three.
-            voters: [],
-            leader: null,
+            voters: quorum?.voters ?? [],
+            leader: quorum?.leader ?? null,
+            storeId: quorum?.storeId ?? null,
             orchestrator: null,
             versions: { skein: version },
             problems,

@@ -31,6 +31,8 @@ export interface MeshStatus {
   readonly startedAt: string;
   readonly meshAddresses: readonly string[];
   readonly links: number;
+  /** Absent where the node has no quorum store. */
+  readonly quorum?: QuorumView;
   /** What a person should know: each says what is wrong and how to mend it. */
   readonly problems: readonly Problem[];
 }
@@ -39,4 +41,21 @@ export interface Problem {
   readonly code: string;
   readonly message: string;
   readonly hint: string;
+}
+
+/** Who keeps the quorum store, as this node sees it. */
+export interface QuorumView {
+  readonly engine: 'embedded' | 'etcd';
+  /** Absent before the node has founded or joined one. */
+  readonly storeId?: string;
+  readonly leader?: NodeId;
+  /** Sorted by name; empty where etcd keeps the store. */
+  readonly voters: readonly {
+    readonly nodeId: NodeId;
+    readonly name: string;
+    readonly role: 'leader' | 'voter' | 'learner';
+    readonly state: MemberState | 'unknown';
+  }[];
+  /** Voters that cannot be reached from here. */
+  readonly missing: readonly NodeId[];
 }

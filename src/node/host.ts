@@ -7,25 +7,26 @@ import type { NodeLogger } from '../adapters/node/log.ts';
 import { collectProcess, createMeter, type NodeMeter } from '../adapters/node/meter.ts';
 import type { AgentDirectory } from '../agents/api.ts';
 import type { Blackboard, YjsAccess } from '../blackboard/api.ts';
-import type { BoardsConfig } from '../blackboard/boards.ts';
 import type { Clock, JournalContents, Wire } from '../kernel/ports.ts';
 import { seededRng } from '../kernel/rng.ts';
 import { CERTIFICATE_SKEW_MS, CERTIFICATE_VALIDITY_MS } from '../mesh/identity/certificate.ts';
 import { certifyMember, type Swarm } from '../mesh/identity/swarm.ts';
 import type { MeshView, Problem } from '../mesh/view.ts';
+import type { NamedLeases } from '../quorum/leases.ts';
 import type { QuorumStore } from '../quorum/port.ts';
 import type { QuorumConfig } from '../quorum/quorum.ts';
-import type { QuorumStatus } from '../quorum/status.ts';
+import type { Voters } from '../quorum/voters-api.ts';
 import { Calls } from './calls.ts';
 import type { Config } from './config/options.ts';
 import { NodeCore, type NodeEffect, type NodeEvent } from './core.ts';
 import { Executor } from './executor.ts';
-import { Announcements, agentDirectoryOf, blackboardOf, type FaceParts, yjsAccessOf } from './faces.ts';
+import { Announcements, agentDirectoryOf, blackboardOf, yjsAccessOf } from './faces.ts';
 import { NONCE_BYTES } from './lane-owners.ts';
 import { type MeshFacts, peersOf, statusOf } from './mesh-view.ts';
 import { perform } from './perform.ts';
-import { FOUND_AFTER_MS, quorumConfigOf } from './quorum-config.ts';
-import { embeddedStoreOf } from './quorum-face.ts';
+import { quorumConfigOf } from './quorum-config.ts';
+import { type QuorumFace, quorumFaceOf } from './quorum-engine.ts';
+import { declaredBoards, type QuorumServices, quorumServicesOf } from './quorum-services.ts';
 import { VERSION } from './version.ts';
 
 export interface HostParts {
@@ -36,6 +37,8 @@ export interface HostParts {
   readonly disk: Journal;
   readonly wire: Wire;
   readonly logger: NodeLogger;
+  /** Keeps the quorum store where the configuration says so. */
+  readonly etcd?: QuorumStore | undefined;
 }
 
 /** What callers within this process use; HTTP and MCP stand on the same. */
@@ -44,14 +47,10 @@ export interface Faces {
   readonly yjs: YjsAccess;
   readonly agents: AgentDirectory;
   readonly mesh: MeshView;
-  /** `undefined` where this node has no quorum store. */
-  readonly quorum: QuorumFace | undefined;
+  readonly leases: NamedLeases;
+  readonly voters: Voters;
+  readonly quorum: QuorumFace;
   readonly clock: Clock;
-}
-
-export interface QuorumFace {
-  readonly store: QuorumStore;
-  status(): QuorumStatus;
 }
 
 const RENEWAL_CHECK_MS = 60_000;
@@ -73,6 +72,7 @@ export class Host {
   readonly #executor: Executor<NodeEvent, NodeEffect>;
   readonly #renewal: NodeJS.Timeout;
   #certifiedAtMs = 0;
+  #services: QuorumServices | undefined;
   /** Problems of the world outside the core: multicast, a registry. */
   readonly #problems: (() => readonly Problem[])[] = [];
 
@@ -88,7 +88,7 @@ export class Host {
       certificate: this.#certificate(),
       nonce: this.#entropy.bytes(NONCE_BYTES),
       descriptor,
-      boards: boardsOf(parts.config),
+      boards: { boards: declaredBoards(parts.config) },
       quorum: quorumOf(parts.config),
       isJournalSuspect: parts.journal.quarantined.length > 0,
       journal: parts.journal.records,
@@ -133,6 +133,7 @@ export class Host {
   /** Nothing happens any more; callers that still wait are told so. */
   halt(): void {
     clearInterval(this.#renewal);
+    this.#services?.close();
     this.#executor.stop();
     this.#calls.close();
   }
@@ -170,18 +171,43 @@ export class Host {
       announcements: this.#announcements,
       deliver: (event: NodeEvent) => this.deliver(event),
     };
+    const peers = () => peersOf(facts);
+    const quorum = quorumFaceOf(parts, peers, this.#parts.etcd);
+    const services = this.#serve(quorum.store, blackboardOf(parts));
+    const startedMs = this.#clock.now().monoMs;
+    this.addProblems(() => [
+      ...services.problems(),
+      ...quorum.problems(this.#clock.now().monoMs - startedMs, this.#parts.config.quorum.foundAfter),
+    ]);
     return {
-      blackboard: blackboardOf(parts),
+      blackboard: services.blackboard,
+      leases: services.leases,
+      voters: quorum.voters,
       yjs: yjsAccessOf(parts),
       agents: agentDirectoryOf(parts),
-      quorum: quorumFaceOf(parts),
+      quorum,
       mesh: {
-        peers: () => peersOf(facts),
-        status: () => statusOf(facts),
+        peers,
+        status: () => ({ ...statusOf(facts), quorum: quorum.view() }),
         watch: (listener) => this.#announcements.lists.listen('nodes', listener),
       },
       clock: this.#clock,
     };
+  }
+
+  #serve(store: QuorumStore, crdt: Blackboard): QuorumServices {
+    const { config, identity, logger } = this.#parts;
+    const services = quorumServicesOf({
+      crdt,
+      store,
+      boards: declaredBoards(config),
+      self: identity.nodeId,
+      clock: this.#clock,
+      entropy: this.#entropy,
+      onFault: (error) => logger.log('error', 'board.listenerFailed', { error: String(error) }),
+    });
+    this.#services = services;
+    return services;
   }
 
   /** By the wall clock, which may have been wrong at the start or stood still with the machine: timers tell neither. */
@@ -219,30 +245,14 @@ function journalProblems(journal: JournalContents): readonly Problem[] {
   }));
 }
 
-function quorumFaceOf(parts: FaceParts): QuorumFace | undefined {
-  const { quorum } = parts.core;
-  if (quorum === undefined) return undefined;
-  return { store: embeddedStoreOf(parts, quorum), status: () => quorum.status() };
-}
-
-function quorumOf({ mesh, node }: Config): QuorumConfig | undefined {
+function quorumOf({ mesh, node, quorum }: Config): QuorumConfig | undefined {
+  if (quorum.engine !== 'embedded') return undefined;
   return quorumConfigOf({
-    voters: 3,
-    foundAfterMs: FOUND_AFTER_MS,
-    replaceAfterMs: 600_000,
-    reads: 'index',
+    voters: quorum.voters.target,
+    foundAfterMs: quorum.foundAfter,
+    replaceAfterMs: quorum.voters.replaceAfter,
+    reads: quorum.reads,
     isToldOfOthers: mesh.peers.length > 0 || mesh.registry !== undefined,
     roles: node.roles,
   });
-}
-
-/** `main` is there without being declared. */
-function boardsOf({ boards }: Config): BoardsConfig {
-  const declared = Object.entries(boards).map(([name, { mode, quota }]) => ({
-    name,
-    mode,
-    quotaKeys: quota.keys,
-    quotaBytes: quota.bytes,
-  }));
-  return { boards: 'main' in boards ? declared : [{ name: 'main', mode: 'crdt' }, ...declared] };
 }

@@ -12,9 +12,12 @@ import { SkeinError } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { type Swarm, swarmFromSecret } from '../mesh/identity/swarm.ts';
 import type { MeshView } from '../mesh/view.ts';
+import type { NamedLeases } from '../quorum/leases.ts';
+import type { Voters } from '../quorum/voters-api.ts';
 import type { Config } from './config/options.ts';
 import { startDiscoverers } from './discoverers.ts';
-import { Host, type QuorumFace } from './host.ts';
+import { Host } from './host.ts';
+import type { QuorumFace } from './quorum-engine.ts';
 import { VERSION } from './version.ts';
 
 export interface StartOptions {
@@ -38,7 +41,9 @@ export interface RunningNode {
   readonly yjs: YjsAccess;
   readonly agents: AgentDirectory;
   readonly mesh: MeshView;
-  readonly quorum: QuorumFace | undefined;
+  readonly leases: NamedLeases;
+  readonly voters: Voters;
+  readonly quorum: QuorumFace;
   /** Tells the others, answers what waits, makes durable what was written, and lets go of everything. */
   stop(): Promise<void>;
 }
@@ -124,7 +129,7 @@ async function start(
     host.leave();
     return host.drain();
   });
-  const { blackboard, yjs, agents, mesh, quorum } = host.faces;
+  const { blackboard, yjs, agents, mesh, leases, voters, quorum } = host.faces;
   return {
     ready: {
       nodeId: identity.nodeId,
@@ -138,6 +143,8 @@ async function start(
     yjs,
     agents,
     mesh,
+    leases,
+    voters,
     quorum,
     stop: () => closers.closeAll(logger),
   };

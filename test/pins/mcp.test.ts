@@ -63,6 +63,7 @@ const RESULTS = {
     'links',
     'voters',
     'leader',
+    'storeId',
     'orchestrator',
     'versions',
     'problems',

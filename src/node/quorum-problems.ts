@@ -1,0 +1,57 @@
+/** What is wrong with the quorum store as this node sees it, and how to mend it. */
+import type { Problem, QuorumView } from '../mesh/view.ts';
+import type { QuorumStatus } from '../quorum/status.ts';
+
+/** After this long without a store its lack is news: a node that starts looks around first. */
+const SETTLED_MS = 15_000;
+
+export function quorumProblems(
+  status: QuorumStatus,
+  view: QuorumView,
+  { upForMs, foundAfterMs }: { readonly upForMs: number; readonly foundAfterMs: number },
+): readonly Problem[] {
+  if (status.store === undefined) return upForMs < foundAfterMs + SETTLED_MS ? [] : [noStore()];
+  return [...voterProblems(status, view), ...rivalProblems(status, status.store)];
+}
+
+function noStore(): Problem {
+  return {
+    code: 'NO_QUORUM_STORE',
+    message: 'This node has found no quorum store: boards of mode quorum and leases do not work here.',
+    hint: 'A node that was given peers, or has only known others, founds none: start one of the others, or check with skein peers that they can be reached.',
+  };
+}
+
+function voterProblems(status: QuorumStatus, view: QuorumView): readonly Problem[] {
+  const { missing } = status;
+  if (missing.length === 0) return [];
+  const voters = Math.max(view.voters.length, missing.length);
+  const names = missing.map((id) => view.voters.find(({ nodeId }) => nodeId === id)?.name ?? id).join(', ');
+  const message = `${missing.length} of ${voters} voters of the quorum store cannot be reached from here: ${names}.`;
+  if (2 * (voters - missing.length) > voters) {
+    return [
+      {
+        code: 'VOTERS_MISSING',
+        message: `${message} A majority is left, so nothing is refused yet.`,
+        hint: 'Start them again, or take them out: skein voters remove NAME.',
+      },
+    ];
+  }
+  return [
+    {
+      code: 'QUORUM_LOST',
+      message: `${message} Strong reads, writes to quorum boards and leases are refused; reads at level eventual go on.`,
+      hint: `Start the missing voters or mend the network. If they are lost for good: skein voters recover --confirm ${status.store} (docs/OPERATIONS.md).`,
+    },
+  ];
+}
+
+function rivalProblems({ hasData, others }: QuorumStatus, own: string): readonly Problem[] {
+  return others
+    .filter((other) => other.hasData && hasData)
+    .map(({ store, nodes }) => ({
+      code: 'TWO_QUORUM_STORES',
+      message: `Two quorum stores met and both hold data: this node has ${own}, and ${nodes.length === 1 ? 'one member has' : `${nodes.length} members have`} ${store}. Neither was touched, and neither sees the other's entries.`,
+      hint: `Choose one: skein voters merge --keep ${own} on a node of the other, or --keep ${store} here. What is given up is exported first.`,
+    }));
+}

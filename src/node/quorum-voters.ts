@@ -1,0 +1,147 @@
+/** Voters of the embedded engine, by the names of their machines; and what to say where etcd keeps the store. */
+import { failWith, ok, type Result } from '../kernel/errors.ts';
+import { type NodeId, parseNodeId } from '../kernel/ids.ts';
+import type { PeerInfo, QuorumView } from '../mesh/view.ts';
+import type { QuorumCall } from '../quorum/messages.ts';
+import type { QuorumStore } from '../quorum/port.ts';
+import type { QuorumStatus } from '../quorum/status.ts';
+import { type Wish, wishKey, wishValue } from '../quorum/voter-wishes.ts';
+import type { VoterInfo, Voters, VotersView } from '../quorum/voters-api.ts';
+
+export interface EmbeddedVotersOptions {
+  readonly status: () => QuorumStatus;
+  readonly peers: () => readonly PeerInfo[];
+  readonly store: QuorumStore;
+  readonly ask: (call: QuorumCall, signal?: AbortSignal) => Promise<Result<unknown>>;
+}
+
+export function embeddedVoters({ status, peers, store, ask }: EmbeddedVotersOptions): Voters {
+  const list = () => votersView(status(), peers());
+  const done = async (call: QuorumCall, signal?: AbortSignal): Promise<Result<VotersView>> => {
+    const answer = await ask(call, signal);
+    return answer.ok ? ok(list()) : answer;
+  };
+  // What a person wants of a member is kept in the store itself, where every leader finds it.
+  const wish = async (text: string, wanted: Wish, signal?: AbortSignal): Promise<Result<VotersView>> => {
+    const node = memberOf(text, peers(), list().voters);
+    if (!node.ok) return node;
+    const put = { op: 'put', key: wishKey(node.value), value: wishValue(wanted) } as const;
+    const answer = await store.transact({ compares: [], then: [put], otherwise: [] }, signal);
+    return answer.ok ? ok(list()) : answer;
+  };
+  return {
+    list,
+    add: (node, signal) => wish(node, 'always', signal),
+    remove: (node, signal) => wish(node, 'never', signal),
+    recover: async ({ confirm }, signal) => {
+      const { storeId } = list();
+      if (storeId === undefined || confirm !== storeId) return notConfirmed(storeId);
+      return done({ op: 'recover' }, signal);
+    },
+    merge: async ({ keep }, signal) => {
+      if (list().storeId === keep) return keepsItself(keep);
+      return done({ op: 'abandon', keep }, signal);
+    },
+  };
+}
+
+/** etcd has its own voters. */
+export function etcdVoters(): Voters {
+  const refuse = () =>
+    Promise.resolve(
+      failWith(
+        'UNSUPPORTED',
+        'etcd keeps the quorum store, and its own members are the voters.',
+        'Use etcdctl member list, add and remove.',
+      ),
+    );
+  return {
+    list: () => ({ storeId: undefined, leader: undefined, voters: [] }),
+    add: refuse,
+    remove: refuse,
+    recover: refuse,
+    merge: refuse,
+  };
+}
+
+/** The store as `status` and `mesh_status` show it. */
+export function quorumViewOf(status: QuorumStatus, peers: readonly PeerInfo[]): QuorumView {
+  const { storeId, leader, voters } = votersView(status, peers);
+  return {
+    engine: 'embedded',
+    ...(storeId === undefined ? {} : { storeId }),
+    ...(leader === undefined ? {} : { leader }),
+    voters: voters
+      .filter(({ role }) => role !== 'learner')
+      .map(({ nodeId, name, role, state }) => ({ nodeId, name, role, state })),
+    missing: status.missing,
+  };
+}
+
+function votersView(status: QuorumStatus, peers: readonly PeerInfo[]): VotersView {
+  const voters = status.servers.map(({ server, node, role, isReachable }): VoterInfo => {
+    const peer = peers.find(({ nodeId }) => nodeId === node);
+    return {
+      nodeId: node,
+      name: peer?.name ?? node.slice(-8),
+      serverId: server,
+      role,
+      state: peer?.state ?? (isReachable ? 'alive' : 'unknown'),
+    };
+  });
+  return {
+    storeId: status.store,
+    leader: status.leader,
+    voters: voters.sort(
+      (left, right) => compare(left.name, right.name) || compare(left.serverId, right.serverId),
+    ),
+  };
+}
+
+function memberOf(text: string, peers: readonly PeerInfo[], voters: readonly VoterInfo[]): Result<NodeId> {
+  const known = [...peers, ...voters];
+  const ids = new Set(
+    known.filter(({ nodeId, name }) => nodeId === text || name === text).map(({ nodeId }) => nodeId),
+  );
+  const [id] = ids;
+  if (id !== undefined && ids.size === 1) return ok(id);
+  const given = JSON.stringify(text.slice(0, 64));
+  if (id !== undefined)
+    return failWith(
+      'CONFLICT',
+      `Several members are called ${given}.`,
+      'Name it by its node id: skein peers.',
+    );
+  // A voter may be long gone and known by nothing but its id.
+  const nodeId = parseNodeId(text);
+  return nodeId === undefined
+    ? failWith('NOT_FOUND', `No member is called ${given}.`, 'skein peers lists the members.')
+    : ok(nodeId);
+}
+
+function notConfirmed(storeId: string | undefined): Result<never> {
+  if (storeId === undefined)
+    return failWith(
+      'CONFLICT',
+      'This node carries no quorum store, so there is nothing to go on with.',
+      'Recover on the node that has the newest copy: skein voters list shows the revision there.',
+    );
+  return failWith(
+    'INVALID_ARGUMENT',
+    'Recovering gives up whatever only the lost voters knew, and must be confirmed with the id of the store.',
+    `If a majority of the voters is lost for good: skein voters recover --confirm ${storeId}`,
+    { details: { storeId } },
+  );
+}
+
+function keepsItself(keep: string): Result<never> {
+  return failWith(
+    'CONFLICT',
+    `This node carries the store ${keep} itself: there is nothing that it would give up.`,
+    'Run the command on a node of the other store; skein doctor names it.',
+  );
+}
+
+function compare(left: string, right: string): number {
+  return left < right ? -1 : left > right ? 1 : 0;
+}
