@@ -243,6 +243,8 @@ export interface YjsAccess {
     update: Uint8Array,
     writer: Writer,
   ): Promise<Result<void>>;
+  /** A document was deleted, and nothing has begun it anew: whoever holds it cannot write into it any more. */
+  isDeleted(board: BoardName, document: string): boolean;
   /** Calls back with every Yjs update that this node takes in, whoever made it. */
   observe(board: BoardName, document: string | undefined, listener: (update: Uint8Array) => void): () => void;
 }

@@ -303,6 +303,10 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     });
   }
 
+  isDeleted(board: BoardName, document: string): boolean {
+    return this.#documents.find(board, document)?.isDeleted ?? false;
+  }
+
   /** Hash of all that readers can see of a board: equal on nodes that show the same. Hexadecimal. */
   hash(board: BoardName, now: Instant): string {
     return hashBoard(this.#store.find(board), this.#documents.of(board), this.#cryptography.hash, now);

@@ -56,6 +56,10 @@ export function entryPath(board: string, key: string, rest = ''): string {
   return boardPath(board, `/entries/${encodeURIComponent(key)}${rest}`);
 }
 
+export function documentPath(board: string, document: string): string {
+  return boardPath(board, `/documents/${encodeURIComponent(document)}`);
+}
+
 /** What writes carry beside their own arguments. */
 export function sharedOf({ level, session, agent }: CallFlags) {
   return { level, session, agent_id: agent };

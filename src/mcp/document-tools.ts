@@ -4,7 +4,7 @@ import type { DocumentEdit } from '../blackboard/api.ts';
 import { failWith, type Result } from '../kernel/errors.ts';
 import { checkKey, LONE_SURROGATE } from '../kernel/key.ts';
 import { limits } from '../kernel/limits.ts';
-import { agentId, board, boardOf, common, integer, level, session, text } from './board-arguments.ts';
+import { agentId, board, boardOf, common, flag, integer, level, session, text } from './board-arguments.ts';
 import type { NodeFaces } from './faces.ts';
 import { actingAgent } from './principal.ts';
 import { defineTool, type Structured, type Tool } from './tool.ts';
@@ -13,9 +13,10 @@ const MAX_EDITS = 100;
 
 const document = z.string().describe('Document, such as "report".');
 const output = { text, revision: integer, session: text };
+const deletion = { deleted: flag, revision: integer, session: text };
 
 export function documentTools(faces: NodeFaces): Tool[] {
-  return [documentRead(faces), documentEdit(faces)];
+  return [documentRead(faces), documentEdit(faces), documentDelete(faces)];
 }
 
 function documentRead(faces: NodeFaces): Tool {
@@ -85,6 +86,36 @@ function documentEdit(faces: NodeFaces): Tool {
             edits: edits.value,
             ...common(boardName.value, input),
           },
+          { agent: agent.value },
+          call.signal,
+        );
+        return answer as Result<Structured>;
+      },
+    },
+    faces,
+  );
+}
+
+function documentDelete(faces: NodeFaces): Tool {
+  return defineTool(
+    {
+      name: 'document_delete',
+      title: 'Delete a document',
+      description:
+        'Delete a shared document with all that is in it, on every node; edits made elsewhere meanwhile are lost with it. Writing to its name begins it anew.',
+      effect: 'write',
+      idempotent: true,
+      input: { board, document, level, session, agent_id: agentId },
+      output: deletion,
+      async run(input, call, { blackboard }) {
+        const boardName = boardOf(input.board);
+        if (!boardName.ok) return boardName;
+        const checked = checkKey(input.document, 'document');
+        if (!checked.ok) return checked;
+        const agent = actingAgent(call.principal, input.agent_id);
+        if (!agent.ok) return agent;
+        const answer = await blackboard.call(
+          { op: 'documentDelete', document: input.document, ...common(boardName.value, input) },
           { agent: agent.value },
           call.signal,
         );

@@ -61,6 +61,7 @@ export function yjsAccessOf({ core, calls, announcements, deliver }: FaceParts):
         (id) => deliver({ kind: 'yjsUpdate', id, board, document, update, writer }),
         () => undefined,
       ),
+    isDeleted: (board, document) => core.boards.isDeleted(board, document),
     observe: (board, document, listener) =>
       announcements.yjsUpdates.listen(Announcements.yjsKey(board, document), listener),
   };

@@ -76,6 +76,11 @@ const CALLS: [argv: string[], request: [method: string, url: string, body?: unkn
     { deleted: true, revision: 2, session: 's' },
   ],
   [
+    ['board', 'delete', 'main', '--document', 'notes/1'],
+    ['DELETE', '/v1/boards/main/documents/notes%2F1'],
+    { deleted: true, revision: 2, session: 's' },
+  ],
+  [
     ['board', 'append', 'main', 'log', '1', 'two', '{"three":3}'],
     ['POST', '/v1/boards/main/entries/log/items', { items: [1, 'two', { three: 3 }] }],
     { revision: 3, session: 's' },

@@ -9,6 +9,8 @@ const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
   [['up', '--mesh-prot', '1'], /unknown option '--mesh-prot'/, /--mesh-port/],
   [['status', '--jsn'], /unknown option '--jsn'/, /--json/],
   [['board', 'get', 'main'], /missing required argument 'key'/, /help/],
+  [['board', 'delete', 'main'], /What to delete is not clear/, /--document NAME/],
+  [['board', 'delete', 'main', 'k', '--document', 'd'], /What to delete is not clear/, /--document NAME/],
   [['board', 'get', 'main', 'a', 'b'], /too many arguments/, /help/],
   [['board', 'list', 'main', '--limit', 'many'], /whole number from 1 to 1000/, /./],
   [['board', 'list', 'main', '--limit', '1e2'], /whole number/, /./],

@@ -117,6 +117,27 @@ describe('a WebsocketProvider on a real node', () => {
     }
   });
 
+  it('that has a document open when it is deleted, on whatever node, is told and closed; a new copy begins anew', async () => {
+    const [here, there] = [await synced(open, 'main/gone'), await synced(closed, 'main/gone')];
+    here.doc.getText('text').insert(0, 'secret plan');
+    await eventually('both have it', () => there.doc.getText('text').length > 0 || undefined);
+    const codes = [here, there].map(
+      (provider) =>
+        new Promise((resolve) => provider.on('connection-close', (event) => resolve(event?.code))),
+    );
+    const agent = await nodes.client(closed, 'v2 (2026-07-28)', KEY);
+    const { structured } = await agent.call('document_delete', { document: 'gone' });
+    expect(structured).toMatchObject({ deleted: true });
+    expect(await Promise.all(codes)).toEqual([4410, 4410]);
+    expect([here, there].map(({ doc }) => doc.getText('text').toString())).toEqual(['', '']);
+    const anew = await synced(open, 'main/gone');
+    anew.doc.getText('text').insert(0, 'new plan');
+    await eventually('the other node has the new text', async () => {
+      const read = await agent.call('document_read', { document: 'gone' });
+      return read.structured.text === 'new plan' || undefined;
+    });
+  });
+
   it('that loses its node for a while brings what was written meanwhile, and gets what it missed', async () => {
     const [here, there] = [await synced(open, 'main/away'), await synced(closed, 'main/away')];
     here.disconnect();

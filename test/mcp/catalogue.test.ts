@@ -135,6 +135,7 @@ describe('catalogue: results', () => {
       ['board_delete', { key: 'a' }],
       ['document_edit', { document: 'd', edits: [{ kind: 'append', text: 'x' }] }],
       ['document_read', { document: 'd' }],
+      ['document_delete', { document: 'd' }],
       ['agent_register', { capabilities: ['x'] }],
       ['agent_heartbeat', {}],
       ['agent_heartbeat', { agent_id: 'nobody' }],
@@ -211,6 +212,7 @@ describe('catalogue: principals', () => {
       board_delete: { key: 'a' },
       board_append: { key: 'a', items: [1] },
       document_edit: { document: 'd', edits: [{ kind: 'append', text: 'x' }] },
+      document_delete: { document: 'd' },
       agent_register: { capabilities: ['x'] },
       agent_heartbeat: {},
     };

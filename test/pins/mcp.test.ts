@@ -19,6 +19,7 @@ const ARGUMENTS = {
   board_read: ['board', 'key', 'level', 'session'],
   board_wait: ['board', 'key', 'prefix', 'after_revision', 'cursor', 'timeout_seconds', 'level', 'session'],
   board_write: ['board', 'key', 'value', 'level', 'session', 'ttl_seconds', 'agent_id'],
+  document_delete: ['board', 'document', 'level', 'session', 'agent_id'],
   document_edit: ['board', 'document', 'edits', 'level', 'session', 'agent_id'],
   document_read: ['board', 'document', 'level', 'session'],
   lease_acquire: ['name', 'ttl_seconds', 'agent_id'],
@@ -34,6 +35,7 @@ const REQUIRED: Record<string, string[]> = {
   board_delete: ['key'],
   board_read: ['key'],
   board_write: ['key', 'value'],
+  document_delete: ['document'],
   document_edit: ['document', 'edits'],
   document_read: ['document'],
   lease_acquire: ['name'],
@@ -52,6 +54,7 @@ const RESULTS = {
   board_read: ['found', 'value', 'author', 'writtenAt', 'revision', 'session', 'level'],
   board_wait: ['changes', 'cursor', 'session'],
   board_write: ['revision', 'session'],
+  document_delete: ['deleted', 'revision', 'session'],
   document_edit: ['text', 'revision', 'session'],
   document_read: ['text', 'revision', 'session'],
   lease_acquire: LEASE(),
@@ -112,7 +115,13 @@ describe('mcp pins', () => {
       'document_read',
       'mesh_status',
     ];
-    const replacing = ['board_compare_and_set', 'board_delete', 'board_write', 'document_edit'];
+    const replacing = [
+      'board_compare_and_set',
+      'board_delete',
+      'board_write',
+      'document_delete',
+      'document_edit',
+    ];
     const unrepeatable = ['board_append', 'board_compare_and_set', 'document_edit'];
     for (const { name, annotations } of catalogue.tools) {
       expect(annotations, name).toEqual({

@@ -202,6 +202,15 @@ export function describeMcpClients(what: string, open: () => Promise<McpNode>): 
       const missing = await client.call('document_edit', { board, document, edits });
       expect(missing.isError).toBe(true);
     });
+
+    it('deletes a document', async () => {
+      const document = randomName('doc');
+      await client.call('document_edit', { board, document, edits: [{ kind: 'append', text: 'old' }] });
+      const deleted = await client.call('document_delete', { board, document });
+      expect(deleted.structured).toMatchObject({ deleted: true });
+      expect((await client.call('document_read', { board, document })).structured.text).toBe('');
+      expect((await client.call('document_delete', { board, document })).structured.deleted).toBe(false);
+    });
   });
 
   describe(`${what}: a client that negotiates`, () => {

@@ -236,6 +236,7 @@ export class MemoryBlackboard implements Blackboard {
 export class MemoryYjs implements YjsAccess {
   readonly #docs = new Map<string, Y.Doc>();
   readonly #revisions = new Map<string, number>();
+  readonly #deleted = new Set<string>();
 
   stateVector(board: BoardName, document: string | undefined): Uint8Array {
     return Y.encodeStateVector(this.doc(board, document));
@@ -306,8 +307,13 @@ export class MemoryYjs implements YjsAccess {
   delete(board: BoardName, document: string): boolean {
     const text = this.doc(board, document).getText('text');
     const { length } = text;
+    this.#deleted.add(JSON.stringify([board, document]));
     text.delete(0, length);
     return length > 0;
+  }
+
+  isDeleted(board: BoardName, document: string): boolean {
+    return this.#deleted.has(JSON.stringify([board, document]));
   }
 
   doc(board: BoardName, document: string | undefined): Y.Doc {

@@ -70,10 +70,14 @@ export class Rest {
     if (third === 'entries') return this.#entryRoute(board, [fourth, ...rest]);
     const document = decode([fourth, ...rest].join('/'));
     if (third !== 'documents' || document === undefined) return undefined;
+    const tools: Partial<Record<Method, string>> = {
+      GET: 'document_read',
+      PATCH: 'document_edit',
+      DELETE: 'document_delete',
+    };
     return {
-      methods: ['GET', 'PATCH'],
-      run: (call, method) =>
-        this.#runTool(call, method === 'GET' ? 'document_read' : 'document_edit', { board, document }),
+      methods: Object.keys(tools) as Method[],
+      run: (call, method) => this.#runTool(call, tools[method] ?? '', { board, document }),
     };
   }
 

@@ -30,8 +30,15 @@ const UPDATE = 2;
 const PERMISSION_DENIED = 0;
 
 /** Codes 44xx tell y-websocket that coming back is of no use, 45xx that it may try again. */
-export const CLOSE = { denied: 4403, malformed: 4400, tooSlow: 4508, goingAway: 1001 } as const;
+export const CLOSE = {
+  denied: 4403,
+  deleted: 4410,
+  malformed: 4400,
+  tooSlow: 4508,
+  goingAway: 1001,
+} as const;
 
+const DELETED = 'The document was deleted: begin again with an empty Yjs document.';
 const REFUSALS_BEFORE_CLOSE = 32;
 /** Full states that a client may ask for within ten seconds; an honest one asks once. */
 const STATES_PER_WINDOW = 20;
@@ -110,6 +117,7 @@ class YjsClient {
   #refusals = 0;
   #states: number[] = [];
   #alive = true;
+  #isDeleted = false;
   #applying: Promise<void> = Promise.resolve();
   #pendingBytes = 0;
   /** Only on the entries document. */
@@ -142,6 +150,7 @@ class YjsClient {
 
   begin(): void {
     const socket = this.#socket;
+    this.#isDeleted = this.#findDeleted();
     const { board, document } = this.#target;
     const stopObserving = this.#yjs.observe(board, document, (update) => this.#sendUpdate(update));
     const leaveRoom = this.#room.join(this, (message) => this.#sendAwareness(message));
@@ -288,6 +297,15 @@ class YjsClient {
         encoding.writeVarUint8Array(encoder, update);
       }),
     );
+    const wasDeleted = this.#isDeleted;
+    this.#isDeleted = this.#findDeleted();
+    // Its copy is of no use any more: whatever it writes stands beside something deleted.
+    if (this.#isDeleted && !wasDeleted) this.end(CLOSE.deleted, DELETED);
+  }
+
+  #findDeleted(): boolean {
+    const { board, document } = this.#target;
+    return document !== undefined && this.#yjs.isDeleted(board, document);
   }
 
   #sendAwareness(update: Uint8Array): void {

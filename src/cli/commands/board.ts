@@ -3,7 +3,7 @@ import { SkeinError } from '../../kernel/errors.ts';
 import { checkJson } from '../../kernel/json.ts';
 import { limits } from '../../kernel/limits.ts';
 import type { Board, CallFlags, Change, EntryPage, ReadAnswer, WriteAnswer } from '../board-api.ts';
-import { boardPath, entryPath, sharedOf } from '../board-api.ts';
+import { boardPath, documentPath, entryPath, sharedOf } from '../board-api.ts';
 import type { ControlClient } from '../client.ts';
 import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from '../context.ts';
 import { EXIT, NodeUnreachable, Reported, UsageError } from '../exit.ts';
@@ -21,6 +21,9 @@ interface ListFlags extends BoardFlags {
 interface SetFlags extends BoardFlags {
   readonly ttl?: number;
   readonly text?: boolean;
+}
+interface DeleteFlags extends BoardFlags {
+  readonly document?: string;
 }
 interface WatchFlags extends NodeFlags {
   readonly prefix?: string;
@@ -209,16 +212,24 @@ async function wrote({ out }: NodeSession<BoardFlags>, answer: WriteAnswer): Pro
 
 function deleteCommand(io: Io): Command {
   return withAgent(withLevel(withNode(new Command('delete'), io)))
-    .description('delete an entry')
+    .description('delete an entry, or a free document')
     .argument('<board>')
-    .argument('<key>')
+    .argument('[key]')
+    .option('--document <name>', 'delete this document, in place of an entry')
     .action(
-      onNode(io, async ({ client, out, flags }: NodeSession<BoardFlags>, board: string, key: string) => {
-        const answer = await client.call<WriteAnswer>('DELETE', entryPath(board, key), {
-          query: { ...sharedOf(flags) },
-        });
+      onNode(io, async (session: NodeSession<DeleteFlags>, board: string, key: string | undefined) => {
+        const { client, out, flags } = session;
+        const { document } = flags;
+        if ((key === undefined) === (document === undefined))
+          throw new UsageError(
+            'What to delete is not clear.',
+            'Name a key, or a document (--document NAME).',
+          );
+        const path = document === undefined ? entryPath(board, key ?? '') : documentPath(board, document);
+        const answer = await client.call<WriteAnswer>('DELETE', path, { query: { ...sharedOf(flags) } });
+        const what = document === undefined ? 'entry' : 'document';
         await out.result(answer, () =>
-          answer.deleted === false ? 'There was no such entry.' : `Deleted; revision ${answer.revision}.`,
+          answer.deleted === false ? `There was no such ${what}.` : `Deleted; revision ${answer.revision}.`,
         );
       }),
     );

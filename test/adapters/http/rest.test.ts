@@ -163,7 +163,7 @@ describe('rest', () => {
     expect((await get('/v1/boards/main/entries/log')).json).toMatchObject({ value: [1, 2, 3] });
   });
 
-  it('reads and edits a document', async () => {
+  it('reads, edits and deletes a document', async () => {
     const path = '/v1/boards/main/documents/report';
     await jsonRequest(target, 'PATCH', path, { edits: [{ kind: 'append', text: 'Hello world' }] });
     const edits = [
@@ -181,6 +181,9 @@ describe('rest', () => {
       edits: [{ kind: 'replace', find: 'x', text: '' }],
     });
     expect(missing.status).toBe(400);
+    expect((await jsonRequest(target, 'DELETE', path)).json).toMatchObject({ deleted: true });
+    expect((await get(path)).json).toMatchObject({ text: '' });
+    expect((await jsonRequest(target, 'PUT', path, { text: 'x' })).status).toBe(405);
   });
 
   it('carries session and level from the query or the body, and refuses an argument given twice', async () => {
