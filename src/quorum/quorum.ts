@@ -321,7 +321,11 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       case 'transact':
       case 'grantLease':
       case 'revokeLease':
-        this.#proposals.submit(id, commandOf(call, this.#freshId()), now);
+        this.#proposals.submit(
+          id,
+          commandOf(call, () => this.#freshId()),
+          now,
+        );
         return;
       case 'renewLease':
         this.#proposals.renew(id, call.id, now);

@@ -16,13 +16,15 @@ import type { Register } from './register/register.ts';
 
 export type WriteCall = Extract<QuorumCall, { op: 'transact' | 'grantLease' | 'revokeLease' }>;
 
-/** `lease` is the fresh id for a grant. */
-export function commandOf(call: WriteCall, lease: number): (head: RequestHead) => Uint8Array {
+/** `freshId` is asked for the id of a new lease. */
+export function commandOf(call: WriteCall, freshId: () => number): (head: RequestHead) => Uint8Array {
   switch (call.op) {
     case 'transact':
       return (head) => encodeCommand({ kind: 'transact', ...head, transaction: call.transaction });
-    case 'grantLease':
+    case 'grantLease': {
+      const lease = freshId();
       return (head) => encodeCommand({ kind: 'grantLease', ...head, ttlMs: call.ttlMs, id: lease });
+    }
     case 'revokeLease':
       return (head) => encodeCommand({ kind: 'revokeLease', ...head, id: call.id });
   }

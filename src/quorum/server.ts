@@ -1,5 +1,6 @@
 /** Names of stores and of the servers that carry them. */
 import { type Branded, type NodeId, parseNodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
 import type { ServerId } from './raft/types.ts';
 
 /** One founding of a store: 53 random bits, never 0. Two stores that meet are told apart by it. */
@@ -7,8 +8,16 @@ export type StoreId = Branded<number, 'StoreId'>;
 /** The storage of one server: 53 random bits, never 0. A node whose disk was lost comes back with another. */
 export type StorageId = Branded<number, 'StorageId'>;
 
+/** Every frame names servers, and they are few: the last name made for each node. */
+const names = new Map<NodeId, { readonly storage: StorageId; readonly server: ServerId }>();
+
 export function serverIdOf(node: NodeId, storage: StorageId): ServerId {
-  return `${node}/${storage.toString(36)}` as ServerId;
+  const known = names.get(node);
+  if (known?.storage === storage) return known.server;
+  const server = `${node}/${storage.toString(36)}` as ServerId;
+  if (names.size >= limits.members) names.clear();
+  names.set(node, { storage, server });
+  return server;
 }
 
 /** `undefined` for anything that `serverIdOf` would not give. */
