@@ -12,6 +12,7 @@ export interface FuzzResult {
   readonly snapshots: number;
   readonly reads: number;
   readonly diskFailures: number;
+  readonly pauses: number;
 }
 
 export class Fuzz {
@@ -22,7 +23,7 @@ export class Fuzz {
   #count = 0;
   /** In one step. */
   readonly #faults: number;
-  readonly #counts = { crashes: 0, diskFailures: 0 };
+  readonly #counts = { crashes: 0, diskFailures: 0, pauses: 0 };
 
   constructor(seed: number) {
     const rng = seededRng(seed);
@@ -86,13 +87,14 @@ export class Fuzz {
     const [parcel] = this.#rng.chance(0.05) ? [network[place]] : network.splice(place, 1);
     if (parcel === undefined) return;
     const { from, to } = parcel.kind === 'message' ? parcel.message : parcel;
-    if (this.#rng.chance(0.05) || this.#cut.has(`${from} ${to}`)) this.cluster.drop(parcel);
+    if (this.cluster.server(to).isPaused) network.push(parcel);
+    else if (this.#rng.chance(0.05) || this.#cut.has(`${from} ${to}`)) this.cluster.drop(parcel);
     else this.cluster.deliver(parcel);
     if (network.length > 500) for (const lost of network.splice(0, 250)) this.cluster.drop(lost);
   }
 
   #disk(): void {
-    const busy = this.cluster.alive.filter((server) => server.queue.length > 0);
+    const busy = this.cluster.alive.filter((each) => each.queue.length > 0 && !each.isPaused);
     if (busy.length > 0) this.cluster.syncDisk(this.#rng.pick(busy).id, 1 + this.#rng.below(6));
   }
 
@@ -109,10 +111,17 @@ export class Fuzz {
       const texts = Array.from({ length: 1 + this.#rng.below(4) }, () => `v${this.#count++}`);
       this.cluster.propose(name, ...texts);
     } else {
-      const token = this.#count++;
-      this.cluster.watch.handleReadAsked(name, token);
-      this.cluster.tell(name, { kind: 'readAsked', token });
+      // Whoever believes to lead, wrongly perhaps: the one that must not answer from what it has.
+      const leaders = this.cluster.alive.filter((each) => each.raft!.role === 'leader');
+      this.#read(this.#rng.chance(0.7) && leaders.length > 0 ? this.#rng.pick(leaders).id : name);
     }
+  }
+
+  #read(name: string): void {
+    const token = this.#count++;
+    this.cluster.server(name).isPaused = false;
+    this.cluster.watch.handleReadAsked(name, token);
+    this.cluster.tell(name, { kind: 'readAsked', token });
   }
 
   #manage(): void {
@@ -151,7 +160,7 @@ export class Fuzz {
     const dice = this.#rng.below(4);
     if (dice < 2) this.#cut.clear();
     else if (dice < 3) {
-      const lonely = this.#rng.pick(this.#names);
+      const lonely = this.#anyName();
       for (const other of this.#names) this.#cut.add(`${lonely} ${other}`).add(`${other} ${lonely}`);
     } else this.#cut.add(`${this.#rng.pick(this.#names)} ${this.#rng.pick(this.#names)}`);
   }
@@ -159,15 +168,19 @@ export class Fuzz {
   #breakSomething(): void {
     const { cluster } = this;
     const broken = this.#names.filter((each) => {
-      const { raft, hasDiskFailed } = cluster.server(each);
-      return raft === undefined || hasDiskFailed;
+      const { raft, hasDiskFailed, isPaused } = cluster.server(each);
+      return raft === undefined || hasDiskFailed || isPaused;
     });
     const name = this.#rng.chance(0.6) && broken.length > 0 ? this.#rng.pick(broken) : this.#anyName();
     const server = cluster.server(name);
-    if (server.raft === undefined) {
+    if (server.isPaused) server.isPaused = false;
+    else if (server.raft === undefined) {
       cluster.start(server.id);
     } else if (server.hasDiskFailed) {
       cluster.recoverDisk(server.id);
+    } else if (this.#rng.chance(0.4)) {
+      this.#counts.pauses++;
+      server.isPaused = true;
     } else if (this.#rng.chance(0.3)) {
       this.#counts.diskFailures++;
       cluster.failDisk(server.id);
@@ -180,6 +193,7 @@ export class Fuzz {
   #heal(): void {
     const { cluster } = this;
     for (const name of this.#names) {
+      cluster.server(name).isPaused = false;
       if (cluster.server(name).raft === undefined) cluster.start(name);
       if (cluster.server(name).hasDiskFailed) cluster.recoverDisk(name);
     }
