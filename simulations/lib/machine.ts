@@ -260,6 +260,8 @@ export class SimulatedMachine {
       },
       perform: (effect) => this.#perform(effect),
       onBroken: (error) => onBroken(this, error),
+      // Checkpoints must fall into short runs too.
+      checkpointFloorBytes: 128 * 1024,
       observe: (event, effects) => trace.note(scheduler.nowMs, this.name, [event, effects]),
     });
   }

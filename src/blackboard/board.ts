@@ -1,8 +1,8 @@
 /** One board's entries: its lanes, what readers see of them, and what this node changed since the last flush. */
 import type { BoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
-import { ByteReader, ByteWriter, decodeUtf8 } from './bytes.ts';
-import { type EntryHead, type EntryToWrite, readEntryHead, writeEntry } from './entry.ts';
+import { ByteWriter, decodeUtf8 } from './bytes.ts';
+import { type EntryHead, type EntryToWrite, headOf, writeEntry } from './entry.ts';
 import { stampOf, wallMsOf } from './hlc.ts';
 import { type Item, Lane, type Page, pageOf } from './lane.ts';
 import { type LaneUpdate, rangesOf } from './lane-update.ts';
@@ -155,8 +155,7 @@ export class Board {
     scratch.clear();
     writeEntry(scratch, entry);
     const bytes = scratch.view();
-    const head = readEntryHead(new ByteReader(bytes));
-    if (head === undefined) throw new Error('board: wrote an entry that it cannot read');
+    const head = headOf(entry);
     const pending = this.#pendingOf(lane);
     if (deps !== undefined) {
       for (const [incarnation, clock] of deps) {

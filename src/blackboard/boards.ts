@@ -19,12 +19,12 @@ import type { Cryptography, Signer } from '../kernel/ports.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { AntiEntropy, type AntiEntropyEffect } from '../replication/anti-entropy.ts';
-import type { BoardCall, BoardInfo, ClientUpdate, Writer } from './api.ts';
+import type { BoardCall, BoardInfo, ClientUpdate, WriteAnswer, Writer } from './api.ts';
 import type { Board } from './board.ts';
 import { ByteWriter } from './bytes.ts';
 import { checkCall, checkDocumentName } from './calls.ts';
 import { readClientUpdate } from './client-lane.ts';
-import { Desk } from './desk.ts';
+import { Desk, TOKEN_OF_TURN } from './desk.ts';
 import { deletedDocument, noRoom } from './document-room.ts';
 import { deletionUpTo } from './documents.ts';
 import { DocumentsLattice } from './documents-lattice.ts';
@@ -44,11 +44,12 @@ import {
   type Requested,
   readOnlyEntries,
   tooManyWait,
+  WrittenAnswer,
   type YjsUpdate,
 } from './messages.ts';
 import { isOfDocument, writeDeleted, writeDocumentSection, writeLaneSection } from './sections.ts';
 import type { Session } from './session.ts';
-import { SessionCheck } from './session-check.ts';
+import { SessionCheck, TurnToken } from './session-check.ts';
 import { Shorts } from './short.ts';
 
 export type {
@@ -111,6 +112,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   readonly #writer = new ByteWriter(4096);
   /** Answers that wait for the flush of what they wrote. */
   #written: Answer[] = [];
+  readonly #tokens = new Map<BoardName, TurnToken>();
   #edits: Edit[] = [];
   #effects: BoardsEffect[] = [];
   #flush: Deadline | undefined;
@@ -183,6 +185,8 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     switch (event.kind) {
       case 'requested':
         this.#answerIf(event.id, this.#tryNow(event, now));
+        // Who watches hears of one's own writes once they are on their way, all of a turn at once.
+        if (isWrite(event.call)) return this.#takeEffects();
         break;
       case 'cancelled':
         this.#waiting.cancel(event.id);
@@ -336,12 +340,31 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     session: Session | undefined,
     now: Instant,
   ): Result<unknown> | undefined {
-    if (call.op === 'wait') return this.#waiting.ask(id, call, session, now);
+    if (call.op === 'wait') {
+      // What was written before must not wake who asks for what comes from now on.
+      this.#tellChanges(now);
+      return this.#waiting.ask(id, call, session, now);
+    }
     const result = this.#desk.run(call, writer, session, now);
     if (!isWrite(call) || !result.ok) return result;
-    this.#written.push({ kind: 'answer', stream: 'board', id, result });
+    const answer = result.value as WriteAnswer;
+    this.#written.push(
+      answer.session === TOKEN_OF_TURN
+        ? new WrittenAnswer(id, answer, this.#tokenOf(call.board))
+        : { kind: 'answer', stream: 'board', id, result },
+    );
     this.#flush ??= { atMs: now.monoMs, reason: 'board.flush' };
     return undefined;
+  }
+
+  #tokenOf(name: BoardName): TurnToken {
+    let token = this.#tokens.get(name);
+    if (token === undefined) {
+      const board = this.#store.find(name) as Board;
+      token = new TurnToken(name, this.#store.lane(board, this.#store.incarnation));
+      this.#tokens.set(name, token);
+    }
+    return token;
   }
 
   #checked(call: BoardCall): Result<Board> {
@@ -433,7 +456,10 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     this.#take(this.#entropy.handle({ kind: 'changed' }, now));
     this.#take(this.#entropy.expire(now));
     if (records.length > 0) this.#effects.push({ kind: 'persist', stream: 'board', records, durable: true });
-    this.#effects.push(...this.#written.splice(0));
+    for (const token of this.#tokens.values()) token.close();
+    this.#tokens.clear();
+    for (const answer of this.#written) this.#effects.push(answer);
+    this.#written = [];
   }
 
   /** What follows from whatever just happened: journal, watchers, waiting sessions. */
@@ -451,17 +477,25 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       this.#effects.push({ kind: 'yjsUpdated', board, document, update });
     }
     this.#effects.push(...this.#intake.takeMarks());
-    for (const board of this.#store.boards.values()) {
-      const changed = board.takeChanged();
-      if (changed.length > 0) this.#changed(board, changed, now);
-    }
+    this.#tellChanges(now);
     if (this.#parked.size > 0 && merged.length > 0) this.#retryParked(now);
     if (this.#flush === undefined && (this.#store.hasPending || this.#upkeep.hasFrames)) {
       this.#flush = { atMs: now.monoMs, reason: 'board.flush' };
     }
+    return this.#takeEffects();
+  }
+
+  #takeEffects(): readonly BoardsEffect[] {
     const effects = this.#effects;
     if (effects.length > 0) this.#effects = [];
     return effects;
+  }
+
+  #tellChanges(now: Instant): void {
+    for (const board of this.#store.boards.values()) {
+      const changed = board.takeChanged();
+      if (changed.length > 0) this.#changed(board, changed, now);
+    }
   }
 
   #changed(board: Board, changed: readonly string[], now: Instant): void {

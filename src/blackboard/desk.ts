@@ -40,6 +40,9 @@ const ITEM_BYTES = 24;
 /** Answers of a list stay below this, whatever the limit in entries is. */
 const LIST_BYTES = limits.listAnswerBytes;
 
+/** Stands for the token that all writes of a turn share, see `TurnToken`. */
+export const TOKEN_OF_TURN = '';
+
 export interface DeskOptions {
   readonly store: BoardStore;
   readonly documents: DocumentsLattice;
@@ -316,6 +319,7 @@ export class Desk {
     lane: Lane,
     session: Session | undefined,
   ): { readonly ok: true; readonly value: WriteAnswer } {
+    if (session === undefined) return ok({ revision, session: TOKEN_OF_TURN });
     return ok({
       revision,
       session: this.token(board.name, new Map([[lane.incarnation, lane.clock]]), session),

@@ -58,6 +58,15 @@ export function writeEntry(writer: ByteWriter, entry: EntryToWrite): void {
   writer.utf8(entry.value);
 }
 
+/** The head of what `writeEntry` writes, as `readEntryHead` reads it. */
+export function headOf({ kind, revision, key, ttlSeconds = 0, origin = 0 }: EntryToWrite): EntryHead {
+  return { kind, revision, key, origin, expiresMs: expiryOf(revision, ttlSeconds) };
+}
+
+function expiryOf(revision: number, ttlSeconds: number): number {
+  return ttlSeconds > 0 ? wallMsOf(revision) + ttlSeconds * 1_000 : 0;
+}
+
 /** Reads the head and checks the form of the whole; `undefined` where it is malformed. The value is not parsed. */
 export function readEntryHead(reader: ByteReader): EntryHead | undefined {
   const flags = reader.byte();
@@ -73,8 +82,7 @@ export function readEntryHead(reader: ByteReader): EntryHead | undefined {
   if (reader.failed || revision === 0 || key === '' || ttlSeconds > limits.ttlSeconds) return undefined;
   if (kind === KIND.delete ? reader.remaining !== 0 : reader.remaining === 0) return undefined;
   if (reader.remaining > limits.valueBytes) return undefined;
-  const expiresMs = ttlSeconds > 0 ? wallMsOf(revision) + ttlSeconds * 1_000 : 0;
-  return { kind: kind as ItemKind, revision, key, origin, expiresMs };
+  return { kind: kind as ItemKind, revision, key, origin, expiresMs: expiryOf(revision, ttlSeconds) };
 }
 
 /** Author and value of an item whose head has been read before. */

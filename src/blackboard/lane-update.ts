@@ -218,6 +218,8 @@ export class LaneUpdateWriter {
 
 /** Ranges (clock and count) from clocks in any order, doubles allowed. */
 export function rangesOf(clocks: readonly number[]): number[] {
+  if (clocks.length === 0) return [];
+  if (clocks.length === 1) return [clocks[0] as number, 1];
   const sorted = Float64Array.from(clocks).sort();
   const ranges: number[] = [];
   let behind = -1;

@@ -11,14 +11,15 @@ import type {
   Received,
   Send,
 } from '../kernel/effects.ts';
-import { type ErrorBody, fail, failWith } from '../kernel/errors.ts';
+import { type ErrorBody, fail, failWith, ok, type Result } from '../kernel/errors.ts';
 import type { BoardName, NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { LanesBody } from '../replication/record.ts';
-import type { BoardCall, Change, Writer } from './api.ts';
+import type { BoardCall, Change, WriteAnswer, Writer } from './api.ts';
 import type { Board, BoardConfig } from './board.ts';
 import { changeOf } from './read.ts';
+import type { TurnToken } from './session-check.ts';
 
 export interface BoardsConfig {
   readonly boards: readonly BoardConfig[];
@@ -113,6 +114,25 @@ export class ChangedKeys implements BoardChanged {
 
   get changes(): readonly Change[] {
     return this.keys.map((key) => changeOf(this.#of.view, key, this.#wallMs));
+  }
+}
+
+/** The answer to a write without a session: its token is made when it is given, once for all of its turn. */
+export class WrittenAnswer implements Answer {
+  readonly kind = 'answer';
+  readonly stream = 'board';
+  readonly id: number;
+  readonly #answer: WriteAnswer;
+  readonly #token: TurnToken;
+
+  constructor(id: number, answer: WriteAnswer, token: TurnToken) {
+    this.id = id;
+    this.#answer = answer;
+    this.#token = token;
+  }
+
+  get result(): Result<WriteAnswer> {
+    return ok({ ...this.#answer, session: this.#token.text });
   }
 }
 

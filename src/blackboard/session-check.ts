@@ -7,7 +7,7 @@ import type { Board, Clocks } from './board.ts';
 import { ByteWriter } from './bytes.ts';
 import type { FreeDocument } from './documents.ts';
 import type { DocumentsLattice } from './documents-lattice.ts';
-import type { Hash } from './lane.ts';
+import type { Hash, Lane } from './lane.ts';
 import {
   CLOCKS_BYTES,
   decodeSession,
@@ -206,6 +206,32 @@ export class SessionCheck {
 
   #nodeOf(incarnation: number): NodeId | 'unknown' {
     return this.#store.ownerOf(incarnation) ?? 'unknown';
+  }
+}
+
+/**
+ * The token of answers to writes of one turn without a session of their own: it names the lane as the turn leaves it,
+ * so that all of them can share it. Worked out where somebody asks, which is after the disk.
+ */
+export class TurnToken {
+  readonly #name: BoardName;
+  readonly #lane: Lane;
+  #clock = 0;
+  #text: string | undefined;
+
+  constructor(name: BoardName, lane: Lane) {
+    this.#name = name;
+    this.#lane = lane;
+  }
+
+  /** The turn is over: what is written from now on goes to the disk later. */
+  close(): void {
+    this.#clock = this.#lane.clock;
+  }
+
+  get text(): string {
+    this.#text ??= encodeSession(new Map([[this.#name, new Map([[this.#lane.incarnation, this.#clock]])]]));
+    return this.#text;
   }
 }
 

@@ -33,8 +33,13 @@ export function parseIncarnation(value: unknown): Incarnation | undefined {
     : undefined;
 }
 
+let lastBoardName: string | undefined;
+
 export function parseBoardName(text: unknown): BoardName | undefined {
-  return typeof text === 'string' && BOARD_NAME.test(text) ? (text as BoardName) : undefined;
+  // Nearly always the same as the time before.
+  if (typeof text !== 'string' || (text !== lastBoardName && !BOARD_NAME.test(text))) return undefined;
+  lastBoardName = text;
+  return text as BoardName;
 }
 
 export function parseAgentId(text: unknown): AgentId | undefined {

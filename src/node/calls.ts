@@ -13,15 +13,21 @@ export class Calls {
     if (this.#closed) return Promise.resolve(stopping());
     if (signal?.aborted === true) return Promise.resolve(cancelled());
     const id = ++this.#lastId;
+    if (signal === undefined) {
+      return new Promise((resolve) => {
+        this.#waiting.set(id, resolve as (result: Result<unknown>) => void);
+        send(id);
+      });
+    }
     return new Promise((resolve) => {
       const onAbort = () => {
         if (!this.#waiting.delete(id)) return;
         cancel(id);
         resolve(cancelled());
       };
-      signal?.addEventListener('abort', onAbort, { once: true });
+      signal.addEventListener('abort', onAbort, { once: true });
       this.#waiting.set(id, (result) => {
-        signal?.removeEventListener('abort', onAbort);
+        signal.removeEventListener('abort', onAbort);
         resolve(result as Result<T>);
       });
       send(id);

@@ -51,6 +51,8 @@ export interface ExecutorOptions<Event, Effect> {
   readonly perform: (effect: Effect) => void;
   /** The machine threw: an invariant is broken and nothing it would do next can be trusted. */
   readonly onBroken: (error: unknown) => void;
+  /** Log below which no checkpoint is worth its syncs, in bytes; default 1 MiB. */
+  readonly checkpointFloorBytes?: number;
   /** Sees every event and its effects, in order: the simulator's trace. */
   readonly observe?: (event: Event | 'expire', effects: readonly Effect[]) => void;
 }
@@ -65,7 +67,7 @@ const LAZY_SYNC_MS = 100;
  * together outgrow the state by as much.
  */
 const CHECKPOINT_SHARE = 0.75;
-const CHECKPOINT_FLOOR_BYTES = 128 * 1024;
+const CHECKPOINT_FLOOR_BYTES = 1024 * 1024;
 
 /**
  * Runs a machine on the ports: one queue of events, one timer, effects in the order of their streams.
@@ -314,7 +316,8 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   #considerCheckpoint(): void {
     if (this.#checkpointing || this.#diskBroken) return;
     const { logBytes, checkpointBytes } = this.#options.disk.size();
-    if (logBytes < Math.max(CHECKPOINT_FLOOR_BYTES, checkpointBytes * CHECKPOINT_SHARE)) return;
+    const { checkpointFloorBytes = CHECKPOINT_FLOOR_BYTES } = this.#options;
+    if (logBytes < Math.max(checkpointFloorBytes, checkpointBytes * CHECKPOINT_SHARE)) return;
     // A log that grew by new contents alone would not be shorter as a checkpoint.
     const liveBytes = this.#options.machine.liveBytes ?? 0;
     if (logBytes + checkpointBytes < liveBytes * (1 + CHECKPOINT_SHARE)) return;

@@ -31,6 +31,8 @@ export class Quota {
 
 const REOPEN_MS = { first: 20, most: 2_000 };
 const EMPTY = new Uint8Array(0);
+/** Lanes that have something to send at the end of this tick. */
+let flushing: Lane[] = [];
 
 /**
  * The way out to one peer on one channel: a queue, and one long-lived stream behind it.
@@ -183,10 +185,16 @@ export class Lane {
   #askToFlush(): void {
     if (this.#flushAsked) return;
     this.#flushAsked = true;
-    process.nextTick(() => {
-      this.#flushAsked = false;
-      this.#flush();
-    });
+    if (flushing.push(this) === 1) process.nextTick(Lane.#flushAll);
+  }
+
+  static #flushAll(): void {
+    const lanes = flushing;
+    flushing = [];
+    for (const lane of lanes) {
+      lane.#flushAsked = false;
+      lane.#flush();
+    }
   }
 
   #flush(): void {

@@ -136,8 +136,10 @@ export class Journal implements Disk {
   }
 
   size(): { readonly logBytes: number; readonly checkpointBytes: number } {
-    const newest = Math.max(0, ...this.#checkpoints.keys());
-    const logBytes = [...this.#segments.values()].reduce((sum, bytes) => sum + bytes, 0);
+    let logBytes = 0;
+    for (const bytes of this.#segments.values()) logBytes += bytes;
+    let newest = 0;
+    for (const number of this.#checkpoints.keys()) if (number > newest) newest = number;
     return { logBytes, checkpointBytes: this.#checkpoints.get(newest) ?? 0 };
   }
 
