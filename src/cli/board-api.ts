@@ -69,12 +69,22 @@ export function sharedOf({ level, session, agent }: CallFlags) {
 export async function* allEntries(
   client: ControlClient,
   board: string,
-  { prefix, pageSize, signal }: { prefix?: string | undefined; pageSize: number; signal: AbortSignal },
+  {
+    prefix,
+    level,
+    pageSize,
+    signal,
+  }: {
+    prefix?: string | undefined;
+    level?: string | undefined;
+    pageSize: number;
+    signal: AbortSignal;
+  },
 ): AsyncGenerator<readonly Entry[]> {
   let cursor: string | undefined;
   do {
     const page = await client.call<EntryPage>('GET', boardPath(board, '/entries'), {
-      query: { prefix, limit: pageSize, cursor },
+      query: { prefix, level, limit: pageSize, cursor },
       signal,
     });
     yield page.entries;

@@ -36,6 +36,14 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'read, write, watch, export and import boards',
     load: async () => (await import('./commands/board.ts')).boardCommand,
   },
+  lease: {
+    summary: 'acquire, renew, release and list leases',
+    load: async () => (await import('./commands/lease.ts')).leaseCommand,
+  },
+  voters: {
+    summary: 'the voters of the quorum store: list, add, remove, recover, merge',
+    load: async () => (await import('./commands/voters.ts')).votersCommand,
+  },
   agent: {
     summary: 'register agents and find them',
     load: async () => (await import('./commands/agent.ts')).agentCommand,

@@ -1,5 +1,6 @@
 /** Tools of named leases. */
 import { z } from 'zod';
+import { fromBase64Url, fromUtf8, toBase64Url, utf8 } from '../kernel/codec.ts';
 import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import type { LeaseHolder, LeaseState, NamedLeases } from '../quorum/leases.ts';
@@ -140,6 +141,34 @@ export function leaseResult({
     expiresAt: expiresMs === undefined ? null : new Date(Math.round(expiresMs)).toISOString(),
     ...(already === undefined ? {} : { already }),
   };
+}
+
+/** Who holds which lease, in the order of names. */
+export async function leaseListing(
+  leases: NamedLeases,
+  { limit = 100, cursor }: { readonly limit?: number; readonly cursor?: string },
+  signal?: AbortSignal,
+): Promise<Result<Structured>> {
+  if (!Number.isInteger(limit) || limit < 1 || limit > limits.listPage)
+    return failWith('INVALID_ARGUMENT', `limit must be 1 to ${limits.listPage}.`, 'Use the cursor for more.');
+  const bytes = cursor === undefined ? undefined : fromBase64Url(cursor);
+  const after = bytes === undefined ? undefined : fromUtf8(bytes);
+  if (cursor !== undefined && after === undefined)
+    return failWith('INVALID_ARGUMENT', 'The cursor is not one that this call gave out.', 'Leave it out.');
+  const page = await leases.list({ limit, after }, signal);
+  if (!page.ok) return page;
+  const last = page.value.leases.at(-1);
+  return ok({
+    leases: page.value.leases.map(({ name, holder, fencingToken, ttlMs, acquiredMs }) => ({
+      name,
+      holder: holder.agent,
+      machine_id: holder.node,
+      fencing_token: fencingToken,
+      ttl_seconds: ttlMs / 1000,
+      acquiredAt: new Date(acquiredMs).toISOString(),
+    })),
+    ...(page.value.more && last !== undefined ? { cursor: toBase64Url(utf8(last.name)) } : {}),
+  });
 }
 
 export function noQuorumStore(): Result<never> {

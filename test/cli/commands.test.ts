@@ -85,6 +85,50 @@ const CALLS: [argv: string[], request: [method: string, url: string, body?: unkn
     ['POST', '/v1/boards/main/entries/log/items', { items: [1, 'two', { three: 3 }] }],
     { revision: 3, session: 's' },
   ],
+  [
+    ['board', 'cas', 'tasks', 'k', '{"owner":"me"}', '--if-revision', '0', '--agent', 'me'],
+    ['PUT', '/v1/boards/tasks/entries/k?expected_revision=0', { value: { owner: 'me' }, agent_id: 'me' }],
+    { revision: 4, session: 's' },
+  ],
+  [
+    ['lease', 'acquire', 'deploy/production', '--ttl', '10'],
+    ['PUT', '/v1/leases/deploy%2Fproduction', { ttl_seconds: 10 }],
+    {
+      name: 'deploy/production',
+      held: true,
+      fencing_token: 9,
+      holder: 'operator',
+      machine_id: 'x',
+      expiresAt: 't',
+    },
+  ],
+  [
+    ['lease', 'renew', 'deploy', '--token', '9'],
+    ['PATCH', '/v1/leases/deploy', { fencing_token: 9 }],
+    { name: 'deploy', held: true, fencing_token: 9, holder: 'operator', machine_id: 'x', expiresAt: 't' },
+  ],
+  [
+    ['lease', 'release', 'deploy', '--agent', 'me'],
+    ['DELETE', '/v1/leases/deploy?agent_id=me'],
+    { name: 'deploy', held: false, fencing_token: null, holder: null, machine_id: null, expiresAt: null },
+  ],
+  [['lease', 'list', '--limit', '5'], ['GET', '/v1/leases?limit=5'], { leases: [] }],
+  [
+    ['voters', 'list'],
+    ['GET', '/v1/voters'],
+    {
+      voters: [{ nodeId: '12D3KooWx', name: 'a', serverId: '12D3KooWx/1', role: 'leader', state: 'alive' }],
+      storeId: 'abc',
+      leader: '12D3KooWx',
+    },
+  ],
+  [['voters', 'add', 'b'], ['PUT', '/v1/voters/b'], { voters: [], storeId: 'abc', leader: null }],
+  [['voters', 'remove', 'b'], ['DELETE', '/v1/voters/b'], { voters: [], storeId: 'abc', leader: null }],
+  [
+    ['voters', 'recover', '--confirm', 'abc'],
+    ['POST', '/v1/voters/recover', { confirm: 'abc' }],
+    { voters: [], storeId: 'abc', leader: null },
+  ],
   [['agent', 'list'], ['GET', '/v1/agents'], { agents: [] }],
   [
     ['agent', 'discover', '--capability', 'gpu', '--min-trust', '0.5'],

@@ -16,6 +16,11 @@ const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
   [['board', 'list', 'main', '--limit', '1e2'], /whole number/, /./],
   [['board', 'get', 'main', 'k', '--level', 'strng'], /eventual, session, strong/, /./],
   [['board', 'watch', 'main', 'k', '--prefix', 'p'], /KEY and --prefix/, /one of them/],
+  [['board', 'cas', 'tasks', 'k', '1'], /required option '--if-revision/, /./],
+  [['board', 'cas', 'tasks', 'k', '1', '--if-revision', '-1'], /whole number from 0/, /./],
+  [['lease', 'acquire', 'l', '--ttl', '0'], /whole number from 1/, /./],
+  [['voters', 'merge'], /required option '--keep/, /./],
+  [['voters', 'lst'], /unknown command 'lst'/, /list/],
   [['agent', 'register', 'a'], /required option '--capability/, /./],
   [['agent', 'discover', '--min-trust', '2'], /number from 0 to 1/, /./],
   [['mcp', '--agent', 'two words'], /1 to 128 printable characters without white space/, /./],
@@ -51,7 +56,7 @@ describe('wrong usage', () => {
     expect(error.hint).not.toBe('');
   });
 
-  it.each([[[]], [['board']], [['agent']], [['config']]])(
+  it.each([[[]], [['board']], [['agent']], [['config']], [['lease']], [['voters']]])(
     '%j alone shows its commands, exit code 2',
     async (argv) => {
       const { code, out, error } = await skein(argv);

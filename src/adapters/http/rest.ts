@@ -10,6 +10,7 @@ import { pageOf } from '../../mcp/page.ts';
 import type { Principal } from '../../mcp/principal.ts';
 import type { Structured } from '../../mcp/tool.ts';
 import { readJson } from './body.ts';
+import { changeVoters, listLeases, listVoters } from './quorum-routes.ts';
 import { sendError, sendJson } from './respond.ts';
 import { watchBoard } from './watch.ts';
 
@@ -58,6 +59,8 @@ export class Rest {
     if (first === 'peers' && path.length === 1) return this.#get((call) => this.#peers(call));
     if (first === 'doctor' && path.length === 1) return this.#get((call) => this.#doctor(call));
     if (first === 'agents') return this.#agentsRoute(path);
+    if (first === 'leases') return this.#leasesRoute(path);
+    if (first === 'voters') return this.#votersRoute(path);
     if (first !== 'boards') return undefined;
     if (path.length === 1) return this.#get((call) => this.#boards(call));
     const board = decode(second ?? '');
@@ -92,8 +95,10 @@ export class Rest {
         switch (method) {
           case 'GET':
             return this.#runTool(call, 'board_read', { board, key }, found);
-          case 'PUT':
-            return this.#runTool(call, 'board_write', { board, key });
+          case 'PUT': {
+            const tool = call.query.has('expected_revision') ? 'board_compare_and_set' : 'board_write';
+            return this.#runTool(call, tool, { board, key });
+          }
           case 'DELETE':
             return this.#runTool(call, 'board_delete', { board, key });
           default:
@@ -114,6 +119,47 @@ export class Rest {
     const agent = decode(path[1] ?? '');
     if (path.length !== 3 || path[2] !== 'heartbeat' || agent === undefined) return undefined;
     return this.#tool(['POST'], 'agent_heartbeat', { agent_id: agent });
+  }
+
+  /** A lease's name may hold slashes. */
+  #leasesRoute(path: readonly string[]): Route | undefined {
+    if (path.length === 1)
+      return this.#get(async ({ response, query, signal }) => {
+        sendResult(response, await listLeases(this.#catalogue.faces, pageRequest(query), signal));
+      });
+    const name = decode(path.slice(1).join('/'));
+    if (name === undefined) return undefined;
+    const tools = { PUT: 'lease_acquire', PATCH: 'lease_renew', DELETE: 'lease_release' } as const;
+    return {
+      methods: ['PUT', 'PATCH', 'DELETE'],
+      run: (call, method) => this.#runTool(call, tools[method as keyof typeof tools], { name }),
+    };
+  }
+
+  #votersRoute(path: readonly string[]): Route | undefined {
+    const { faces } = this.#catalogue;
+    if (path.length === 1)
+      return this.#get(({ response, query }) => sendResult(response, listVoters(faces, pageRequest(query))));
+    const node = decode(path[1] ?? '');
+    if (path.length !== 2 || node === undefined) return undefined;
+    if (node === 'recover' || node === 'merge')
+      return {
+        methods: ['POST'],
+        run: async ({ request, response, principal, signal }) => {
+          const body = await readJson(request, false);
+          if (!body.ok) return sendError(response, body.error, body.status);
+          const given = body.value as { readonly confirm?: unknown; readonly keep?: unknown } | null;
+          const change = { kind: node, id: node === 'recover' ? given?.confirm : given?.keep } as const;
+          sendResult(response, await changeVoters(faces, change, principal, signal));
+        },
+      };
+    return {
+      methods: ['PUT', 'DELETE'],
+      run: async ({ response, principal, signal }, method) => {
+        const change = { kind: method === 'PUT' ? 'add' : 'remove', node } as const;
+        sendResult(response, await changeVoters(faces, change, principal, signal));
+      },
+    };
   }
 
   #get(run: (call: RestRequest) => Promise<void> | void): Route {
@@ -188,6 +234,11 @@ export class Rest {
   }
 }
 
+function sendResult(response: ServerResponse, result: Result<Structured>): void {
+  if (result.ok) sendJson(response, 200, result.value);
+  else sendError(response, result.error);
+}
+
 function sendPage(
   response: ServerResponse,
   plural: string,
@@ -221,7 +272,13 @@ function found(value: Structured): Result<Structured> {
   );
 }
 
-const NUMERIC: ReadonlySet<string> = new Set(['limit', 'ttl_seconds', 'min_trust']);
+const NUMERIC: ReadonlySet<string> = new Set([
+  'limit',
+  'ttl_seconds',
+  'min_trust',
+  'expected_revision',
+  'fencing_token',
+]);
 
 function mergedArguments(fixed: Structured, query: URLSearchParams, body: unknown): Result<Structured> {
   if (body !== undefined && (typeof body !== 'object' || body === null || Array.isArray(body))) {

@@ -1,7 +1,7 @@
 /** Whole boards: out to a file, in from one, and a fingerprint to compare nodes by. */
 import { createHash } from 'node:crypto';
 import { open, rename, rm } from 'node:fs/promises';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { SkeinError } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
 import { allEntries, type Entry, entryPath } from '../board-api.ts';
@@ -21,6 +21,7 @@ const WRITERS = 16;
 
 interface TransferFlags extends NodeFlags {
   readonly prefix?: string;
+  readonly level?: string;
   readonly out?: string;
   readonly agent?: string;
 }
@@ -32,10 +33,13 @@ interface ExportFile {
 }
 
 export function exportCommand(io: Io): Command {
+  const level = new Option('--level <level>', 'eventual: what this node has, also without a quorum');
+  level.choices(['eventual', 'strong']);
   return withNode(new Command('export'), io)
     .description('a whole board as one JSON document')
     .argument('<board>')
     .option('--prefix <prefix>', 'only keys that start so')
+    .addOption(level)
     .option('--out <file>', 'write to a file, replaced only once all is there; default: standard output')
     .action(
       onNode(io, async (session: NodeSession<TransferFlags>, board: string) => {
@@ -51,6 +55,16 @@ export function exportCommand(io: Io): Command {
         );
       }),
     );
+}
+
+/** A whole board as this node has it, into a file; how many entries it has. */
+export function exportBoard(
+  { client, io, out, flags }: NodeSession<NodeFlags>,
+  board: string,
+  file: string,
+): Promise<number> {
+  const session = { client, io, out, flags: { ...flags, level: 'eventual' } };
+  return exportTo(file, (write) => writeExport(session, board, write));
 }
 
 type Write = (text: string) => Promise<void>;
@@ -79,7 +93,8 @@ async function writeExport(
 }
 
 function pagesOf({ client, flags, io }: NodeSession<TransferFlags>, board: string) {
-  return allEntries(client, board, { prefix: flags.prefix, pageSize: PAGE, signal: io.signal });
+  const { prefix, level } = flags;
+  return allEntries(client, board, { prefix, level, pageSize: PAGE, signal: io.signal });
 }
 
 async function exportTo(file: string, produce: (write: Write) => Promise<number>): Promise<number> {

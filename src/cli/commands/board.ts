@@ -25,6 +25,9 @@ interface SetFlags extends BoardFlags {
 interface DeleteFlags extends BoardFlags {
   readonly document?: string;
 }
+interface CasFlags extends SetFlags {
+  readonly ifRevision: number;
+}
 interface WatchFlags extends NodeFlags {
   readonly prefix?: string;
   readonly after?: number;
@@ -41,6 +44,7 @@ export function boardCommand(io: Io): Command {
     deleteCommand,
     appendCommand,
     watchCommand,
+    casCommand,
     exportCommand,
     importCommand,
     hashCommand,
@@ -52,7 +56,7 @@ export function boardCommand(io: Io): Command {
 function withLevel(command: Command): Command {
   const level = new Option(
     '--level <level>',
-    'consistency; with --session it is session, otherwise eventual',
+    'consistency; default: strong on a quorum board, else session with --session and eventual without',
   );
   return command
     .addOption(level.choices(['eventual', 'session', 'strong']))
@@ -188,6 +192,38 @@ function setCommand(io: Io): Command {
         const value = parsedValue(text, flags.text === true);
         const body = { value, ttl_seconds: flags.ttl, ...sharedOf(flags) };
         await wrote(session, await client.call('PUT', entryPath(board, key), { body }));
+      }),
+    );
+}
+
+function casCommand(io: Io): Command {
+  return withAgent(withNode(new Command('cas'), io))
+    .description(
+      'write an entry of a quorum board only if it still has the revision that you read: of several, one wins',
+    )
+    .argument('<board>')
+    .argument('<key>')
+    .argument('<value>')
+    .requiredOption(
+      '--if-revision <n>',
+      'the revision that it must have; 0: it must not exist',
+      wholeNumber(0, Number.MAX_SAFE_INTEGER),
+    )
+    .option('--session <token>', 'token of an earlier answer: see at least what that one saw')
+    .option('--ttl <seconds>', 'the entry vanishes after this time', wholeNumber(1, 365 * 24 * 3600))
+    .option('--text', 'take VALUE as text even where it is JSON')
+    .action(
+      onNode(io, async (session: NodeSession<CasFlags>, board: string, key: string, given: string) => {
+        const { client, flags } = session;
+        const text = given === '-' ? await inputText(io, '-', limits.httpBodyBytes) : given;
+        const value = parsedValue(text, flags.text === true);
+        await wrote(
+          session,
+          await client.call('PUT', entryPath(board, key), {
+            query: { expected_revision: flags.ifRevision },
+            body: { value, ttl_seconds: flags.ttl, ...sharedOf(flags) },
+          }),
+        );
       }),
     );
 }

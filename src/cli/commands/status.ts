@@ -29,9 +29,21 @@ function statusText(status: Status): string {
     `  swarm   ${status.swarm}`,
     `  members ${status.members.alive} alive, ${status.members.suspect} suspect, ${status.members.dead} dead; ${count(status.links, 'link')}`,
     `  holds   ${count(status.boards, 'board')}, ${count(status.agents, 'agent')} in the mesh`,
+    ...quorumLines(status),
     ...status.meshAddresses.map((address, index) => `  ${index === 0 ? 'mesh' : '    '}    ${address}`),
   ];
   return lines.map((line) => printable(line)).join('\n');
+}
+
+function quorumLines({ quorum }: Status): string[] {
+  if (quorum === undefined) return [];
+  if (quorum.engine === 'etcd') return ['  quorum  kept by etcd'];
+  if (quorum.storeId === undefined) return ['  quorum  no store yet'];
+  const leader = quorum.voters.find(({ nodeId }) => nodeId === quorum.leader)?.name ?? 'nobody';
+  const missing = quorum.missing.length === 0 ? '' : `, ${quorum.missing.length} out of reach`;
+  return [
+    `  quorum  store ${quorum.storeId}, ${count(quorum.voters.length, 'voter')}${missing}, led by ${leader}`,
+  ];
 }
 
 export function problemsText(problems: readonly Problem[]): string {

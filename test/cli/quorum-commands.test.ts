@@ -1,0 +1,99 @@
+/** What the commands of the quorum store say where the answer is no, and how a store is given up. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { ControlServer, send } from './control-server.ts';
+import { skein } from './terminal.ts';
+
+let node: ControlServer;
+beforeEach(async () => {
+  node = await ControlServer.start();
+});
+afterEach(() => node[Symbol.asyncDispose]());
+
+const at = (...argv: string[]) => [...argv, '--data', node.data];
+
+it('a lease that another holds is exit code 1, with its holder', async () => {
+  node.answers({
+    name: 'l',
+    held: false,
+    fencing_token: null,
+    holder: 'bob',
+    machine_id: 'm',
+    expiresAt: 't',
+  });
+  const { code, out, error } = await skein(at('lease', 'acquire', 'l'));
+  expect([code, out]).toEqual([1, '']);
+  expect(error).toMatch(/Held by bob on m, until t at the latest/);
+});
+
+it.each([
+  [['lease', 'acquire', 'l']],
+  [['board', 'get', 'tasks', 'k']],
+  [['board', 'cas', 'tasks', 'k', '1', '--if-revision', '0']],
+  [['voters', 'add', 'x']],
+])('%j without a quorum is exit code 4, and names who is missing', async (argv) => {
+  const error = {
+    code: 'QUORUM_UNAVAILABLE',
+    message: '2 of 3 voters cannot be reached.',
+    hint: 'Wait.',
+    retryable: true,
+    details: { missing: ['b', 'c'], outcome: 'not-done' },
+  };
+  node.answers({ error }, 503);
+  const { code, json } = await skein(at(...argv, '--json'));
+  expect(code).toBe(4);
+  expect(json).toEqual({ error });
+});
+
+it('a merge exports the quorum boards with entries before it gives the store up', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-merge-'));
+  const entry = {
+    key: 'k',
+    value: 1,
+    author: 'a',
+    node: 'n',
+    writtenAt: '2026-11-21T10:00:00.000Z',
+    revision: 7,
+  };
+  node.reply = ({ url }, response) => {
+    if (url === '/v1/voters') send(response, 200, { voters: [], storeId: 'old', leader: 'x' });
+    else if (url.startsWith('/v1/boards?'))
+      send(response, 200, {
+        boards: [
+          { name: 'main', mode: 'crdt', keys: 5, bytes: 5 },
+          { name: 'empty', mode: 'quorum', keys: 0, bytes: 0 },
+          { name: 'tasks', mode: 'quorum', keys: 1, bytes: 5 },
+        ],
+      });
+    else if (url.startsWith('/v1/boards/tasks/entries'))
+      send(response, 200, { entries: [entry], session: 's' });
+    else send(response, 200, { voters: [], storeId: 'new', leader: 'y' });
+  };
+  const { code, json } = await skein(at('voters', 'merge', '--keep', 'new', '--export', folder, '--json'));
+  expect(code).toBe(0);
+  const file = join(folder, 'tasks-old.json');
+  expect(json).toMatchObject({ storeId: 'new', exported: [{ board: 'tasks', file, entries: 1 }] });
+  expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ board: 'tasks', entries: [entry] });
+  expect(node.asked.map(({ method, url }) => `${method} ${url.split('?')[0]}`)).toEqual([
+    'GET /v1/voters',
+    'GET /v1/boards',
+    'GET /v1/boards/tasks/entries',
+    'POST /v1/voters/merge',
+  ]);
+  expect(node.asked[2]?.url).toContain('level=eventual');
+  expect(node.last.body).toEqual({ keep: 'new' });
+  rmSync(folder, { recursive: true });
+});
+
+it('a store is not given up where its boards cannot be exported', async () => {
+  node.reply = ({ url }, response) => {
+    if (url.startsWith('/v1/boards?'))
+      send(response, 200, { boards: [{ name: 'tasks', mode: 'quorum', keys: 1, bytes: 5 }] });
+    else send(response, 200, { voters: [], storeId: 'old', leader: 'x', entries: [], session: 's' });
+  };
+  const { code } = await skein(at('voters', 'merge', '--keep', 'new', '--export', '/nonexistent/place'));
+  expect(code).toBe(1);
+  expect(node.asked.map(({ method }) => method)).not.toContain('POST');
+});
