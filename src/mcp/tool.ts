@@ -112,14 +112,9 @@ function listingOf<Shape extends z.ZodRawShape>(
   };
 }
 
+/** What it holds is the same everywhere and said once, in the documentation: lists of tools are read by agents. */
 const ERROR_SCHEMA: JsonSchema = {
   type: 'object',
-  properties: {
-    code: { type: 'string' },
-    message: { type: 'string' },
-    hint: { type: 'string' },
-    retryable: { type: 'boolean' },
-  },
   required: ['code', 'message', 'hint', 'retryable'],
 };
 

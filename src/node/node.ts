@@ -16,6 +16,7 @@ import type { NamedLeases } from '../quorum/leases.ts';
 import type { Voters } from '../quorum/voters-api.ts';
 import type { Config } from './config/options.ts';
 import { startDiscoverers } from './discoverers.ts';
+import { openEtcd } from './etcd.ts';
 import { Host } from './host.ts';
 import type { QuorumFace } from './quorum-engine.ts';
 import { VERSION } from './version.ts';
@@ -111,7 +112,9 @@ async function start(
 
   const { libp2pWire } = await wireModule;
   const wire = libp2pWire({ listen: listenAddresses(config), seed: identity.seed });
-  const host = new Host({ config, identity, swarm, journal, disk, wire, logger });
+  const etcd = await openEtcd(config);
+  if (etcd !== undefined) closers.add('etcd', () => etcd.close());
+  const host = new Host({ config, identity, swarm, journal, disk, wire, logger, etcd });
   closers.add('core', () => host.halt());
 
   progress('Joining the mesh…');

@@ -58,7 +58,9 @@ const PREFIX = 'l/';
 const TRIES = 8;
 
 interface Body extends LeaseHolder {
+  /** As the store granted it: an engine may round up. */
   readonly ttlMs: number;
+  readonly askedMs: number;
   readonly acquiredMs: number;
 }
 
@@ -183,7 +185,8 @@ export class NamedLeases {
     const granted = await this.#store.grantLease(ttlMs, signal);
     if (!granted.ok) return granted;
     const { id, ttlMs: grantedMs } = granted.value;
-    const body: Body = { ...holder, ttlMs: grantedMs, acquiredMs: Math.round(before.wallMs) };
+    const acquiredMs = Math.round(before.wallMs);
+    const body: Body = { ...holder, ttlMs: grantedMs, askedMs: ttlMs, acquiredMs };
     const key = keyOf(name);
     const put: Operation = { op: 'put', key, value: bytesOf(body), lease: id };
     const answer = await this.#store.transact(
@@ -221,7 +224,7 @@ export class NamedLeases {
       holder: { agent: body.agent, node: body.node },
       expiresMs: before.wallMs + forMs,
     });
-    if (ttlMs === undefined || ttlMs === body.ttlMs) {
+    if (ttlMs === undefined || ttlMs === body.askedMs) {
       const renewed = await this.#store.renewLease(found.lease, signal);
       if (renewed.ok) return ok(state(renewed.value.ttlMs));
       return renewed.error.code === 'NOT_FOUND' ? ok(undefined) : renewed;
@@ -230,7 +233,12 @@ export class NamedLeases {
     if (!granted.ok) return granted;
     const { id, ttlMs: grantedMs } = granted.value;
     const key = keyOf(name);
-    const put: Operation = { op: 'put', key, value: bytesOf({ ...body, ttlMs: grantedMs }), lease: id };
+    const put: Operation = {
+      op: 'put',
+      key,
+      value: bytesOf({ ...body, ttlMs: grantedMs, askedMs: ttlMs }),
+      lease: id,
+    };
     const answer = await this.#store.transact(
       {
         compares: [{ target: 'createRevision', key, is: '=', than: found.createRevision }],
@@ -267,18 +275,19 @@ function isHeldBy(found: KeyValue, holder: LeaseHolder, fencingToken = found.cre
   return body.agent === holder.agent && body.node === holder.node && fencingToken === found.createRevision;
 }
 
-function bytesOf({ agent, node, ttlMs, acquiredMs }: Body): Uint8Array {
-  return encode([agent, node, ttlMs, acquiredMs]);
+function bytesOf({ agent, node, ttlMs, askedMs, acquiredMs }: Body): Uint8Array {
+  return encode([agent, node, ttlMs, askedMs, acquiredMs]);
 }
 
 /** What is not ours to read belongs to nobody who could ask. */
 function bodyOf({ value }: KeyValue): Body {
   const parts = decode(value);
-  const [agent, node, ttlMs, acquiredMs] = (Array.isArray(parts) ? parts : []) as readonly unknown[];
+  const [agent, node, ttlMs, askedMs, acquiredMs] = (Array.isArray(parts) ? parts : []) as readonly unknown[];
   return {
     agent: typeof agent === 'string' ? agent : '',
     node: typeof node === 'string' ? node : '',
     ttlMs: typeof ttlMs === 'number' ? ttlMs : 0,
+    askedMs: typeof askedMs === 'number' ? askedMs : 0,
     acquiredMs: typeof acquiredMs === 'number' ? acquiredMs : 0,
   };
 }

@@ -119,7 +119,9 @@ describe('named leases', () => {
       // Between the reading of a and its transaction b takes the lease.
       b.connection.transact({
         compares: [],
-        then: [{ op: 'put', key: 'l/deploy', value: new Uint8Array([0x94, 0xa1, 0x62, 0xa1, 0x6e, 1, 1]) }],
+        then: [
+          { op: 'put', key: 'l/deploy', value: new Uint8Array([0x95, 0xa1, 0x62, 0xa1, 0x6e, 1, 1, 1]) },
+        ],
         otherwise: [],
       });
     };
