@@ -6,6 +6,7 @@ import type { Mark } from '../kernel/effects.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import type { Rng } from '../kernel/rng.ts';
 import type { Instant } from '../kernel/time.ts';
+import type { Claim } from './evidence.ts';
 import type { QuorumEffect } from './messages.ts';
 import type { LogEntry, RaftConfig, Restored } from './raft/types.ts';
 import { Register } from './register/register.ts';
@@ -29,16 +30,18 @@ export interface CarrierOptions {
 }
 
 const STREAM = 'quorum';
+const NO_CLAIM: Claim = { term: 0, lastIndex: 0 };
 /** Stores that are remembered as gone. */
 const GONE = 16;
 
 export class Carrier {
   readonly #options: CarrierOptions;
-  #identity: StoredIdentity = { carried: undefined, dissolved: [], replaced: [], boots: 0, boot: 0 };
+  #identity: StoredIdentity = { carried: undefined, dissolved: [], replaced: [] };
   #writer = new StorageWriter(0);
   #replica: Replica | undefined;
   #generation = 0;
   #isFresh = true;
+  #claim = NO_CLAIM;
 
   constructor(options: CarrierOptions) {
     this.#options = options;
@@ -54,6 +57,11 @@ export class Carrier {
 
   get store(): StoreId | undefined {
     return this.#identity.carried?.store;
+  }
+
+  /** What the carried storage held when the node started; nothing for one that was begun since. */
+  get claim(): Claim {
+    return this.#claim;
   }
 
   /** This data saw no store yet, and nothing of it was lost: whoever holds it cannot have forgotten one. */
@@ -82,14 +90,34 @@ export class Carrier {
     this.#identity = {
       ...before,
       carried: carried !== undefined && isLost ? { ...carried, storage: this.#freshStorage() } : carried,
-      boots: before.boots + 1,
-      boot: this.#options.freshId(),
     };
     if (this.#identity.carried === undefined) return [];
+    // Another storage has promised nothing.
+    if (!isLost) this.#claim = { term: restored.hardState.term, lastIndex: lastIndexOf(restored) };
     this.#replica = this.#makeReplica(this.#identity.carried, restored, register, now);
+    if (carried === undefined || !isLost) return [];
     const persisted = this.#persist([this.#writer.identity(this.#identity, false)]);
-    if (carried === undefined || !isLost) return [persisted];
     return [persisted, mark('warn', 'quorum.storageSuspect', carried.store)];
+  }
+
+  /** Others heard this storage promise more than it holds: the node goes on as another server, with what it has. */
+  renounce(now: Instant): readonly QuorumEffect[] {
+    const old = this.#replica;
+    const { carried } = this.#identity;
+    if (old === undefined || carried === undefined) return [];
+    this.#identity = { ...this.#identity, carried: { ...carried, storage: this.#freshStorage() } };
+    this.#claim = NO_CLAIM;
+    const { hardState } = old.raft;
+    const point = old.appliedPoint;
+    const entries = old.raft.entries().filter(({ index }) => index > point.index);
+    this.#replica = this.#makeReplica(
+      this.#identity.carried as Carried,
+      { hardState, point, entries },
+      old.register,
+      now,
+    );
+    const persisted = this.#persist([this.#writer.identity(this.#identity, false)]);
+    return [persisted, mark('error', 'quorum.storageWentBack', carried.store)];
   }
 
   /** The whole state as journal records; taken at one moment, given a piece at a time. */
@@ -164,6 +192,7 @@ export class Carrier {
     now: Instant,
   ): QuorumEffect {
     this.#identity = { ...this.#identity, carried };
+    this.#claim = NO_CLAIM;
     this.#replica = this.#makeReplica(carried, restored, register, now);
     // The identity empties what was kept of another store, so it comes first.
     const identity = this.#writer.identity(this.#identity, true);
@@ -221,6 +250,10 @@ export class Carrier {
     if (store === undefined) throw new Error('carrier: an id out of bounds');
     return store;
   }
+}
+
+function lastIndexOf({ point, entries }: Restored): number {
+  return entries.at(-1)?.index ?? point.index;
 }
 
 function mark(level: Mark['level'], name: string, store: StoreId): Mark {

@@ -4,6 +4,7 @@
  */
 import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import type { NodeId } from '../kernel/ids.ts';
+import type { Claim } from './evidence.ts';
 import {
   readConfiguration,
   readMessage,
@@ -33,9 +34,12 @@ export interface Greeting {
   readonly mayFound: boolean;
   /** It may be made a voter. */
   readonly mayVote: boolean;
-  /** Counts the runs on this storage; with `boot`, random for each run, an old disk image shows. */
-  readonly boots: number;
+  /** Random for each run of the node. */
   readonly boot: number;
+  /** What its storage held when it started. */
+  readonly claim: Claim;
+  /** The receiver's storage, where it went back in time: it held less at its start than was heard of it. */
+  readonly doubted: StorageId | undefined;
   /** Stores that gave way to another: whoever still carries one of them without data drops it. */
   readonly dissolved: readonly StoreId[];
   /** Stores whose majority was lost for good and that this node's store goes on from, by a person's order. */
@@ -87,8 +91,10 @@ export function encodeGreeting(greeting: Greeting): Uint8Array {
   out.uint56(greeting.store ?? 0);
   out.uint56(greeting.storage ?? 0);
   out.byte((greeting.hasData ? 1 : 0) | (greeting.mayFound ? 2 : 0) | (greeting.mayVote ? 4 : 0));
-  out.varuint(greeting.boots);
   out.uint56(greeting.boot);
+  out.varuint(greeting.claim.term);
+  out.varuint(greeting.claim.lastIndex);
+  out.uint56(greeting.doubted ?? 0);
   writeNumbers(out, greeting.dissolved);
   writeNumbers(out, greeting.replaced);
   writeServers(out, greeting.voters);
@@ -169,8 +175,9 @@ function readGreeting(input: ByteReader): Greeting | undefined {
   const store = input.uint56();
   const storage = input.uint56();
   const flags = input.byte();
-  const boots = input.varuint();
   const boot = input.uint56();
+  const claim = { term: input.varuint(), lastIndex: input.varuint() };
+  const doubted = parseStorageId(input.uint56());
   const dissolved = readNumbers(input);
   const replaced = readNumbers(input);
   const voters = readServers(input);
@@ -185,8 +192,9 @@ function readGreeting(input: ByteReader): Greeting | undefined {
     hasData: (flags & 1) !== 0,
     mayFound: (flags & 2) !== 0,
     mayVote: (flags & 4) !== 0,
-    boots,
     boot,
+    claim,
+    doubted,
     dissolved: dissolved.flatMap((id) => parseStoreId(id) ?? []),
     replaced: replaced.flatMap((id) => parseStoreId(id) ?? []),
     voters,

@@ -4,7 +4,7 @@ import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { Greeting } from './frames.ts';
 import type { Configuration, ServerId } from './raft/types.ts';
-import { nodeOf, type StoreId, serverIdOf } from './server.ts';
+import { nodeOf, type StorageId, type StoreId, serverIdOf } from './server.ts';
 
 export interface ServerReach {
   readonly isReachable: boolean;
@@ -13,12 +13,14 @@ export interface ServerReach {
 }
 
 /** What a node says of itself, but for what is each receiver's own. */
-export type OwnGreeting = Omit<Greeting, 'kind' | 'version' | 'heard'>;
+export type OwnGreeting = Omit<Greeting, 'kind' | 'version' | 'heard' | 'doubted'>;
 
 interface Greeted {
   /** Own version that the peer has. */
   confirmed: number;
   sentMs: number;
+  /** Its storage that went back in time. */
+  doubted: StorageId | undefined;
 }
 
 /** A greeting that was not confirmed for so long was lost. */
@@ -28,6 +30,8 @@ export class Neighbours {
   /** `undefined` until they have greeted. */
   readonly #greetings = new Map<NodeId, Greeting | undefined>();
   readonly #told = new Map<NodeId, Greeted>();
+  /** Last run seen of each node. */
+  readonly #boots = new Map<NodeId, number>();
   #version = 0;
   #said = '';
   readonly #servers = new Map<ServerId, ServerReach>();
@@ -48,7 +52,7 @@ export class Neighbours {
 
   up(peer: NodeId): void {
     this.#greetings.set(peer, undefined);
-    this.#told.set(peer, { confirmed: 0, sentMs: Number.NEGATIVE_INFINITY });
+    this.#told.set(peer, { confirmed: 0, sentMs: Number.NEGATIVE_INFINITY, doubted: undefined });
   }
 
   down(peer: NodeId): void {
@@ -63,6 +67,29 @@ export class Neighbours {
     told.confirmed = greeting.heard;
     if (this.#greetings.get(peer)?.version !== greeting.version) told.sentMs = Number.NEGATIVE_INFINITY;
     this.#greetings.set(peer, greeting);
+  }
+
+  /** True for the first greeting of a run of the peer. */
+  isNewRun(peer: NodeId, greeting: Greeting): boolean {
+    if (this.#boots.get(peer) === greeting.boot) return false;
+    this.#boots.set(peer, greeting.boot);
+    if (this.#boots.size > limits.members * 2) {
+      const oldest = this.#boots.keys().next();
+      if (oldest.done !== true) this.#boots.delete(oldest.value);
+    }
+    return true;
+  }
+
+  doubt(peer: NodeId, storage: StorageId): void {
+    const told = this.#told.get(peer);
+    if (told === undefined) return;
+    told.doubted = storage;
+    told.sentMs = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Nodes that have the own greeting as it is now, or as it was since the node started. */
+  confirmers(): ReadonlySet<NodeId> {
+    return new Set([...this.#told].filter(([, { confirmed }]) => confirmed > 0).map(([node]) => node));
   }
 
   /** Greetings that are due: to who was not told yet, or heard what is no longer so, or may not have heard. */
@@ -82,7 +109,8 @@ export class Neighbours {
       if (!isFirst && (told.confirmed === this.#version || now.monoMs - told.sentMs < REGREET_MS)) continue;
       told.sentMs = now.monoMs;
       const heard = this.#greetings.get(peer)?.version ?? 0;
-      due.push({ peer, greeting: { kind: 'greeting', version: this.#version, heard, ...own } });
+      const { doubted } = told;
+      due.push({ peer, greeting: { kind: 'greeting', version: this.#version, heard, doubted, ...own } });
     }
     return due;
   }
@@ -90,6 +118,10 @@ export class Neighbours {
   /** Another store from here on. */
   forgetServers(): void {
     this.#servers.clear();
+  }
+
+  hasGreeted(node: NodeId): boolean {
+    return this.#greetings.get(node) !== undefined;
   }
 
   mayVote(node: NodeId): boolean {

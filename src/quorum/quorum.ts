@@ -10,7 +10,7 @@
  * Limits: a member is trusted with what it proposes (it may write any key); the guard stands before this machine.
  */
 import type { PeerDown, PeerUp, Received } from '../kernel/effects.ts';
-import { type ErrorBody, errorBody, fail, ok, type Result } from '../kernel/errors.ts';
+import { type ErrorBody, fail, ok, type Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
@@ -20,8 +20,8 @@ import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts'
 import { answerOf } from './answers.ts';
 import { Carrier } from './carrier.ts';
 import { isFounder, storeToJoin, yields } from './founding.ts';
-import { decodeFrame, encodeGreeting, type StoreFrame } from './frames.ts';
-import { LeaseClock } from './lease-clock.ts';
+import { decodeFrame, encodeGreeting, type Greeting, type StoreFrame } from './frames.ts';
+import { LeaseKeeper } from './lease-keeper.ts';
 import {
   type QuorumCall,
   type QuorumEffect,
@@ -34,12 +34,13 @@ import { Proposals, portions, type Request } from './proposals.ts';
 import type { RaftConfig, ServerId } from './raft/types.ts';
 import { Reads } from './reads.ts';
 import { encodeCommand } from './register/command.ts';
-import type { Applied, LeaseChange } from './register/outcome.ts';
+import type { Applied } from './register/outcome.ts';
 import { Register } from './register/register.ts';
 import { abandonCommand, dissolveCommand, type Replica, type ReplicaFact } from './replica.ts';
-import { commandOf, read, wrongWith } from './requests.ts';
-import { parseStoreId, type StoreId } from './server.ts';
+import { commandOf, conflict, read, tooManyCalls, wrongWith } from './requests.ts';
+import { nodeOf, parseStoreId, type StoreId } from './server.ts';
 import { type QuorumStatus, statusOf, type Unavailability, whyUnavailable } from './status.ts';
+import { Trust } from './trust.ts';
 import { membersOf } from './voter-candidates.ts';
 import { nextVoters, type VoterPolicy } from './voter-policy.ts';
 import { wishesOf } from './voter-wishes.ts';
@@ -77,7 +78,9 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   readonly #neighbours: Neighbours;
   readonly #proposals: Proposals;
   readonly #reads = new Reads();
-  readonly #leases = new LeaseClock();
+  readonly #leases = new LeaseKeeper();
+  readonly #trust: Trust;
+  readonly #boot: number;
   #idCount = 0;
   /** Tokens of other members' proposals: below zero, so that they are not taken for sequences of this node. */
   #foreignToken = 0;
@@ -93,17 +96,20 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#neighbours = new Neighbours(options.isDoubtful ?? (() => false));
     const freshId = () => this.#freshId();
     this.#carrier = new Carrier({ self, raft: config.raft, freshId, rng });
+    this.#trust = new Trust(this.#carrier, this.#neighbours);
     this.#proposals = new Proposals(freshId);
+    this.#boot = freshId();
     this.#storelessSinceMs = now.monoMs;
     this.#tickMs = now.monoMs + TICK_MS;
   }
 
   /** This node's copy, as far as it has followed; empty where it carries no store. Read only. */
   get register(): Register {
-    return this.#replica?.register ?? EMPTY_REGISTER;
+    return this.replica?.register ?? EMPTY_REGISTER;
   }
 
-  get #replica(): Replica | undefined {
+  /** For checkers to look into; do not call its methods. */
+  get replica(): Replica | undefined {
     return this.#carrier.replica;
   }
 
@@ -135,12 +141,12 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
         this.#reads.cancel(event.id);
         break;
       case 'diskReached':
-        this.#take(this.#replica?.diskReached(event.sequence, now), now);
+        this.#take(this.replica?.diskReached(event.sequence, now), now);
         break;
       case 'diskFailed':
       case 'diskRecovered':
         this.#isDiskBroken = event.kind === 'diskFailed';
-        this.#take(this.#replica?.step({ kind: event.kind }, now), now);
+        this.#take(this.replica?.step({ kind: event.kind }, now), now);
         break;
     }
     return this.#settle();
@@ -148,7 +154,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   expire(now: Instant): readonly QuorumEffect[] {
     if (this.#proposals.deadline !== undefined) this.#propose(now);
-    this.#take(this.#replica?.expire(now), now);
+    this.#take(this.replica?.expire(now), now);
     if (isDue(this.#leases.deadline, now)) this.#endLeases(now);
     if (this.#tickMs <= now.monoMs) this.#tick(now);
     return this.#settle();
@@ -158,7 +164,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     return (
       this.#proposals.deadline ??
       earliest([
-        this.#replica?.deadline(),
+        this.replica?.deadline(),
         this.#leases.deadline,
         { atMs: this.#tickMs, reason: 'quorum upkeep' },
       ])
@@ -188,11 +194,12 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       this.#effects.push({ kind: 'penalise', peer: from, reason: 'a malformed frame of the quorum store' });
     } else if (frame.kind === 'greeting') {
       this.#neighbours.greeted(from, frame);
+      this.#examine(from, frame, now);
       this.#heed(now);
       this.#reach(now);
       this.#greet(now);
     } else {
-      const replica = this.#replica;
+      const replica = this.replica;
       if (frame.store === replica?.carried.store && frame.to === replica.server)
         this.#addressed(replica, frame.from, frame.frame, now);
     }
@@ -204,22 +211,36 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     } else if (frame.kind === 'refuse') {
       for (const sequence of frame.sequences) this.#proposals.refused(sequence, frame.reason === 'busy', now);
     } else {
+      // Before its greeting nothing is known of the run that speaks.
+      if (!this.#neighbours.hasGreeted(nodeOf(from))) return;
+      if (frame.kind === 'raft') this.#trust.heard(frame.message);
       this.#take(replica.received(from, frame, now), now);
     }
+  }
+
+  #examine(from: NodeId, greeting: Greeting, now: Instant): void {
+    this.#trust.examine(from, greeting);
+    const { doubted } = greeting;
+    if (doubted === undefined || doubted !== this.replica?.carried.storage) return;
+    this.#effects.push(...this.#carrier.renounce(now));
+    this.#reach(now);
   }
 
   /** Tells neighbours where what they were told is no longer so, or may have been lost. */
   #greet(now: Instant): void {
     const { mayFound, mayVote } = this.#options.config;
-    const { carried, ...identity } = this.#carrier.identity;
+    const { carried, dissolved, replaced } = this.#carrier.identity;
     const own = {
-      ...identity,
+      dissolved,
+      replaced,
+      boot: this.#boot,
+      claim: this.#carrier.claim,
       store: carried?.store,
       storage: carried?.storage,
       hasData: this.#carrier.hasData,
       mayFound: mayFound && this.#carrier.isFresh,
       mayVote,
-      voters: this.#replica?.raft.configuration.incoming ?? [],
+      voters: this.replica?.raft.configuration.incoming ?? [],
     };
     for (const { peer, greeting } of this.#neighbours.takeGreetings(own, now)) {
       const bytes = encodeGreeting(greeting);
@@ -228,7 +249,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   }
 
   #reach(now: Instant): void {
-    const replica = this.#replica;
+    const replica = this.replica;
     if (replica === undefined) return;
     const { carried, server, raft } = replica;
     const servers = this.#neighbours.reach(carried.store, server, raft.configuration, now);
@@ -289,7 +310,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   #restart(tookNoEffect: boolean): void {
     this.#neighbours.forgetServers();
-    this.#leases.clear();
+    this.#leases.led(undefined);
     for (const { id, error } of this.#proposals.restart(tookNoEffect)) this.#answer(id, fail(error));
   }
 
@@ -315,7 +336,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       case 'get':
       case 'range': {
         const token = this.#reads.add(id, call, now);
-        this.#take(this.#replica?.step({ kind: 'readAsked', token }, now), now);
+        this.#take(this.replica?.step({ kind: 'readAsked', token }, now), now);
         return;
       }
       case 'transact':
@@ -335,14 +356,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     }
   }
 
-  #tooMany() {
-    if (this.#proposals.size + this.#reads.size < limits.quorumCalls) return undefined;
-    return errorBody(
-      'RATE_LIMITED',
-      `More than ${limits.quorumCalls} calls of this node wait for the quorum.`,
-      'Wait for answers before you ask for more.',
-      { retryable: true, retryAfterMs: 100 },
-    );
+  #tooMany(): ErrorBody | undefined {
+    return this.#proposals.size + this.#reads.size < limits.quorumCalls ? undefined : tooManyCalls();
   }
 
   /** What a person orders where the rules alone must not decide. */
@@ -350,7 +365,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     call: Extract<QuorumCall, { op: 'found' | 'recover' | 'abandon' }>,
     now: Instant,
   ): Result<unknown> {
-    const replica = this.#replica;
+    const replica = this.replica;
     if (call.op === 'found') {
       if (replica !== undefined) return fail(conflict('This node carries a store already.'));
       this.#began(this.#carrier.found(now), now);
@@ -376,7 +391,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   /** Hands what is due to the leader, if there is one. */
   #propose(now: Instant): void {
-    const replica = this.#replica;
+    const replica = this.replica;
     const leader = replica?.raft.leader;
     if (replica === undefined || leader === undefined || this.#isDiskBroken) {
       this.#proposals.postpone();
@@ -465,7 +480,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
         revision: applied.revision,
         changes: applied.changes,
       });
-    if (applied.leaseChanges.length > 0) this.#leasesChanged(applied.leaseChanges, now);
+    if (applied.leaseChanges.length > 0) this.#leases.changed(this.replica, applied.leaseChanges, now);
     const { result, client, sequence } = applied;
     if (result.kind === 'renewed') {
       const answer = answerOf(applied);
@@ -496,33 +511,19 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     }
   }
 
-  #leasesChanged(changes: readonly LeaseChange[], now: Instant): void {
-    if (this.#replica?.isLeader !== true) return;
-    for (const change of changes) {
-      if (change.kind === 'ended') this.#leases.forget(change.id);
-      else this.#leases.renew(change.lease.id, change.lease.ttlMs, now);
-    }
-  }
-
   #endLeases(now: Instant): void {
-    const replica = this.#replica;
-    const due = this.#leases.takeDue(now);
-    if (replica?.isLeader !== true || due.length === 0) return;
-    const leases = due.flatMap((id) => {
-      const lease = replica.register.lease(id);
-      return lease === undefined ? [] : [{ id, renewals: lease.renewals }];
-    });
+    const replica = this.replica;
+    const leases = replica === undefined ? [] : this.#leases.takeDue(replica, now);
+    if (replica === undefined || leases.length === 0) return;
     this.#proposeUnasked(replica, encodeCommand({ kind: 'expireLeases', leases }), now);
   }
 
   #leadershipChanged(now: Instant): void {
-    const replica = this.#replica;
-    this.#leases.clear();
+    const replica = this.replica;
+    this.#leases.led(replica, now);
     if (replica === undefined) return;
     const hasLeader = replica.raft.leader !== undefined;
     this.#leaderlessSinceMs = hasLeader ? undefined : (this.#leaderlessSinceMs ?? now.monoMs);
-    if (replica.isLeader)
-      for (const { id, ttlMs } of replica.register.leases()) this.#leases.renew(id, ttlMs, now);
     if (hasLeader) this.#proposals.resendAll();
   }
 
@@ -532,7 +533,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#tickMs = now.monoMs + TICK_MS;
     this.#heed(now);
     this.#greet(now);
-    const replica = this.#replica;
+    const replica = this.replica;
     for (const token of this.#reads.takeAgain(now))
       this.#take(replica?.step({ kind: 'readAsked', token }, now), now);
     this.#proposals.wake();
@@ -552,7 +553,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   }
 
   #whyNot(): Unavailability {
-    return whyUnavailable(this.#replica, this.#neighbours, this.#isDiskBroken);
+    return whyUnavailable(this.replica, this.#neighbours, this.#isDiskBroken);
   }
 
   #considerVoters(replica: Replica, now: Instant): void {
@@ -570,7 +571,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   }
 
   #settle(): readonly QuorumEffect[] {
-    const replica = this.#replica;
+    this.#trust.consider();
+    const replica = this.replica;
     if (replica !== undefined && this.#reads.size > 0)
       for (const { id, call } of this.#reads.takeReady(replica.appliedIndex))
         this.#answer(id, ok(read(replica.register, call)));
@@ -592,8 +594,4 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     const hash = new DataView(cryptography.hash(seed).slice(0, 8).buffer);
     return (hash.getUint32(0) >>> 11) * 2 ** 32 + hash.getUint32(4) || 1;
   }
-}
-
-function conflict(message: string): ErrorBody {
-  return errorBody('CONFLICT', message, 'See skein voters list and skein doctor.');
 }

@@ -79,6 +79,7 @@ export class Replica {
   #register: Register;
   #applied: SnapshotPoint;
   #isDissolved = false;
+  #isTrusted = false;
   #sinceCompaction = { entries: 0, bytes: 0 };
   #awaited = 0;
   #reachable: ReadonlyMap<NodeId, ServerId> = new Map();
@@ -108,6 +109,20 @@ export class Replica {
   /** Last log index that the register holds. */
   get appliedIndex(): number {
     return this.#applied.index;
+  }
+
+  /** Takes part in the protocol; until then it neither hears nor says anything. */
+  get isTrusted(): boolean {
+    return this.#isTrusted;
+  }
+
+  trust(): void {
+    this.#isTrusted = true;
+  }
+
+  /** Where the register stands in the log. */
+  get appliedPoint(): SnapshotPoint {
+    return this.#applied;
   }
 
   get leader(): NodeId | undefined {
@@ -140,6 +155,7 @@ export class Replica {
     frame: Exclude<StoreFrame, { kind: 'propose' | 'refuse' }>,
     now: Instant,
   ): readonly (QuorumEffect | ReplicaFact)[] {
+    if (!this.#isTrusted) return [];
     if (frame.kind === 'raft') return this.step({ kind: 'received', message: frame.message }, now);
     const out: (QuorumEffect | ReplicaFact)[] = [];
     if (frame.kind === 'snapshot') this.#snapshotPiece(from, frame, out);
@@ -170,6 +186,7 @@ export class Replica {
   }
 
   expire(now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
+    if (!this.#isTrusted) return [];
     const out: (QuorumEffect | ReplicaFact)[] = [];
     if (isDue(this.raft.deadline(), now)) this.#carryOut(this.raft.expire(now), out, now);
     if ((this.#senders.deadlineMs ?? Number.POSITIVE_INFINITY) <= now.monoMs) this.#resendSnapshots(out, now);
@@ -177,6 +194,7 @@ export class Replica {
   }
 
   deadline(): Deadline | undefined {
+    if (!this.#isTrusted) return undefined;
     const atMs = this.#senders.deadlineMs;
     return earliest([
       this.raft.deadline(),

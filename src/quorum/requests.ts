@@ -1,5 +1,6 @@
 /** A call as the command that it becomes, and what is wrong with one. */
-import type { ErrorBody } from '../kernel/errors.ts';
+import { type ErrorBody, errorBody } from '../kernel/errors.ts';
+import { limits } from '../kernel/limits.ts';
 import type { QuorumCall } from './messages.ts';
 import type { RangeAnswer } from './port.ts';
 import type { ReadCall } from './reads.ts';
@@ -54,4 +55,17 @@ export function wrongWith(call: QuorumCall): ErrorBody | undefined {
     default:
       return undefined;
   }
+}
+
+export function tooManyCalls(): ErrorBody {
+  return errorBody(
+    'RATE_LIMITED',
+    `More than ${limits.quorumCalls} calls of this node wait for the quorum.`,
+    'Wait for answers before you ask for more.',
+    { retryable: true, retryAfterMs: 100 },
+  );
+}
+
+export function conflict(message: string): ErrorBody {
+  return errorBody('CONFLICT', message, 'See skein voters list and skein doctor.');
 }

@@ -25,9 +25,6 @@ export interface StoredIdentity {
   readonly dissolved: readonly StoreId[];
   /** Stores that the carried one goes on from, after their majority was lost. */
   readonly replaced: readonly StoreId[];
-  /** Runs on this storage so far, and the random mark of the last. */
-  readonly boots: number;
-  readonly boot: number;
 }
 
 export interface Stored {
@@ -264,8 +261,6 @@ function writeIdentity(out: ByteWriter, identity: StoredIdentity): void {
   out.uint56(identity.carried?.storage ?? 0);
   writeNumbers(out, identity.dissolved);
   writeNumbers(out, identity.replaced);
-  out.varuint(identity.boots);
-  out.uint56(identity.boot);
 }
 
 function readIdentity(input: ByteReader): StoredIdentity {
@@ -273,10 +268,8 @@ function readIdentity(input: ByteReader): StoredIdentity {
   const storage = parseStorageId(input.uint56());
   const dissolved = readNumbers(input).flatMap((id) => parseStoreId(id) ?? []);
   const replaced = readNumbers(input).flatMap((id) => parseStoreId(id) ?? []);
-  const boots = input.varuint();
-  const boot = input.uint56();
   const carried = store === undefined || storage === undefined ? undefined : { store, storage };
-  return { carried, dissolved, replaced, boots, boot };
+  return { carried, dissolved, replaced };
 }
 
 function writeHardState(out: ByteWriter, state: HardState): void {

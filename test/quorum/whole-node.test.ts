@@ -192,6 +192,30 @@ describe('the quorum store in whole nodes', () => {
     expect(there.ok && new TextDecoder().decode(there.value.found[0]?.value)).toBe('2');
   });
 
+  it('finds out a voter whose disk went back in time, and counts it under another name only (K37, n=3)', () => {
+    const cluster = clusterOf(3, 38);
+    cluster.startAll();
+    until(cluster, 20_000, () => cluster.machines.every((machine) => votersOf(machine) === 3));
+    const leader = cluster.machines.find((machine) => machine.quorum?.status().role === 'leader');
+    const old = cluster.machines.find((machine) => machine !== leader) as SimulatedMachine;
+    const server = serverOf(old);
+    old.crash('kill');
+    const { state } = old.image;
+    const before = structuredClone(state);
+    old.start();
+    until(cluster, 20_000, () => old.quorum?.status().leader !== undefined);
+    for (let count = 0; count < 20; count++)
+      expect(ask(cluster, old, put(`k${count}`, '1'))).toMatchObject({ ok: true });
+    old.crash('kill');
+    old.image.state = before;
+    old.start();
+    until(cluster, 30_000, () => serverOf(old) !== server && votersOf(old) === 3);
+    expect(ask(cluster, old, { op: 'get', key: 'k19' })).toMatchObject({
+      ok: true,
+      value: { found: [{ version: 1 }] },
+    });
+  });
+
   it('keeps a wiped voter from counting: its node comes back as another server and is admitted anew (K37, n=3)', () => {
     const cluster = clusterOf(3, 37);
     cluster.startAll();

@@ -1,0 +1,49 @@
+/**
+ * Which storages count: one that went back in time is told so by whoever heard it promise more, and takes part only
+ * under another name.
+ */
+import type { NodeId } from '../kernel/ids.ts';
+import type { Carrier } from './carrier.ts';
+import { Evidence } from './evidence.ts';
+import type { Greeting } from './frames.ts';
+import type { Neighbours } from './neighbours.ts';
+import type { RaftMessage } from './raft/types.ts';
+import { nodeOf, serverIdOf } from './server.ts';
+
+export class Trust {
+  readonly #carrier: Carrier;
+  readonly #neighbours: Neighbours;
+  readonly #evidence = new Evidence();
+
+  constructor(carrier: Carrier, neighbours: Neighbours) {
+    this.#carrier = carrier;
+    this.#neighbours = neighbours;
+  }
+
+  heard(message: RaftMessage): void {
+    this.#evidence.note(message);
+  }
+
+  /** Looks at what the storage of a peer held when its present run began. */
+  examine(from: NodeId, greeting: Greeting): void {
+    const { storage, claim } = greeting;
+    if (storage === undefined || !this.#neighbours.isNewRun(from, greeting)) return;
+    if (this.#evidence.contradicts(serverIdOf(from, storage), claim)) this.#neighbours.doubt(from, storage);
+  }
+
+  /**
+   * A storage that was there before this run promised things in it. Nothing is promised, and no vote given, before a
+   * majority of the voters has seen with what it started and raised no doubt.
+   */
+  consider(): void {
+    const { replica, claim } = this.#carrier;
+    if (replica === undefined || replica.isTrusted) return;
+    const { incoming } = replica.raft.configuration;
+    const isAlone = incoming.length === 1 && incoming[0] === replica.server;
+    const promisedNothing = claim.lastIndex === 0 && claim.term === 0;
+    const confirmers = this.#neighbours.confirmers();
+    const seen = incoming.filter((voter) => voter === replica.server || confirmers.has(nodeOf(voter)));
+    const isSeen = confirmers.size > 0 && seen.length * 2 > incoming.length;
+    if (isAlone || promisedNothing || isSeen) replica.trust();
+  }
+}
