@@ -2,6 +2,7 @@
 import { etcdStore } from '../../src/adapters/etcd/store.ts';
 import { EtcdCluster } from '../adapters/etcd-server.ts';
 import { describeQuorumStore } from './quorum-store.ts';
+import { describeQuorumStoreFaults } from './quorum-store-faults.ts';
 import type { Subject } from './quorum-store-support.ts';
 
 async function makeSubject(members: number, prefix: string): Promise<Subject> {
@@ -37,3 +38,4 @@ async function makeSubject(members: number, prefix: string): Promise<Subject> {
 
 describeQuorumStore('etcd, one server', () => makeSubject(1, ''));
 describeQuorumStore('etcd, three servers and a prefix', () => makeSubject(3, 'skein/😀/'));
+describeQuorumStoreFaults('etcd, three servers', () => makeSubject(3, 'skein/'));

@@ -18,7 +18,7 @@ import { fail, failWith, ok, type Result } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
 import { unavailable } from '../../quorum/messages.ts';
 import { errorOf, isRefusedBeforehand, isRetriedAfterSignIn } from './failures.ts';
-import { authenticateMethod, type Method } from './schema.ts';
+import { authenticateMethod, type Method, rangeMethod } from './schema.ts';
 
 export interface EtcdTls {
   /** PEM; the system's authorities where it is left out. */
@@ -102,13 +102,15 @@ export class Connection {
     const deadlineMs = performance.now() + limits.quorumWaitMs;
     const cancel =
       signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
-    let last = 'no endpoint can be reached';
+    let last: string | undefined;
     for (;;) {
       if (cancel.aborted) return this.#cancelled(signal, 'not-done');
       const endpoint = await this.#ready(deadlineMs, cancel);
       if (cancel.aborted) return this.#cancelled(signal, 'not-done');
       const leftMs = deadlineMs - performance.now();
-      if (endpoint === undefined || leftMs <= 0) return fail(this.#unreachable(last, 'not-done'));
+      if (endpoint === undefined || leftMs <= 0) {
+        return fail(this.#unreachable(last ?? (await this.#whyNot()), 'not-done'));
+      }
       const metadata = await this.#metadata(endpoint, kind, leftMs);
       if (cancel.aborted) return this.#cancelled(signal, 'not-done');
       if (!metadata.ok) {
@@ -200,6 +202,15 @@ export class Connection {
           }),
       ),
     ]);
+  }
+
+  /** A channel tells why it cannot connect only to a call. */
+  async #whyNot(): Promise<string> {
+    const { client } = this.#endpoints[this.#current] as Endpoint;
+    if (this.isClosed) return 'the store was closed';
+    const request = { key: Uint8Array.of(0), serializable: true, limit: 1 };
+    const answer = await unary(client, rangeMethod, request, new Metadata(), PAUSE_MS, this.#closing.signal);
+    return answer.ok ? 'it was connected too late' : answer.error.details;
   }
 
   async #metadata(endpoint: Endpoint, kind: CallKind, mostMs: number): Promise<Result<Metadata>> {
