@@ -31,6 +31,8 @@ export class Progress {
   toldCommit: LogIndex = 0;
   /** Probing, and the message is out. */
   isPaused = false;
+  /** Last entry of the probe that is out; 0 for none. */
+  probedTo: LogIndex = 0;
   /** When a snapshot was last wanted for it. */
   snapshotAtMs = Number.NEGATIVE_INFINITY;
   #inFlight: InFlight[] = [];
@@ -54,7 +56,10 @@ export class Progress {
       this.next = last + 1;
       this.#inFlight.push({ last, bytes });
       this.#inFlightBytes += bytes;
-    } else this.isPaused = true;
+    } else {
+      this.isPaused = true;
+      this.probedTo = last;
+    }
   }
 
   /** True where that is news. */
@@ -88,6 +93,7 @@ export class Progress {
     this.state = state;
     this.next = next;
     this.isPaused = false;
+    this.probedTo = 0;
     this.#inFlight = [];
     this.#inFlightBytes = 0;
     this.toldCommit = 0;

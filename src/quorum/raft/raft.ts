@@ -237,9 +237,7 @@ export class Raft {
         this.#replication.handleReachable(event.servers.slice(0, limits.raftServers));
         break;
       case 'snapshotted':
-        if (event.index <= this.#server.commitIndex) {
-          this.#server.log.compact(event.index, limits.raftTailEntries, limits.raftTailBytes);
-        }
+        this.#compact(event.index);
         break;
       case 'snapshotInstalled':
         this.#installSnapshot(event);
@@ -452,6 +450,12 @@ export class Raft {
     if (term === server.term && server.role !== 'leader' && !server.disk.hasFailed) {
       this.#follower.confirm(event, point.index);
     }
+  }
+
+  #compact(index: LogIndex): void {
+    const { log, commitIndex, config } = this.#server;
+    if (index > commitIndex) return;
+    log.compact(index, config.tailEntries ?? limits.raftTailEntries, limits.raftTailBytes);
   }
 
   #failDisk(): void {

@@ -175,7 +175,8 @@ export class Replication {
     if (message.index > this.#server.log.lastIndex) return false;
     const isNews = progress.handleMatch(message.index);
     if (progress.state === 'probe' && message.index >= progress.next - 1) {
-      progress.becomeReplicate(message.index + 1);
+      // The entries of the probe itself are on their way to that disk; if they are lost, the next message is refused.
+      progress.becomeReplicate(Math.max(message.index, progress.probedTo) + 1);
     } else if (progress.state === 'snapshot' && message.index >= this.#server.log.firstIndex - 1) {
       progress.becomeReplicate(message.index + 1);
     }
@@ -236,12 +237,14 @@ export class Replication {
 
   #sendTo(progress: Progress, always: boolean): void {
     const { log, config } = this.#server;
+    // Also where the window is full: what is on its way may be lost, and cannot be sent again.
+    if (progress.next < log.firstIndex && progress.state !== 'snapshot') this.#wantSnapshot(progress);
     let isSent = false;
-    while (progress.next <= log.lastIndex && progress.maySend(config.inFlightBytes)) {
-      if (progress.next < log.firstIndex) {
-        this.#wantSnapshot(progress);
-        break;
-      }
+    while (
+      progress.next >= log.firstIndex &&
+      progress.next <= log.lastIndex &&
+      progress.maySend(config.inFlightBytes)
+    ) {
       const batch = this.#batchFrom(progress.next);
       this.#append(progress, progress.next - 1, batch.entries);
       progress.handleSent(batch.last, batch.bytes);

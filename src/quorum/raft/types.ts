@@ -176,6 +176,8 @@ export interface RaftConfig {
   /** `lease` reads are answered by a leader without asking while a majority was heard within `electionTimeoutMs` less `leaseDriftMs`; `index` reads never rely on clocks. */
   readonly reads: 'index' | 'lease';
   readonly leaseDriftMs: number;
+  /** Entries in a snapshot that the log keeps for slow followers; by default `limits.raftTailEntries`. */
+  readonly tailEntries?: number;
 }
 
 /** What the disk held. */

@@ -87,6 +87,8 @@ export class TestCluster {
   /** Told of everything that happens, for transcripts. */
   onEffect: (at: ServerId, effect: RaftEffect) => void = () => {};
 
+  onDeliver: (message: RaftMessage) => void = () => {};
+
   constructor(options: {
     readonly voters: readonly string[];
     readonly others?: readonly string[];
@@ -200,9 +202,13 @@ export class TestCluster {
   }
 
   deliver(parcel: Parcel): void {
-    if (parcel.kind === 'message')
-      this.tell(parcel.message.to, { kind: 'received', message: parcel.message });
-    else this.#deliverSnapshot(parcel);
+    if (parcel.kind === 'snapshot') {
+      this.#deliverSnapshot(parcel);
+      return;
+    }
+    const { message } = parcel;
+    if (this.server(message.to).raft !== undefined) this.onDeliver(message);
+    this.tell(message.to, { kind: 'received', message });
   }
 
   /** The host of a snapshot's sender notices that it did not arrive. */

@@ -42,6 +42,7 @@ export class Fuzz {
         appendBytes: rng.pick([40, 200, 16_384]),
         inFlightBytes: rng.pick([100, 1_000, 65_536]),
         uncommittedBytes: rng.pick([500, 1_000_000]),
+        tailEntries: rng.below(8),
       },
     });
   }
@@ -108,6 +109,7 @@ export class Fuzz {
   #work(): void {
     const name = this.#anyName();
     if (this.#rng.chance(0.6)) {
+      if (this.cluster.server(name).isPaused) return;
       const texts = Array.from({ length: 1 + this.#rng.below(4) }, () => `v${this.#count++}`);
       this.cluster.propose(name, ...texts);
     } else {
@@ -119,7 +121,10 @@ export class Fuzz {
 
   #read(name: string): void {
     const token = this.#count++;
-    this.cluster.server(name).isPaused = false;
+    const server = this.cluster.server(name);
+    // Mostly asleep for long enough that the others go on without it.
+    if (server.isPaused && this.#rng.chance(0.9)) return;
+    server.isPaused = false;
     this.cluster.watch.handleReadAsked(name, token);
     this.cluster.tell(name, { kind: 'readAsked', token });
   }
@@ -127,6 +132,7 @@ export class Fuzz {
   #manage(): void {
     const { cluster } = this;
     const name = this.#anyName();
+    if (this.cluster.server(name).isPaused) return;
     const token = this.#count++;
     const dice = this.#rng.below(10);
     if (dice < 4) {
@@ -137,18 +143,18 @@ export class Fuzz {
     } else this.#compact(this.#rng.pick(this.#names));
   }
 
-  /** A durable snapshot, and a log that keeps no tail: the core keeps one, so it is told twice through a restart. */
+  /** A durable snapshot; sometimes the server then starts from that. */
   #compact(name: string): void {
     const server = this.cluster.server(name);
     const { raft } = server;
     if (raft === undefined || server.hasDiskFailed) return;
     const index = raft.commitIndex;
     const point = raft.pointAt(index);
-    if (point === undefined || index === server.disk.point.index) return;
+    if (point === undefined || index === server.disk.point.index || server.isPaused) return;
+    this.cluster.syncDisk(name);
+    if (server.raft?.pointAt(index) === undefined) return;
     raft.handle({ kind: 'snapshotted', index }, this.cluster.now);
     if (this.#rng.chance(0.5)) return;
-    this.cluster.syncDisk(name);
-    if (raft.pointAt(index) === undefined) return;
     server.disk.point = point;
     server.disk.applied = index;
     server.disk.entries = server.disk.entries.filter((entry) => entry.index > index);
