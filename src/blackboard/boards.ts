@@ -47,6 +47,8 @@ import {
   WrittenAnswer,
   type YjsUpdate,
 } from './messages.ts';
+import { Parking } from './parking.ts';
+import { Places } from './places.ts';
 import { isOfDocument, writeDeleted, writeDocumentSection, writeLaneSection } from './sections.ts';
 import type { Session } from './session.ts';
 import { SessionCheck, TurnToken } from './session-check.ts';
@@ -64,14 +66,6 @@ export type {
 import { BoardStore, type LanesView } from './store.ts';
 import { Upkeep } from './upkeep.ts';
 import { Waiting, type Woken } from './waiting.ts';
-
-interface Parked {
-  readonly id: number;
-  readonly call: BoardCall;
-  readonly writer: Writer;
-  readonly session: Session | undefined;
-  readonly deadlineMs: number;
-}
 
 /** What a caller of this node did to a document. */
 interface Edit {
@@ -108,7 +102,9 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   readonly #clock = new HybridClock();
   readonly #waiting: Waiting;
   readonly #sessions: SessionCheck;
-  readonly #parked = new Map<number, Parked>();
+  readonly #parked: Parking;
+  /** Boards of which something came that a parked call may wait for. */
+  readonly #reached = new Set<BoardName>();
   readonly #writer = new ByteWriter(4096);
   /** Answers that wait for the flush of what they wrote. */
   #written: Answer[] = [];
@@ -166,7 +162,9 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       deleted: (board, { name, stateVector, clocks }) =>
         this.#edits.push({ board, document: name, update: deletionUpTo(clocks), deleted: stateVector }),
     });
-    this.#waiting = new Waiting(this.#store, this.#desk);
+    const places = new Places();
+    this.#waiting = new Waiting(this.#store, this.#desk, places);
+    this.#parked = new Parking(places);
   }
 
   /** What the journal held, before anything else. Tag bytes of `board` and `document` stripped. */
@@ -216,9 +214,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     if (isDue(this.#flush, now) || this.#store.hasPending || this.#edits.length > 0) this.#flushOwn(now);
     this.#take(this.#entropy.expire(now));
     this.#wake(this.#waiting.takeDue(now));
-    for (const parked of [...this.#parked.values()]) {
-      if (parked.deadlineMs > now.monoMs) continue;
-      this.#parked.delete(parked.id);
+    for (const parked of this.#parked.takeDue(now.monoMs)) {
       this.#answer(parked.id, this.#sessions.refusal(parked.call, parked.session));
     }
     return this.#settle(now);
@@ -226,8 +222,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
 
   deadline(): Deadline | undefined {
     const waitMs = this.#waiting.deadlineMs;
-    let parkedMs = Number.POSITIVE_INFINITY;
-    for (const { deadlineMs } of this.#parked.values()) parkedMs = Math.min(parkedMs, deadlineMs);
+    const parkedMs = this.#parked.deadlineMs;
     return earliest([
       this.#flush,
       this.#entropy.deadline(),
@@ -326,9 +321,8 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     if (isWrite(call) && this.#diskFailure !== undefined) return diskFull(this.#diskFailure);
     if (this.#sessions.isSatisfied(call, session.value))
       return this.#run(id, call, writer, session.value, now);
-    if (this.#parked.size >= limits.waiters) return tooManyWait();
     const deadlineMs = now.monoMs + limits.sessionWaitMs;
-    this.#parked.set(id, { id, call, writer, session: session.value, deadlineMs });
+    if (!this.#parked.add({ id, call, writer, session: session.value, deadlineMs })) return tooManyWait();
     this.#take(this.#entropy.handle({ kind: 'lacking' }, now));
     return undefined;
   }
@@ -343,7 +337,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     if (call.op === 'wait') {
       // What was written before must not wake who asks for what comes from now on.
       this.#tellChanges(now);
-      return this.#waiting.ask(id, call, session, now);
+      return this.#waiting.ask(id, call, writer, session, now);
     }
     const result = this.#desk.run(call, writer, session, now);
     if (!isWrite(call) || !result.ok) return result;
@@ -415,6 +409,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   #lanesChanged(owner: NodeId, now: Instant): void {
     this.#upkeep.lanesChanged(owner);
     this.#intake.retry(now);
+    if (this.#parked.size > 0) for (const name of this.#store.boards.keys()) this.#reached.add(name);
     if (owner !== this.#store.self && this.#entropy.neighbours.includes(owner)) {
       this.#take(this.#entropy.handle({ kind: 'lacking', peer: owner }, now));
     }
@@ -475,10 +470,11 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     }
     for (const { board, document, update } of this.#intake.takeUpdates()) {
       this.#effects.push({ kind: 'yjsUpdated', board, document, update });
+      if (this.#parked.size > 0) this.#reached.add(board);
     }
     this.#effects.push(...this.#intake.takeMarks());
     this.#tellChanges(now);
-    if (this.#parked.size > 0 && merged.length > 0) this.#retryParked(now);
+    if (this.#reached.size > 0) this.#retryParked(now);
     if (this.#flush === undefined && (this.#store.hasPending || this.#upkeep.hasFrames)) {
       this.#flush = { atMs: now.monoMs, reason: 'board.flush' };
     }
@@ -510,7 +506,9 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   }
 
   #retryParked(now: Instant): void {
-    for (const parked of [...this.#parked.values()]) {
+    const boards = [...this.#reached];
+    this.#reached.clear();
+    for (const parked of boards.flatMap((board) => this.#parked.of(board))) {
       if (!this.#sessions.isSatisfied(parked.call, parked.session)) continue;
       this.#parked.delete(parked.id);
       const { id, call, writer, session } = parked;

@@ -160,7 +160,7 @@ export function diskFull(reason: string): { readonly ok: false; readonly error: 
 export function tooManyWait(): { readonly ok: false; readonly error: ErrorBody } {
   return failWith(
     'RATE_LIMITED',
-    `More than ${limits.waiters} calls are waiting on this node.`,
+    `More than ${limits.waiters} calls are waiting on this node, or more than ${limits.waitersPerCaller} of this agent.`,
     'End waits that are no longer needed, or wait for a prefix instead of many keys.',
   );
 }

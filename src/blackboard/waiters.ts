@@ -1,6 +1,7 @@
 /** Who waits for what to change, found by key in constant time; and what changed lately, for those who come back. */
 import { fromBase64Url, fromUtf8, toBase64Url, utf8 } from '../kernel/codec.ts';
 import type { BoardName } from '../kernel/ids.ts';
+import { Deadlines } from './deadlines.ts';
 
 export interface Waiter {
   readonly id: number;
@@ -17,20 +18,19 @@ export class Waiters {
   /** By prefix; and how many prefixes there are of each length. */
   readonly #byPrefix = new Map<string, Set<Waiter>>();
   readonly #lengths = new Map<number, number>();
-  #notBeforeMs = Number.POSITIVE_INFINITY;
+  readonly #deadlines = new Deadlines();
 
   get size(): number {
     return this.#byId.size;
   }
 
-  /** No waiter gives up before this; infinite where nobody waits. May be too early, as answered ones are not undone. */
+  /** When the next one gives up; infinite where nobody waits. */
   get deadlineMs(): number {
-    return this.#byId.size === 0 ? Number.POSITIVE_INFINITY : this.#notBeforeMs;
+    return this.#deadlines.nextMs;
   }
 
   add(waiter: Waiter): void {
-    this.#notBeforeMs =
-      this.#byId.size === 0 ? waiter.deadlineMs : Math.min(this.#notBeforeMs, waiter.deadlineMs);
+    this.#deadlines.add(waiter.id, waiter.deadlineMs);
     this.#byId.set(waiter.id, waiter);
     if (waiter.key !== undefined) addTo(this.#byKey, `${waiter.board}/${waiter.key}`, waiter);
     else {
@@ -45,6 +45,7 @@ export class Waiters {
     const waiter = this.#byId.get(id);
     if (waiter === undefined) return undefined;
     this.#byId.delete(id);
+    this.#deadlines.delete(id);
     if (waiter.key !== undefined) removeFrom(this.#byKey, `${waiter.board}/${waiter.key}`, waiter);
     else {
       const prefix = `${waiter.board}/${waiter.prefix ?? ''}`;
@@ -68,16 +69,10 @@ export class Waiters {
     return found;
   }
 
-  /** Those that have waited long enough; the caller removes them. */
-  due(monoMs: number): readonly Waiter[] {
-    if (monoMs < this.deadlineMs) return [];
-    const due: Waiter[] = [];
-    this.#notBeforeMs = Number.POSITIVE_INFINITY;
-    for (const waiter of this.#byId.values()) {
-      if (waiter.deadlineMs <= monoMs) due.push(waiter);
-      else this.#notBeforeMs = Math.min(this.#notBeforeMs, waiter.deadlineMs);
-    }
-    return due;
+  /** Those that have waited long enough; they are out. */
+  takeDue(monoMs: number): readonly Waiter[] {
+    if (this.#byId.size === 0) return [];
+    return this.#deadlines.takeDue(monoMs).map((id) => this.remove(id) as Waiter);
   }
 }
 

@@ -2,10 +2,11 @@
 import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
-import type { Change, WaitAnswer, WaitCall } from './api.ts';
+import type { Change, WaitAnswer, WaitCall, Writer } from './api.ts';
 import type { Board } from './board.ts';
 import type { Desk } from './desk.ts';
 import { tooManyWait } from './messages.ts';
+import type { Places } from './places.ts';
 import { changeOf } from './read.ts';
 import type { Session } from './session.ts';
 import { clocksOf } from './session-check.ts';
@@ -21,13 +22,15 @@ export class Waiting {
   readonly #store: BoardStore;
   readonly #desk: Desk;
   readonly #waiters = new Waiters();
-  /** What those who wait had seen before. */
-  readonly #sessions = new Map<number, Session>();
+  /** Who waits, and what they had seen before. */
+  readonly #asked = new Map<number, { readonly caller: string; readonly session: Session | undefined }>();
+  readonly #places: Places;
   readonly #recents = new Map<Board, Recent>();
 
-  constructor(store: BoardStore, desk: Desk) {
+  constructor(store: BoardStore, desk: Desk, places: Places) {
     this.#store = store;
     this.#desk = desk;
+    this.#places = places;
   }
 
   get size(): number {
@@ -43,6 +46,7 @@ export class Waiting {
   ask(
     id: number,
     call: WaitCall,
+    writer: Writer,
     session: Session | undefined,
     now: Instant,
   ): Result<WaitAnswer> | undefined {
@@ -53,8 +57,9 @@ export class Waiting {
     if (changes.length > 0 || call.timeoutMs === 0) {
       return ok(this.#answer(board, changes, session, cursor));
     }
-    if (this.#waiters.size >= limits.waiters) return tooManyWait();
-    if (session !== undefined) this.#sessions.set(id, session);
+    const caller = writer.agent;
+    if (!this.#places.take(caller)) return tooManyWait();
+    this.#asked.set(id, { caller, session });
     this.#waiters.add({
       id,
       board: call.board,
@@ -68,14 +73,13 @@ export class Waiting {
 
   cancel(id: number): void {
     this.#waiters.remove(id);
-    this.#sessions.delete(id);
+    this.#leave(id);
   }
 
   /** Those that have waited in vain. */
   takeDue(now: Instant): readonly Woken[] {
-    return this.#waiters.due(now.monoMs).map(({ id, board }) => {
-      this.#waiters.remove(id);
-      return { id, answer: this.#answer(this.#store.find(board) as Board, [], this.#takeSession(id)) };
+    return this.#waiters.takeDue(now.monoMs).map(({ id, board }) => {
+      return { id, answer: this.#answer(this.#store.find(board) as Board, [], this.#leave(id)) };
     });
   }
 
@@ -96,7 +100,7 @@ export class Waiting {
     }
     return [...woken].map(([id, changes]) => {
       this.#waiters.remove(id);
-      return { id, answer: this.#answer(board, changes, this.#takeSession(id)) };
+      return { id, answer: this.#answer(board, changes, this.#leave(id)) };
     });
   }
 
@@ -153,10 +157,13 @@ export class Waiting {
     return { changes, cursor, session: this.#desk.token(board.name, clocksOf(board), session) };
   }
 
-  #takeSession(id: number): Session | undefined {
-    const session = this.#sessions.get(id);
-    this.#sessions.delete(id);
-    return session;
+  /** Gives the place back; the session that the call came with. */
+  #leave(id: number): Session | undefined {
+    const asked = this.#asked.get(id);
+    if (asked === undefined) return undefined;
+    this.#asked.delete(id);
+    this.#places.give(asked.caller);
+    return asked.session;
   }
 
   #recent(board: Board): Recent {

@@ -47,6 +47,8 @@ export const limits = {
   /** Longest `board_wait`. */
   waitMs: 300_000,
   waiters: 10_000,
+  /** Of these, calls of one agent. */
+  waitersPerCaller: 1_000,
   ttlSeconds: 365 * 24 * 3600,
   listPage: 1_000,
   /** Lanes of one board: writer incarnations that have not been folded away. */

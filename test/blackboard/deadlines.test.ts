@@ -1,0 +1,93 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Deadlines } from '../../src/blackboard/deadlines.ts';
+import { Parking } from '../../src/blackboard/parking.ts';
+import { Places } from '../../src/blackboard/places.ts';
+import type { AgentId, BoardName } from '../../src/kernel/ids.ts';
+import { limits } from '../../src/kernel/limits.ts';
+
+const step = fc.oneof(
+  fc.record({ kind: fc.constant('add' as const), atMs: fc.integer({ min: 0, max: 50 }) }),
+  fc.record({ kind: fc.constant('delete' as const), id: fc.nat(200) }),
+  fc.record({ kind: fc.constant('take' as const), atMs: fc.integer({ min: 0, max: 50 }) }),
+);
+
+describe('deadlines', () => {
+  it('give the same as a list that is sorted anew each time', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
+        const deadlines = new Deadlines();
+        let naive: { id: number; atMs: number }[] = [];
+        let lastId = 0;
+        for (const each of steps) {
+          if (each.kind === 'add') {
+            deadlines.add(++lastId, each.atMs);
+            naive.push({ id: lastId, atMs: each.atMs });
+          } else if (each.kind === 'delete') {
+            deadlines.delete(each.id);
+            naive = naive.filter(({ id }) => id !== each.id);
+          } else {
+            naive.sort((left, right) => left.atMs - right.atMs || left.id - right.id);
+            const due = naive.filter(({ atMs }) => atMs <= each.atMs).map(({ id }) => id);
+            naive = naive.filter(({ atMs }) => atMs > each.atMs);
+            expect(deadlines.takeDue(each.atMs)).toEqual(due);
+          }
+          expect(deadlines.size).toBe(naive.length);
+          expect(deadlines.nextMs).toBe(Math.min(...naive.map(({ atMs }) => atMs)));
+        }
+      }),
+    );
+  });
+
+  it('keep little of what was deleted: a million waits that were answered at once leave room for the next', () => {
+    const deadlines = new Deadlines();
+    deadlines.add(0, 1);
+    const startMs = performance.now();
+    for (let id = 1; id <= 1_000_000; id++) {
+      deadlines.add(id, 1_000 + (id % 300));
+      deadlines.delete(id);
+    }
+    expect(deadlines.size).toBe(1);
+    expect(deadlines.takeDue(2_000)).toEqual([0]);
+    expect(performance.now() - startMs).toBeLessThan(10_000);
+  });
+});
+
+describe('places for calls that wait', () => {
+  it(`one caller gets ${limits.waitersPerCaller} of the ${limits.waiters}, and others still find one`, () => {
+    const places = new Places();
+    for (let count = 0; count < limits.waitersPerCaller; count++) expect(places.take('greedy')).toBe(true);
+    expect(places.take('greedy')).toBe(false);
+    expect(places.take('modest')).toBe(true);
+    places.give('greedy');
+    expect(places.take('greedy')).toBe(true);
+    for (let caller = 0; caller < limits.waiters; caller++) places.take(`other-${caller}`);
+    expect(places.take('late')).toBe(false);
+    places.give('modest');
+    expect(places.take('late')).toBe(true);
+  });
+
+  it('parked calls are found by their board, give up in order, and leave their place', () => {
+    const places = new Places();
+    const parking = new Parking(places);
+    const writer = { agent: 'one' as AgentId };
+    const park = (id: number, name: string, deadlineMs: number) => {
+      const call = { op: 'read', board: name as BoardName, key: 'k' } as const;
+      return parking.add({ id, call, writer, session: undefined, deadlineMs });
+    };
+    for (let id = 0; id < limits.waitersPerCaller; id++)
+      expect(park(id, id % 2 === 0 ? 'even' : 'odd', 5_000 - id)).toBe(true);
+    expect(park(-1, 'even', 1)).toBe(false);
+    expect(parking.of('odd' as BoardName).length).toBe(limits.waitersPerCaller / 2);
+    expect(parking.deadlineMs).toBe(5_001 - limits.waitersPerCaller);
+    parking.delete(limits.waitersPerCaller - 1);
+    expect(parking.takeDue(5_002 - limits.waitersPerCaller).map(({ id }) => id)).toEqual([
+      limits.waitersPerCaller - 2,
+    ]);
+    expect(park(-1, 'even', 1)).toBe(true);
+    expect(parking.of('none' as BoardName)).toEqual([]);
+    expect(parking.takeDue(Number.POSITIVE_INFINITY).length).toBe(limits.waitersPerCaller - 1);
+    expect(parking.size).toBe(0);
+    expect(places.take('one')).toBe(true);
+  });
+});
