@@ -12,6 +12,7 @@ import type { KeyRange, QuorumKey } from '../quorum/port.ts';
 export const ALL_BOARDS: KeyRange = { from: 'b/', to: 'b0' };
 /** Random text that tells one store from another; written before the first entry. */
 export const STORE_ID_KEY: QuorumKey = 'b/!store';
+export const STORE_ID_BYTES = 8;
 
 export function storeKey(board: BoardName, key: string): QuorumKey {
   return `b/${board}/${key}`;

@@ -180,7 +180,9 @@ export class QuorumMirror {
       this.#listener.refilled({
         before,
         revision: filling.revision,
-        isOtherStore: older.storeId !== '' && older.storeId !== filling.content.storeId,
+        // A store that goes back has forgotten something: to whoever waits it is another.
+        isOtherStore:
+          before > filling.revision || (older.storeId !== '' && older.storeId !== filling.content.storeId),
         changes: [...filling.content.changesSince(older, filling.revision)],
       });
     }

@@ -114,7 +114,7 @@ export class QuorumReads {
   }
 
   /** The quorum's answer, once it is known to be of the store that the session has seen. */
-  async #checked<Answer>(
+  async #checked<Answer extends { readonly revision: number }>(
     answer: Result<Answer>,
     level: Level | undefined,
     session: StoreSeen,
@@ -131,6 +131,7 @@ export class QuorumReads {
       if (found !== undefined) store = storeIdFrom(found.value);
     }
     if (session.store !== '' && session.store !== store) return fail(otherStore(session.store, store));
+    if (answer.value.revision < session.revision) return fail(forgotten(session, answer.value.revision));
     return ok({ answer: answer.value, store });
   }
 }
@@ -198,6 +199,16 @@ export function otherStore(expected: string, store: string): ErrorBody {
     'The session has seen another quorum store than the one that this node uses.',
     'See skein voters list on both nodes; where the stores were merged, drop the token.',
     { retryable: false, details: { store, expected, outcome: 'not-done' } },
+  );
+}
+
+/** Where a store was recovered from a part of its voters, or put back from a backup. */
+function forgotten(session: StoreSeen, revision: number): ErrorBody {
+  return errorBody(
+    'SESSION_NOT_SATISFIED',
+    'The quorum store has lost what the session has seen: it was recovered, or put back to an older state.',
+    'Drop the token, and look at what is there now.',
+    { retryable: false, details: { needs: session.revision, has: revision, outcome: 'not-done' } },
   );
 }
 

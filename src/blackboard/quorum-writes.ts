@@ -15,7 +15,7 @@ import type { AppendCall, CompareAndSetCall, DeleteCall, WriteCall, Writer } fro
 import { checkTtl, checkValue } from './calls.ts';
 import { storeIdFrom } from './quorum-content.ts';
 import { type EntryBody, encodeEntry, entryFrom } from './quorum-entry.ts';
-import { STORE_ID_KEY, storeKey } from './quorum-keys.ts';
+import { STORE_ID_BYTES, STORE_ID_KEY, storeKey } from './quorum-keys.ts';
 import type { QuorumMirror } from './quorum-mirror.ts';
 import { SharedLeases } from './quorum-ttl.ts';
 
@@ -53,7 +53,6 @@ interface Put {
 }
 
 const APPEND_TRIES = 32;
-const STORE_ID_BYTES = 8;
 /** Around the value: author, node, times. */
 const ENTRY_BYTES = 256;
 

@@ -1,4 +1,6 @@
 /** The engine that keeps the quorum store, as the node's other parts hold it. */
+import { nodeEntropy } from '../adapters/node/entropy.ts';
+import { STORE_ID_BYTES } from '../blackboard/quorum-keys.ts';
 import type { Result } from '../kernel/errors.ts';
 import type { PeerInfo, Problem, QuorumView } from '../mesh/view.ts';
 import type { QuorumCall } from '../quorum/messages.ts';
@@ -47,9 +49,10 @@ function embeddedFace(parts: FaceParts, quorum: Quorum, peers: () => readonly Pe
     );
   const view = () => quorumViewOf(quorum.status(), peers());
   const store = embeddedStoreOf(parts, quorum);
+  const freshStoreId = () => nodeEntropy().bytes(STORE_ID_BYTES);
   return {
     store,
-    voters: embeddedVoters({ status: () => quorum.status(), peers, store, ask }),
+    voters: embeddedVoters({ status: () => quorum.status(), peers, store, freshStoreId, ask }),
     status: () => quorum.status(),
     view,
     problems: (upForMs, foundAfterMs) => quorumProblems(quorum.status(), view(), { upForMs, foundAfterMs }),

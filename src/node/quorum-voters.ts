@@ -1,4 +1,5 @@
 /** Voters of the embedded engine, by the names of their machines; and what to say where etcd keeps the store. */
+import { STORE_ID_KEY } from '../blackboard/quorum-keys.ts';
 import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { type NodeId, parseNodeId } from '../kernel/ids.ts';
 import type { PeerInfo, QuorumView } from '../mesh/view.ts';
@@ -12,10 +13,11 @@ export interface EmbeddedVotersOptions {
   readonly status: () => QuorumStatus;
   readonly peers: () => readonly PeerInfo[];
   readonly store: QuorumStore;
+  readonly freshStoreId: () => Uint8Array;
   readonly ask: (call: QuorumCall, signal?: AbortSignal) => Promise<Result<unknown>>;
 }
 
-export function embeddedVoters({ status, peers, store, ask }: EmbeddedVotersOptions): Voters {
+export function embeddedVoters({ status, peers, store, freshStoreId, ask }: EmbeddedVotersOptions): Voters {
   const list = () => votersView(status(), peers());
   const done = async (call: QuorumCall, signal?: AbortSignal): Promise<Result<VotersView>> => {
     const answer = await ask(call, signal);
@@ -36,7 +38,14 @@ export function embeddedVoters({ status, peers, store, ask }: EmbeddedVotersOpti
     recover: async ({ confirm }, signal) => {
       const { storeId } = list();
       if (storeId === undefined || confirm !== storeId) return notConfirmed(storeId);
-      return done({ op: 'recover' }, signal);
+      const recovered = await done({ op: 'recover' }, signal);
+      if (!recovered.ok) return recovered;
+      // Tokens and cursors may name revisions that were lost and will be used anew: they are of another store now.
+      const renamed = await store.transact(
+        { compares: [], then: [{ op: 'put', key: STORE_ID_KEY, value: freshStoreId() }], otherwise: [] },
+        signal,
+      );
+      return renamed.ok ? ok(list()) : renamed;
     },
     merge: async ({ keep }, signal) => {
       if (list().storeId === keep) return keepsItself(keep);

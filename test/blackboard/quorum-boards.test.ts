@@ -429,6 +429,28 @@ describe('quorum boards: waiting', () => {
     expect(await a.value(read('k', { level: 'eventual' }))).toMatchObject({ value: 2 });
   });
 
+  it('a store that was put back to an older state is another one to tokens and to those who wait', async () => {
+    const { nodes, clock, store } = await swarm('a');
+    const [a] = nodes;
+    await a.value(write('kept', 1));
+    const older = new SingleStore(clock);
+    for (const { key } of [{ key: 'b/!store' }, { key: 'b/tasks/kept' }]) {
+      const value = store.register.get(key)?.value as Uint8Array;
+      older.transact({ compares: [], then: [{ op: 'put', key, value }], otherwise: [] });
+    }
+    const { session } = await a.value(write('lost', 1));
+    await settled();
+    const waiting = a.code(wait({}, 10_000));
+    a.store.snapshot(older);
+    await clock.advance(500);
+    expect(await waiting).toBe('NOT_FOUND');
+    for (const level of ['session', 'strong'] as const) {
+      const reading = a.call(read('lost', { level, session }));
+      await clock.advance(100);
+      expect(await reading).toMatchObject({ error: { code: 'SESSION_NOT_SATISFIED', retryable: false } });
+    }
+  });
+
   it('a wait ends at its time, when it is cancelled, and in a minority with what is known', async () => {
     const { nodes, clock } = await swarm('ab');
     const [, b] = nodes;
