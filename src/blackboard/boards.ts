@@ -25,7 +25,7 @@ import { ByteWriter } from './bytes.ts';
 import { checkCall, checkDocumentName } from './calls.ts';
 import { readClientUpdate } from './client-lane.ts';
 import { Desk, TOKEN_OF_TURN } from './desk.ts';
-import { deletedDocument, noRoom } from './document-room.ts';
+import { deletedDocument, noRoom, tooMuchWork } from './document-room.ts';
 import { deletionUpTo } from './documents.ts';
 import { DocumentsLattice } from './documents-lattice.ts';
 import { encodeLanes, encodeStateVector } from './export.ts';
@@ -401,7 +401,8 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       );
     }
     for (const each of outcome.updates) this.#edited(name, document, each);
-    this.#written.push({ kind: 'answer', stream: 'board', id, result: ok(undefined) });
+    const result = outcome.isWhole ? ok(undefined) : tooMuchWork();
+    this.#written.push({ kind: 'answer', stream: 'board', id, result });
     this.#flush ??= { atMs: now.monoMs, reason: 'board.flush' };
     return undefined;
   }

@@ -50,3 +50,12 @@ export function deletedDocument(): Refusal {
     'Load the document anew, with an empty Yjs document, and write again.',
   );
 }
+
+export function tooMuchWork(): Refusal {
+  return failWith(
+    'RATE_LIMITED',
+    'Only a part of the update was taken in: it collides with too much that others wrote at the same places.',
+    'Synchronise the document again: that brings the next part.',
+    { retryAfterMs: 1_000 },
+  );
+}

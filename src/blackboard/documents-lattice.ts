@@ -7,7 +7,15 @@ import { ByteReader, type ByteWriter } from './bytes.ts';
 import { type BoardDigest, type DocumentDigest, SHORT_HASH_BYTES } from './digest.ts';
 import { checkDocumentUpdate } from './document-gate.ts';
 import { bucketOf, DocumentShelf } from './document-shelf.ts';
-import { compareBytes, type FreeDocument, type Full, type Gone, type Merge, type Room } from './documents.ts';
+import {
+  compareBytes,
+  type FreeDocument,
+  type Full,
+  type Gone,
+  type Merge,
+  type Room,
+  type Accepted as TakenIn,
+} from './documents.ts';
 import { HASH_BYTES, type Hash } from './lane.ts';
 import {
   type DeletedSection,
@@ -26,7 +34,7 @@ export type MergeOutcome =
   | {
       readonly kind: 'merged';
       readonly changed: boolean;
-      /** The update that was taken in, where it came in parts. */
+      /** The update that was taken in, where it came in parts or was not taken in as a whole. */
       readonly update?: Uint8Array;
       /** The copy here gave way to this one: two contents stood under equal clocks. */
       readonly replaced?: FreeDocument;
@@ -41,7 +49,7 @@ export type Accepted =
   | { readonly kind: 'refused'; readonly reason: string }
   | { readonly kind: 'full'; readonly of: Full['of'] | 'documents' }
   | Gone
-  | { readonly kind: 'merged'; readonly updates: readonly Uint8Array[] };
+  | TakenIn;
 
 type Inspected = Exclude<MergeOutcome, { readonly kind: 'merged' }> | { readonly kind: 'fits' };
 
@@ -253,10 +261,11 @@ export class DocumentsLattice {
       case 'full':
         return { ...KNOWN, full: outcome.of };
       case 'merged': {
-        const { changed, replaced } = outcome;
+        const { changed, replaced, partly } = outcome;
         if (!changed) return KNOWN;
         shelf.changed(document);
         this.version++;
+        if (partly !== undefined) return { kind: 'merged', changed, update: partly };
         return replaced ? { kind: 'merged', changed, replaced: document } : { kind: 'merged', changed };
       }
     }
@@ -319,7 +328,7 @@ export class DocumentsLattice {
       return { kind: 'refused', reason: 'parts of different updates' };
     }
     const outcome = this.merge(board, name, known.bytes, true);
-    return outcome.kind === 'merged' && outcome.changed ? { ...outcome, update: known.bytes } : outcome;
+    return outcome.kind === 'merged' && outcome.changed ? { update: known.bytes, ...outcome } : outcome;
   }
 
   #writePart(

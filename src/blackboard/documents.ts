@@ -11,6 +11,7 @@ import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import type { DocumentEdit } from './api.ts';
 import { ByteWriter } from './bytes.ts';
+import { MOST_COMPARISONS, MOST_COMPARISONS_IN_ALL, withinBudget } from './document-budget.ts';
 import {
   checkDocumentUpdate,
   type DocumentLayout,
@@ -26,6 +27,7 @@ import type { Hash } from './lane.ts';
 const TEXT = 'text';
 /** Marks what Yjs reports as having come from elsewhere. */
 const REMOTE = 'remote';
+const NO_UPDATE = Uint8Array.of(0, 0);
 /** No client has this id. */
 const NOBODY = -1;
 /** What a document takes on a board beside its content and name. */
@@ -37,6 +39,12 @@ export type Full = { readonly kind: 'full'; readonly of: 'board' | 'document' };
 /** It builds on what was deleted with the whole document. */
 export type Gone = { readonly kind: 'gone' };
 const GONE: Gone = { kind: 'gone' };
+export interface Accepted {
+  readonly kind: 'merged';
+  readonly updates: readonly Uint8Array[];
+  /** All of it was taken in. */
+  readonly isWhole: boolean;
+}
 export type Clocks = ReadonlyMap<number, number>;
 
 export interface Room {
@@ -49,8 +57,13 @@ export interface Room {
 export type Merge =
   | Unfit
   | Full
-  /** `replaced`: the copy here gave way to the one that was brought. */
-  | { readonly kind: 'merged'; readonly changed: boolean; readonly replaced?: boolean };
+  /** `replaced`: the copy here gave way to the one that was brought. `partly`: no more than this was taken in. */
+  | {
+      readonly kind: 'merged';
+      readonly changed: boolean;
+      readonly replaced?: boolean;
+      readonly partly?: Uint8Array;
+    };
 
 export class FreeDocument {
   readonly name: string;
@@ -66,6 +79,8 @@ export class FreeDocument {
   #tree: DocumentTree;
   #root: Uint8Array | undefined;
   #local: Uint8Array | undefined;
+  /** What Yjs made of the last update that was brought. */
+  #taken: Uint8Array = NO_UPDATE;
   /** Something was deleted since this was last set to false. */
   #deleted = false;
   /** Bytes hashed by trees that were given up. */
@@ -141,8 +156,8 @@ export class FreeDocument {
     const full = this.#isFull(update, verdict.layout, room);
     if (full !== undefined) return full;
     const isWhole = this.#isWhole(verdict.layout);
-    const outcome = this.#apply(update);
-    if (outcome.kind !== 'merged' || !isWhole) return outcome;
+    const outcome = this.#apply(update, large ? MOST_COMPARISONS_IN_ALL : MOST_COMPARISONS);
+    if (outcome.kind !== 'merged' || !isWhole || outcome.partly !== undefined) return outcome;
     return this.#settle(update) ? { kind: 'merged', changed: true, replaced: true } : outcome;
   }
 
@@ -150,10 +165,7 @@ export class FreeDocument {
    * The same for an update of one of this node's own Yjs clients; `updates` are what to pass on for it. Where it
    * deleted anything, a tick goes with it.
    */
-  accept(
-    update: Uint8Array,
-    room: Room,
-  ): Unfit | Full | Gone | { readonly kind: 'merged'; readonly updates: readonly Uint8Array[] } {
+  accept(update: Uint8Array, room: Room): Unfit | Full | Gone | Accepted {
     // One fewer, as a tick may come to it.
     const verdict = this.#check(update, MOST_STRUCTS - 1);
     if (verdict.kind !== 'fits') return verdict;
@@ -163,11 +175,18 @@ export class FreeDocument {
     const outcome = this.#apply(update);
     if (outcome.kind !== 'merged') return outcome;
     if (this.isDeleted && verdict.layout.grows) return GONE;
-    if (!outcome.changed) return { kind: 'merged', updates: [] };
-    if (!this.#deleted || this.#doc === undefined) return { kind: 'merged', updates: [update] };
+    const { changed, partly } = outcome;
+    if (partly !== undefined) return { kind: 'merged', updates: changed ? [partly] : [], isWhole: false };
+    if (!changed) return { kind: 'merged', updates: [], isWhole: true };
+    if (!this.#deleted || this.#doc === undefined)
+      return { kind: 'merged', updates: [update], isWhole: true };
     const clock = this.clockOf(this.#client);
     this.#doc.transact((transaction) => this.#tick(transaction));
-    return { kind: 'merged', updates: withTick(update, verdict.layout, this.#client, clock) };
+    return {
+      kind: 'merged',
+      updates: withTick(update, verdict.layout, this.#client, clock),
+      isWhole: true,
+    };
   }
 
   /** Takes in what this node itself wrote to its disk. */
@@ -267,7 +286,8 @@ export class FreeDocument {
       this.revision++;
       this.#root = undefined;
       if (deleteSet.clients.size > 0) this.#deleted = true;
-      if (origin !== REMOTE) this.#local = update;
+      if (origin === REMOTE) this.#taken = update;
+      else this.#local = update;
     });
     this.#doc = doc;
     return doc;
@@ -310,12 +330,14 @@ export class FreeDocument {
     return update.length > room.bytes ? { kind: 'full', of: 'board' } : undefined;
   }
 
-  #apply(update: Uint8Array): Unfit | { readonly kind: 'merged'; readonly changed: boolean } {
+  #apply(update: Uint8Array, most = MOST_COMPARISONS): Unfit | (Merge & { readonly kind: 'merged' }) {
     const before = this.revision;
+    let isWhole = false;
+    this.#taken = NO_UPDATE;
     const wasDeleted = this.#doc === undefined;
     const doc = this.#open();
     try {
-      this.#take(doc, update);
+      isWhole = withinBudget(most, () => this.#take(doc, update));
     } catch {
       return { kind: 'refused', reason: 'an update that Yjs refused' };
     } finally {
@@ -325,7 +347,8 @@ export class FreeDocument {
       }
     }
     if (this.#dropPending()) return { kind: 'refused', reason: 'an update that can never be complete' };
-    return { kind: 'merged', changed: this.revision > before };
+    const changed = this.revision > before;
+    return isWhole ? { kind: 'merged', changed } : { kind: 'merged', changed, partly: this.#taken };
   }
 
   /** True for an update with everything up to exactly the clocks that are here. */
@@ -342,13 +365,17 @@ export class FreeDocument {
   #settle(update: Uint8Array): boolean {
     if (this.#doc === undefined) return false;
     const other = new FreeDocument(this.name, this.#client, this.#hash);
-    other.restore(update);
+    if (
+      other.#apply(update, MOST_COMPARISONS_IN_ALL).kind !== 'merged' ||
+      !equalBytes(other.stateVector, this.stateVector)
+    )
+      return false;
     const copy = other.#doc;
     if (copy === undefined || other.equals(this.hash())) return false;
     other.restore(deletesOf(this.#doc));
     this.restore(deletesOf(copy));
     const isSmaller = compareBytes(other.hash(), this.hash()) < 0;
-    if (isSmaller && equalBytes(other.stateVector, this.stateVector)) {
+    if (isSmaller) {
       this.replace(other.encode());
       return true;
     }

@@ -157,18 +157,13 @@ export class Intake {
     if (outcome.kind !== 'merged') return outcome;
     const { document } = section;
     if (outcome.full !== undefined) this.#noRoom(board, document, outcome.full, from);
-    const update =
-      section.kind === 'deleted'
-        ? deletionUpTo(section.clocks)
-        : section.kind === 'part'
-          ? outcome.update
-          : section.update;
+    const update = outcome.update ?? updateIn(section);
     if (!outcome.changed || update === undefined) return outcome;
     if (outcome.replaced !== undefined) {
       const whole = outcome.replaced.encode();
       this.#mark('error', 'board.documentReplaced', { board: board.name, document, from });
       this.#records.push(documentSection('copy', board.name, document, whole));
-    } else if (section.kind === 'part') {
+    } else if (outcome.update !== undefined) {
       this.#records.push(documentSection('document', board.name, document, update));
     } else {
       this.#records.push(section.raw);
@@ -424,4 +419,9 @@ export class Intake {
   #mark(level: Mark['level'], name: string, fields: Mark['fields']): void {
     this.#marks.push({ kind: 'mark', level, name, fields });
   }
+}
+
+function updateIn(section: DocumentSection | PartSection | DeletedSection): Uint8Array | undefined {
+  if (section.kind === 'deleted') return deletionUpTo(section.clocks);
+  return section.kind === 'part' ? undefined : section.update;
 }

@@ -81,6 +81,8 @@ function scribble(doc: Y.Doc, rng: Rng, steps: number): void {
   }
 }
 
+let nextId = 1e8;
+
 describe('free documents: two contents under equal clocks', () => {
   const NAMES = ['a', 'b', 'c'];
 
@@ -203,6 +205,58 @@ describe('free documents: hostile updates', () => {
     const doc = new Y.Doc();
     Y.applyUpdate(doc, net.node('a').boards.encodeState(MAIN, 'plan'));
     expect(doc.share.size).toBeLessThanOrEqual(1_024);
+  });
+
+  it('insertions that Yjs would compare with each other for a minute hold a node up for moments, and all come to the same', () => {
+    const net = new Network(10, ['a', 'b', 'm']);
+    net.cut('b', 'm');
+    const count = 4_000;
+    const writer = new ByteWriter();
+    for (const number of [2, count, 10, 0]) writer.varuint(number);
+    // Each stands at the start, before another one of client 9.
+    for (let clock = 0; clock < count; clock++) {
+      for (const number of [0x44, 9, clock]) writer.varuint(number);
+      writer.text('a');
+    }
+    for (const number of [1, 9, 0, 4, 1]) writer.varuint(number);
+    writer.text('text');
+    writer.text('b'.repeat(count));
+    writer.varuint(0);
+    const update = writer.take();
+    for (let round = 0; round < 3; round++) {
+      const startMs = cpuMs();
+      inject(net, 'a', update);
+      expect(cpuMs() - startMs).toBeLessThan(500);
+    }
+    const held = text(net, 'a');
+    expect(held.length).toBeGreaterThan(count);
+    expect(held.length).toBeLessThan(2 * count);
+    expectOk(append(net, 'b', 'beside', 'other'));
+    net.until(() => text(net, 'b') === held && text(net, 'a', 'other') === 'beside', 60_000);
+    expect([...net.node('a').penalties, ...net.node('b').penalties]).toEqual([]);
+    net.restart('a');
+    expect(text(net, 'a')).toBe(held);
+    net.converge();
+  });
+
+  it('what two wrote apart at one place, 400 times each, is merged as a whole all the same', () => {
+    const net = new Network(11, ['a', 'b']);
+    expectOk(append(net, 'a', '[start]'));
+    net.converge();
+    net.cut('a', 'b');
+    for (const name of ['a', 'b']) {
+      const doc = new Y.Doc();
+      Y.applyUpdate(doc, net.node(name).boards.encodeState(MAIN, 'plan'));
+      doc.on('update', (update: Uint8Array) => {
+        const writer = { agent: 'me' as AgentId };
+        net.event(name, { kind: 'yjsUpdate', id: ++nextId, board: MAIN, document: 'plan', update, writer });
+      });
+      for (let index = 0; index < 400; index++) doc.getText('text').insert(0, `${name}${index};`);
+    }
+    net.heal();
+    net.converge(60_000);
+    expect(text(net, 'a').match(/[ab]\d+;/g)).toHaveLength(800);
+    expect([...net.node('a').penalties, ...net.node('b').penalties]).toEqual([]);
   });
 
   it('more Yjs clients than a document has room for are passed over, and its digest stays sendable', {
