@@ -1,6 +1,7 @@
 /** Exit codes, the same for every command. */
 import type { ErrorBody } from '../kernel/errors.ts';
 import { errorBody, SkeinError } from '../kernel/errors.ts';
+import { NodeBroken } from '../node/broken.ts';
 import { ConfigError } from '../node/config/problem.ts';
 
 export const EXIT = {
@@ -10,6 +11,8 @@ export const EXIT = {
   unreachable: 3,
   quorumUnavailable: 4,
   denied: 5,
+  /** EX_SOFTWARE of sysexits.h. */
+  broken: 70,
 } as const;
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
@@ -42,6 +45,7 @@ export class Reported extends Error {
 }
 
 export function exitCodeOf(error: SkeinError): ExitCode {
+  if (error instanceof NodeBroken) return EXIT.broken;
   if (error instanceof NodeUnreachable) return EXIT.unreachable;
   if (error instanceof UsageError || error instanceof ConfigError) return EXIT.usage;
   switch (error.body.code) {

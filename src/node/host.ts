@@ -39,6 +39,8 @@ export interface HostParts {
   readonly logger: NodeLogger;
   /** Keeps the quorum store where the configuration says so. */
   readonly etcd?: QuorumStore | undefined;
+  /** The core threw. By then nothing happens any more, and who waited for an answer has one. */
+  readonly onBroken: (error: unknown) => void;
 }
 
 /** What callers within this process use; HTTP and MCP stand on the same. */
@@ -56,8 +58,6 @@ export interface Faces {
 const RENEWAL_CHECK_MS = 60_000;
 /** Within what a stop may take, and long enough for any disk that works. */
 const DRAIN_MS = 300;
-/** EX_SOFTWARE of sysexits.h. */
-const BROKEN_EXIT_CODE = 70;
 
 /** The node's core on the real ports, with its faces. */
 export class Host {
@@ -72,6 +72,7 @@ export class Host {
   readonly #executor: Executor<NodeEvent, NodeEffect>;
   readonly #renewal: NodeJS.Timeout;
   #certifiedAtMs = 0;
+  #isBroken = false;
   #services: QuorumServices | undefined;
   /** Problems of the world outside the core: multicast, a registry. */
   readonly #problems: (() => readonly Problem[])[] = [];
@@ -122,6 +123,7 @@ export class Host {
 
   /** Tells the other members that this node goes. */
   leave(): void {
+    if (this.#isBroken) return;
     this.#executor.execute(this.#core.leave(this.#clock.now()));
   }
 
@@ -157,8 +159,10 @@ export class Host {
       perform: (effect) => perform(effect, performers),
       onBroken: (error) => {
         logger.log('error', 'node.broken', { error: error instanceof Error ? error.stack : String(error) });
-        process.exitCode = BROKEN_EXIT_CODE;
-        setImmediate(() => process.exit());
+        this.#isBroken = true;
+        this.halt();
+        // Not within whatever call broke it.
+        setImmediate(() => this.#parts.onBroken(error));
       },
     });
   }

@@ -14,6 +14,7 @@ import { type Swarm, swarmFromSecret } from '../mesh/identity/swarm.ts';
 import type { MeshView } from '../mesh/view.ts';
 import type { NamedLeases } from '../quorum/leases.ts';
 import type { Voters } from '../quorum/voters-api.ts';
+import { NodeBroken } from './broken.ts';
 import type { Config } from './config/options.ts';
 import { startDiscoverers } from './discoverers.ts';
 import { openEtcd } from './etcd.ts';
@@ -45,6 +46,8 @@ export interface RunningNode {
   readonly leases: NamedLeases;
   readonly voters: Voters;
   readonly quorum: QuorumFace;
+  /** Ends once the node has let go of everything: after `stop`, or with a `NodeBroken` where it found an error of its own. */
+  readonly closed: Promise<void>;
   /** Tells the others, answers what waits, makes durable what was written, and lets go of everything. */
   stop(): Promise<void>;
 }
@@ -53,25 +56,49 @@ export interface RunningNode {
 class Closers {
   readonly #steps: { readonly name: string; readonly close: () => void | Promise<void> }[] = [];
   #closing: Promise<void> | undefined;
+  #failure: NodeBroken | undefined;
+  #settle: { readonly resolve: () => void; readonly reject: (failure: NodeBroken) => void } | undefined;
+  readonly closed: Promise<void>;
+
+  constructor() {
+    this.closed = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    // Whoever does not ask is told by the log.
+    this.closed.catch(() => undefined);
+  }
+
+  /** Why everything was or is being closed, where nobody asked for it. */
+  get failure(): NodeBroken | undefined {
+    return this.#failure;
+  }
+
+  fail(failure: NodeBroken, logger: NodeLogger): void {
+    this.#failure ??= failure;
+    void this.closeAll(logger);
+  }
 
   add(name: string, close: () => void | Promise<void>): void {
     this.#steps.push({ name, close });
   }
 
-  /** One step that fails does not keep the others from being taken. */
+  /** One step that fails does not keep the others from being taken. What a start added meanwhile needs another call. */
   closeAll(logger: NodeLogger): Promise<void> {
-    this.#closing ??= this.#close(logger);
+    if (this.#closing === undefined) this.#closing = this.#close(logger);
+    else if (this.#steps.length > 0) this.#closing = this.#closing.then(() => this.#close(logger));
     return this.#closing;
   }
 
   async #close(logger: NodeLogger): Promise<void> {
-    for (const { name, close } of this.#steps.reverse()) {
+    for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop()) {
       try {
-        await close();
+        await step.close();
       } catch (error) {
-        logger.log('error', 'node.stopFailed', { step: name, error: String(error) });
+        logger.log('error', 'node.stopFailed', { step: step.name, error: String(error) });
       }
     }
+    if (this.#failure === undefined) this.#settle?.resolve();
+    else this.#settle?.reject(this.#failure);
   }
 }
 
@@ -114,7 +141,8 @@ async function start(
   const wire = libp2pWire({ listen: listenAddresses(config), seed: identity.seed });
   const etcd = await openEtcd(config);
   if (etcd !== undefined) closers.add('etcd', () => etcd.close());
-  const host = new Host({ config, identity, swarm, journal, disk, wire, logger, etcd });
+  const onBroken = (error: unknown) => closers.fail(new NodeBroken(error), logger);
+  const host = new Host({ config, identity, swarm, journal, disk, wire, logger, etcd, onBroken });
   closers.add('core', () => host.halt());
 
   progress('Joining the mesh…');
@@ -132,6 +160,7 @@ async function start(
     host.leave();
     return host.drain();
   });
+  if (closers.failure !== undefined) throw closers.failure;
   const { blackboard, yjs, agents, mesh, leases, voters, quorum } = host.faces;
   return {
     ready: {
@@ -149,6 +178,7 @@ async function start(
     leases,
     voters,
     quorum,
+    closed: closers.closed,
     stop: () => closers.closeAll(logger),
   };
 }

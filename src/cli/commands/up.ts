@@ -46,7 +46,7 @@ export function upCommand(io: Io): Command {
       }).finally(() => progress.end());
       await session.out.result({ ready: true, ...node.ready }, () => welcome(node.ready, config));
       const endSparing = spareMemory();
-      await interrupted(io.signal);
+      await Promise.race([interrupted(io.signal), node.closed]);
       endSparing();
       session.out.note('Stopping; press Ctrl-C again to stop at once.');
       await within(STOP_MS, node.stop());

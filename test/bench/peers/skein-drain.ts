@@ -37,7 +37,11 @@ async function startSink(directory: string, name: string, writer: string): Promi
   const wire = toWriterOnly(libp2pWire({ listen: ['/ip4/127.0.0.1/tcp/0'], seed: identity.seed }), writer);
   const config = configWith({ node: { name, data: directory }, swarm: { secret: SECRET } });
   const logger = createLogger({ level: 'error' });
-  const host = new Host({ config, identity, swarm: swarm.value, journal, disk, wire, logger });
+  const onBroken = (error: unknown) => {
+    console.error(error);
+    process.exit(1);
+  };
+  const host = new Host({ config, identity, swarm: swarm.value, journal, disk, wire, logger, onBroken });
   const sink: Sink = { host, bytes: 0, label: Buffer.alloc(0), doneUs: 0 };
   await wire.listen((event) => {
     if (event.kind === 'frame' && event.channel === 'board') drain(sink, event.bytes);
