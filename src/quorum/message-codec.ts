@@ -1,5 +1,5 @@
 /** Bytes of Raft's messages and log entries. Decoders never throw: `undefined` or `failed` for anything malformed. */
-import type { ByteReader, ByteWriter } from '../kernel/bytes.ts';
+import { type ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import type { Configuration, LogEntry, RaftMessage, ServerId } from './raft/types.ts';
 import { parseServerId } from './server.ts';
 
@@ -44,8 +44,24 @@ export function readConfiguration(input: ByteReader): Configuration {
   return { incoming: readServers(input), outgoing: readServers(input) };
 }
 
-/** Entries that follow one another: the first index, then term and content of each. */
+/** A leader writes the same batch to its disk and to every follower: the last one is encoded once. */
+const encoded: { entries: readonly LogEntry[]; bytes: Uint8Array } = {
+  entries: [],
+  bytes: new Uint8Array(1),
+};
+const scratch = new ByteWriter(64 * 1024);
+
+/** Entries that follow one another: the first index, then term and content of each. The list must not change afterwards. */
 export function writeEntries(out: ByteWriter, entries: readonly LogEntry[]): void {
+  if (encoded.entries !== entries) {
+    encodeEntries(scratch, entries);
+    encoded.bytes = scratch.take();
+    encoded.entries = entries;
+  }
+  out.raw(encoded.bytes);
+}
+
+function encodeEntries(out: ByteWriter, entries: readonly LogEntry[]): void {
   out.varuint(entries.length);
   const first = entries[0];
   if (first === undefined) return;
