@@ -427,10 +427,10 @@ function describeLimits({ store }: Parts): void {
   it('calls with wrong arguments are refused, not thrown', async () => {
     const wrong = [
       await store().get('', 'strong'),
-      await store().get('\ud800', 'mirror'),
+      await store().get('\ud800', 'strong'),
       await store().range(under('a'), 0, 'strong'),
-      await store().range(under('a'), limits.listPage + 1, 'mirror'),
-      await store().range({ from: 'a', to: '\ud800' }, 1, 'mirror'),
+      await store().range(under('a'), limits.listPage + 1, 'strong'),
+      await store().range({ from: 'a', to: '\ud800' }, 1, 'strong'),
       await store().range(under('a'), Number.NaN, 'strong'),
       await store().grantLease(999),
       await store().grantLease(Number.POSITIVE_INFINITY),
@@ -440,6 +440,18 @@ function describeLimits({ store }: Parts): void {
       await store().renewLease(2 ** 60),
     ];
     expect(wrong.map((result) => error(result).code)).toEqual(Array(wrong.length).fill('INVALID_ARGUMENT'));
+  });
+
+  it('a mirror that is asked for what cannot be refuses it or finds nothing, and does not throw', async () => {
+    const answers = [
+      await store().get('', 'mirror'),
+      await store().get('\ud800', 'mirror'),
+      await store().range({ from: '\ud800', to: '\ud801' }, 1, 'mirror'),
+    ];
+    for (const answer of answers) {
+      if (answer.ok) expect(answer.value.found).toEqual([]);
+      else expect(answer.error.code).toBe('INVALID_ARGUMENT');
+    }
   });
 }
 
