@@ -29,7 +29,7 @@ export interface KeyValue {
 /** `strong`: proved by a majority. `mirror`: what this node has applied, without asking anybody. */
 export type ReadLevel = 'strong' | 'mirror';
 
-/** All keys `from <= key < to`. */
+/** All keys `from <= key < to`: none where `to` is not behind `from`. */
 export interface KeyRange {
   readonly from: QuorumKey;
   readonly to: QuorumKey;
@@ -50,6 +50,7 @@ export type Operation =
   | { readonly op: 'delete'; readonly key: QuorumKey }
   | { readonly op: 'deleteRange'; readonly range: KeyRange }
   | { readonly op: 'get'; readonly key: QuorumKey }
+  /** The first `limit` keys, 1 to `limits.listPage`; fewer, with `more`, where they come to `limits.quorumRangeBytes`. */
   | { readonly op: 'range'; readonly range: KeyRange; readonly limit: number };
 
 /** All of `then` where every compare holds, else all of `otherwise`; a key is written at most once in either. */
@@ -96,6 +97,7 @@ export type WatchEvent =
 
 export interface Lease {
   readonly id: LeaseId;
+  /** At least what was asked for; etcd counts in seconds. */
   readonly ttlMs: number;
 }
 
@@ -103,7 +105,7 @@ export interface QuorumStore {
   /** Errors: QUORUM_UNAVAILABLE within `limits.quorumWaitMs`, with `details.outcome` `not-done` or `unknown`; INVALID_ARGUMENT, TOO_LARGE, NOT_FOUND (a lease), QUOTA_EXCEEDED. */
   transact(transaction: Transaction, signal?: AbortSignal): Promise<Result<TransactionAnswer>>;
   get(key: QuorumKey, level: ReadLevel, signal?: AbortSignal): Promise<Result<RangeAnswer>>;
-  /** The first `limit` keys of the range, 1 to `limits.listPage`. */
+  /** The first `limit` keys of the range, 1 to `limits.listPage`; fewer, with `more`, where they come to `limits.quorumRangeBytes`. */
   range(range: KeyRange, limit: number, level: ReadLevel, signal?: AbortSignal): Promise<Result<RangeAnswer>>;
   /** Every change in the range with a revision from `fromRevision` on (0: from now on); survives changes of leader and connection without gap or repetition. */
   watch(range: KeyRange, fromRevision: number, listener: (event: WatchEvent) => void): () => void;
