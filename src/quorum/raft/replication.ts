@@ -45,7 +45,7 @@ export class Replication {
     this.#round = 0;
     this.#roundStartsMs = [];
     this.#roundsFrom = 0;
-    this.retarget();
+    this.#retarget(this.#server.log.lastIndex + 1);
     this.isFlushWanted = true;
     this.heartbeatAtMs = this.#server.nowMs;
   }
@@ -80,15 +80,19 @@ export class Replication {
     }
   }
 
-  /** The voters of the latest configuration and whoever else can be reached. */
+  /** The voters of the latest configuration and whoever else can be reached. To who is new, the last entry is sent at once: its answer says where to begin. */
   retarget(): void {
+    const { firstIndex, lastIndex } = this.#server.log;
+    this.#retarget(Math.max(firstIndex, lastIndex));
+  }
+
+  #retarget(next: LogIndex): void {
     const { self, log, nowMs } = this.#server;
     const wanted = new Set([...allVoters(log.configuration), ...this.#reachable]);
     wanted.delete(self);
     for (const server of this.#progress.keys()) if (!wanted.has(server)) this.#progress.delete(server);
     for (const server of wanted) {
-      if (!this.#progress.has(server))
-        this.#progress.set(server, new Progress(server, log.lastIndex + 1, nowMs));
+      if (!this.#progress.has(server)) this.#progress.set(server, new Progress(server, next, nowMs));
     }
   }
 
