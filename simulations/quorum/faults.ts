@@ -1,0 +1,387 @@
+/**
+ * Faults of a world that runs only the quorum store, as data: drawn from the seed before the run, so that a failing
+ * schedule can be printed, cut down and kept.
+ */
+import type { Rng } from '../../src/kernel/rng.ts';
+import { wishKey, wishValue } from '../../src/quorum/voter-wishes.ts';
+import { calmNetwork } from '../../src/sim/network.ts';
+import { DISK_HEALTHY } from '../lib/machine.ts';
+import type { QuorumMachine } from './machine.ts';
+import type { QuorumWorld } from './world.ts';
+
+/** A machine by its index, or whoever leads when the fault strikes. */
+type Target = number | 'leader';
+
+export type QuorumFault = { readonly atMs: number; readonly forMs: number } & (
+  | { readonly kind: 'crash'; readonly node: Target; readonly how: 'kill' | 'power' }
+  | { readonly kind: 'crashAll'; readonly how: 'kill' | 'power' }
+  /** The disk comes back empty, spoilt, or as it was some seconds before. */
+  | { readonly kind: 'disk'; readonly node: Target; readonly becomes: 'lost' | 'spoilt' | 'old' }
+  | { readonly kind: 'pause'; readonly node: Target }
+  | { readonly kind: 'partition'; readonly groups: readonly (readonly number[])[] }
+  | { readonly kind: 'isolate'; readonly node: Target; readonly hears: boolean; readonly isHeard: boolean }
+  | { readonly kind: 'cut'; readonly from: number; readonly to: number }
+  /** Every node sees a majority, and no two the same one (K22). */
+  | { readonly kind: 'ring' }
+  /** Two halves that only one node sees both of (K23). */
+  | { readonly kind: 'bridge'; readonly node: number }
+  /** A link that is cut and mended, a second each (K23). */
+  | { readonly kind: 'flapping'; readonly from: number; readonly to: number }
+  | { readonly kind: 'breakLink'; readonly from: number; readonly to: number }
+  | {
+      readonly kind: 'noise';
+      readonly loss: number;
+      readonly duplication: number;
+      readonly reordering: number;
+      readonly maxDelayMs: number;
+    }
+  | { readonly kind: 'slowDisk'; readonly node: Target; readonly syncMs: number }
+  | { readonly kind: 'failingDisk'; readonly node: Target; readonly failing: 'full' | 'broken' }
+  | { readonly kind: 'drift'; readonly node: Target; readonly rate: number }
+  | { readonly kind: 'clockStep'; readonly node: Target; readonly byMs: number }
+  /** A person asks for a voter, or against one. */
+  | { readonly kind: 'wish'; readonly node: Target; readonly wish: 'always' | 'never' | 'none' }
+  /** A member sends noise, cut frames, and real ones of long ago again. */
+  | {
+      readonly kind: 'forge';
+      readonly from: number;
+      readonly to: number;
+      readonly how: 'noise' | 'cut' | 'replay';
+    }
+);
+
+export type QuorumFaultKind = QuorumFault['kind'];
+export type QuorumFaultMix = Readonly<Partial<Record<QuorumFaultKind, number>>>;
+
+export interface QuorumFaultPlan {
+  readonly mix: QuorumFaultMix;
+  readonly everyMs: number;
+  readonly longestMs: number;
+}
+
+/** None before `fromMs`: the store is founded first. */
+export function drawQuorumFaults(
+  rng: Rng,
+  plan: QuorumFaultPlan,
+  nodes: number,
+  fromMs: number,
+  untilMs: number,
+): readonly QuorumFault[] {
+  const kinds = Object.entries(plan.mix) as [QuorumFaultKind, number][];
+  const total = kinds.reduce((sum, [, weight]) => sum + weight, 0);
+  const faults: QuorumFault[] = [];
+  if (total === 0) return faults;
+  for (let atMs = fromMs; atMs < untilMs; atMs += 2 * plan.everyMs * rng.float() + 1) {
+    let at = rng.float() * total;
+    const [kind] = kinds.find(([, weight]) => {
+      at -= weight;
+      return at < 0;
+    }) ?? [kinds[0]?.[0] ?? 'crash'];
+    const forMs = Math.min(untilMs - atMs, plan.longestMs * rng.float() * rng.float() + 50);
+    faults.push(drawFault(rng, kind, nodes, { atMs: Math.round(atMs), forMs: Math.round(forMs) }));
+  }
+  return faults;
+}
+
+function drawFault(
+  rng: Rng,
+  kind: QuorumFaultKind,
+  nodes: number,
+  when: { readonly atMs: number; readonly forMs: number },
+): QuorumFault {
+  const node: Target = rng.chance(0.4) ? 'leader' : rng.below(nodes);
+  const from = rng.below(nodes);
+  const to = (from + 1 + rng.below(Math.max(1, nodes - 1))) % nodes;
+  const how = rng.chance(0.6) ? 'kill' : 'power';
+  switch (kind) {
+    case 'crash':
+      return { kind, node, how, ...when };
+    case 'crashAll':
+      return { kind, how, ...when };
+    case 'disk':
+      return { kind, node, becomes: rng.pick(['lost', 'spoilt', 'old'] as const), ...when };
+    case 'pause':
+      return { kind, node, ...when };
+    case 'partition': {
+      const shuffled = rng.shuffled(Array.from({ length: nodes }, (_, index) => index));
+      const at = 1 + rng.below(Math.max(1, nodes - 1));
+      return { kind, groups: [shuffled.slice(0, at), shuffled.slice(at)], ...when };
+    }
+    case 'isolate': {
+      const way = rng.below(3);
+      return { kind, node, hears: way === 1, isHeard: way === 2, ...when };
+    }
+    case 'ring':
+      return { kind, ...when };
+    case 'bridge':
+      return { kind, node: from, ...when };
+    case 'cut':
+    case 'flapping':
+    case 'breakLink':
+      return { kind, from, to, ...when };
+    case 'noise':
+      return {
+        kind,
+        loss: rng.float() * 0.3,
+        duplication: rng.float() * 0.5,
+        reordering: rng.float() * 0.3,
+        maxDelayMs: 1 + rng.float() * 100,
+        ...when,
+      };
+    case 'slowDisk':
+      return { kind, node, syncMs: 20 + rng.float() * 1_500, ...when };
+    case 'failingDisk':
+      return { kind, node, failing: rng.chance(0.5) ? 'full' : 'broken', ...when };
+    case 'drift':
+      return { kind, node, rate: rng.chance(0.5) ? 0.5 + rng.float() * 0.5 : 1 + rng.float(), ...when };
+    case 'clockStep':
+      return { kind, node, byMs: Math.round((rng.float() - 0.5) * 7_200_000), ...when };
+    case 'wish':
+      return { kind, node, wish: rng.pick(['always', 'never', 'never', 'none'] as const), ...when };
+    case 'forge':
+      return { kind, from, to, how: rng.pick(['noise', 'cut', 'replay', 'replay'] as const), ...when };
+  }
+}
+
+const REMEMBERED_FRAMES = 200;
+const FLAP_MS = 1_000;
+const IMAGE_EVERY_MS = 2_000;
+
+interface SentFrame {
+  readonly from: QuorumMachine;
+  readonly to: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Carries out a schedule; `stop` at the latest before healing. */
+export class QuorumFaultInjector {
+  /** How many of each kind struck. */
+  readonly struck: Partial<Record<QuorumFaultKind, number>> = {};
+  readonly #world: QuorumWorld;
+  readonly #rng: Rng;
+  readonly #frames: SentFrame[] = [];
+  readonly #images = new Map<QuorumMachine, unknown[]>();
+  readonly #cancels: (() => void)[] = [];
+  #disksLost = 0;
+
+  constructor(world: QuorumWorld, faults: readonly QuorumFault[]) {
+    this.#world = world;
+    this.#rng = world.rng.fork();
+    for (const fault of faults) this.#at(fault.atMs, () => this.#begin(fault));
+    if (faults.some(({ kind }) => kind === 'forge')) this.#rememberFrames();
+    if (faults.some((fault) => fault.kind === 'disk' && fault.becomes === 'old')) this.#keepImages();
+  }
+
+  stop(): void {
+    for (const cancel of this.#cancels) cancel();
+  }
+
+  #at(atMs: number, callback: () => void): void {
+    this.#cancels.push(this.#world.scheduler.at(atMs, callback));
+  }
+
+  #afterwards(fault: QuorumFault, callback: () => void): void {
+    this.#at(fault.atMs + fault.forMs, callback);
+  }
+
+  #begin(fault: QuorumFault): void {
+    const target = 'node' in fault ? this.#target(fault.node) : this.#world.machine(0);
+    if (target === undefined) return;
+    this.#world.trace.note(this.#world.nowMs, 'fault', fault);
+    if (!this.#strike(fault, target)) return;
+    this.struck[fault.kind] = (this.struck[fault.kind] ?? 0) + 1;
+  }
+
+  #target(target: Target): QuorumMachine | undefined {
+    return target === 'leader' ? this.#world.leader : this.#world.machine(target);
+  }
+
+  /** False where there was nothing to strike. */
+  #strike(fault: QuorumFault, target: QuorumMachine): boolean {
+    switch (fault.kind) {
+      case 'crash':
+        return this.#crash(fault, [target], fault.how);
+      case 'crashAll':
+        return this.#crash(fault, this.#world.machines, fault.how);
+      case 'disk':
+        return this.#replaceDisk(fault, target);
+      case 'pause':
+        if (target.state !== 'running') return false;
+        target.pause();
+        this.#afterwards(fault, () => target.resume());
+        return true;
+      case 'slowDisk':
+      case 'failingDisk':
+        if (fault.kind === 'slowDisk') target.diskConditions.maxSyncMs = fault.syncMs;
+        else target.diskConditions.failing = fault.failing;
+        this.#afterwards(fault, () => Object.assign(target.diskConditions, DISK_HEALTHY));
+        return true;
+      case 'drift':
+        target.time.setRate(fault.rate);
+        this.#afterwards(fault, () => target.time.setRate(1));
+        return true;
+      case 'clockStep':
+        target.time.step(fault.byMs);
+        return true;
+      case 'wish':
+        return this.#wish(fault, target);
+      case 'forge':
+        return this.#forge(fault);
+      case 'noise': {
+        const { loss, duplication, reordering, maxDelayMs } = fault;
+        const { breakAfterMs } = this.#world.conditions;
+        Object.assign(this.#world.conditions, { loss, duplication, reordering, maxDelayMs });
+        this.#afterwards(fault, () => Object.assign(this.#world.conditions, calmNetwork, { breakAfterMs }));
+        return true;
+      }
+      case 'flapping':
+        return this.#flap(fault);
+      case 'breakLink':
+        this.#world.network.breakConnections(this.#id(fault.from), this.#id(fault.to));
+        return true;
+      default:
+        return this.#cut(fault, this.#cutsOf(fault, target.index));
+    }
+  }
+
+  #crash(fault: QuorumFault, targets: readonly QuorumMachine[], how: 'kill' | 'power'): boolean {
+    const running = targets.filter(({ state }) => state !== 'dead');
+    for (const machine of running) {
+      machine.crash(how);
+      this.#afterwards(fault, () => machine.start());
+    }
+    return running.length > 0;
+  }
+
+  /** One disk in a run at most, and of three voters or more: else the majority may be lost for good. */
+  #replaceDisk(fault: Extract<QuorumFault, { kind: 'disk' }>, target: QuorumMachine): boolean {
+    const voters = this.#world.leader?.quorum?.replica?.raft.committedConfiguration;
+    const isSafe = voters !== undefined && voters.outgoing.length === 0 && voters.incoming.length >= 3;
+    if (this.#disksLost > 0 || !isSafe || target.state === 'dead') return false;
+    this.#disksLost += 1;
+    target.crash('power');
+    const [old] = this.#images.get(target) ?? [];
+    if (fault.becomes === 'lost' || (fault.becomes === 'old' && old === undefined)) target.image.lose();
+    else if (fault.becomes === 'spoilt') target.image.spoil(this.#rng);
+    else target.image.restore(old);
+    this.#afterwards(fault, () => target.start());
+    return true;
+  }
+
+  #cutsOf(fault: QuorumFault, node: number): readonly (readonly [number, number])[] {
+    const all = this.#world.machines.map(({ index }) => index);
+    const others = all.filter((other) => other !== node);
+    const count = all.length;
+    switch (fault.kind) {
+      case 'cut':
+        return [[fault.from, fault.to]];
+      case 'isolate':
+        return others.flatMap((other): [number, number][] => [
+          ...(fault.hears ? [] : [[other, node] as [number, number]]),
+          ...(fault.isHeard ? [] : [[node, other] as [number, number]]),
+        ]);
+      case 'partition':
+        return pairs(all, (left, right) => sideOf(fault.groups, left) !== sideOf(fault.groups, right));
+      case 'ring': {
+        // Of five, each sees its neighbours on both sides; of more, as many as make a majority with it.
+        const reach = Math.ceil(count / 4);
+        return pairs(all, (left, right) => {
+          const apart = Math.abs(left - right);
+          return Math.min(apart, count - apart) > reach;
+        });
+      }
+      case 'bridge': {
+        const half = Math.ceil(others.length / 2);
+        const left = new Set(others.slice(0, half));
+        return pairs(others, (one, other) => left.has(one) !== left.has(other));
+      }
+      default:
+        return [];
+    }
+  }
+
+  #cut(fault: QuorumFault, cuts: readonly (readonly [number, number])[]): boolean {
+    const { network } = this.#world;
+    for (const [from, to] of cuts) network.cut(this.#id(from), this.#id(to));
+    this.#afterwards(fault, () => {
+      for (const [from, to] of cuts) network.mend(this.#id(from), this.#id(to));
+    });
+    return cuts.length > 0;
+  }
+
+  #flap(fault: Extract<QuorumFault, { kind: 'flapping' }>): boolean {
+    const { network, nowMs } = this.#world;
+    const [from, to] = [this.#id(fault.from), this.#id(fault.to)];
+    for (let atMs = nowMs; atMs < nowMs + fault.forMs; atMs += 2 * FLAP_MS) {
+      this.#at(atMs, () => {
+        network.cut(from, to);
+        network.cut(to, from);
+      });
+      this.#at(Math.min(atMs + FLAP_MS, nowMs + fault.forMs), () => {
+        network.mend(from, to);
+        network.mend(to, from);
+      });
+    }
+    return true;
+  }
+
+  #wish(fault: Extract<QuorumFault, { kind: 'wish' }>, about: QuorumMachine): boolean {
+    const asked = this.#rng.pick(this.#world.machines);
+    const key = wishKey(about.nodeId);
+    const success =
+      fault.wish === 'none'
+        ? ({ op: 'delete', key } as const)
+        : ({ op: 'put', key, value: wishValue(fault.wish) } as const);
+    const transaction = { compares: [], then: [success], otherwise: [] };
+    return asked.call({ op: 'transact', transaction }, () => undefined);
+  }
+
+  #forge(fault: Extract<QuorumFault, { kind: 'forge' }>): boolean {
+    const rng = this.#rng;
+    const [from, to] = [this.#id(fault.from), this.#id(fault.to)];
+    const real = this.#frames.filter((frame) => frame.from.nodeId === from && frame.to === to);
+    const noise = Uint8Array.from({ length: 1 + rng.below(200) }, () => rng.below(256));
+    const frame = real.length === 0 || fault.how === 'noise' ? noise : rng.pick(real).bytes;
+    const bytes = fault.how === 'cut' ? frame.slice(0, rng.below(frame.length + 1)) : frame;
+    return this.#world.network.inject({ from, to, channel: 'quorum', bytes });
+  }
+
+  #id(index: number) {
+    return this.#world.machine(index).nodeId;
+  }
+
+  #rememberFrames(): void {
+    this.#world.onEffect.push((from, effect) => {
+      if (effect.kind !== 'send' || !this.#rng.chance(0.05)) return;
+      for (const to of effect.to) this.#frames.push({ from, to, bytes: effect.bytes });
+      if (this.#frames.length > REMEMBERED_FRAMES)
+        this.#frames.splice(this.#rng.below(this.#frames.length), 1);
+    });
+  }
+
+  #keepImages(): void {
+    for (const machine of this.#world.machines) {
+      const images = this.#images.get(machine) ?? [];
+      this.#images.set(machine, images);
+      images.push(machine.image.snapshot());
+      if (images.length > 2) images.shift();
+    }
+    this.#cancels.push(this.#world.scheduler.after(IMAGE_EVERY_MS, () => this.#keepImages()));
+  }
+}
+
+function sideOf(groups: readonly (readonly number[])[], node: number): number {
+  return groups.findIndex((group) => group.includes(node));
+}
+
+/** Both directions of every pair that is to be cut. */
+function pairs(
+  nodes: readonly number[],
+  isCut: (left: number, right: number) => boolean,
+): readonly (readonly [number, number])[] {
+  return nodes.flatMap((left) =>
+    nodes.flatMap((right): (readonly [number, number])[] =>
+      left !== right && isCut(left, right) ? [[left, right]] : [],
+    ),
+  );
+}

@@ -1,0 +1,253 @@
+/**
+ * One simulated machine that runs nothing but the quorum store: the machine of a real node on its real executor, with
+ * a simulated disk, clock, wire and process. Whoever is connected counts as admitted.
+ */
+import { failWith, type Result } from '../../src/kernel/errors.ts';
+import type { NodeId } from '../../src/kernel/ids.ts';
+import type { Machine } from '../../src/kernel/machine.ts';
+import type { Cryptography, WireEvent } from '../../src/kernel/ports.ts';
+import type { Rng } from '../../src/kernel/rng.ts';
+import type { Deadline, Instant } from '../../src/kernel/time.ts';
+import { Executor, type Lagged } from '../../src/node/executor.ts';
+import type { QuorumCall, QuorumEffect, QuorumEvent } from '../../src/quorum/messages.ts';
+import { Quorum, type QuorumConfig } from '../../src/quorum/quorum.ts';
+import { MachineTime, SimulatedClock } from '../../src/sim/clock.ts';
+import { randomBytes } from '../../src/sim/cryptography.ts';
+import { type DiskConditions, SimulatedDisk } from '../../src/sim/disk.ts';
+import type { SimulatedNetwork } from '../../src/sim/network.ts';
+import { SimulatedProcess } from '../../src/sim/process.ts';
+import type { Scheduler } from '../../src/sim/scheduler.ts';
+import type { SimulatedWire } from '../../src/sim/wire.ts';
+import { DISK_HEALTHY } from '../lib/machine.ts';
+import { DurableImage } from './durable-image.ts';
+
+export interface MachineWorld {
+  readonly scheduler: Scheduler;
+  readonly network: SimulatedNetwork;
+  readonly cryptography: Cryptography;
+  configOf(machine: QuorumMachine): QuorumConfig;
+  /** After every event that the machine handled. */
+  onStep(machine: QuorumMachine, event: string, effects: readonly QuorumEffect[]): void;
+  onEffect(machine: QuorumMachine, effect: QuorumEffect): void;
+  onBroken(machine: QuorumMachine, error: unknown): void;
+}
+
+interface Run {
+  readonly process: SimulatedProcess;
+  readonly wire: SimulatedWire;
+  readonly disk: SimulatedDisk;
+  readonly clock: SimulatedClock;
+  readonly quorum: Quorum;
+  readonly executor: Executor<QuorumEvent, QuorumEffect>;
+  readonly waiting: Map<number, (result: Result<unknown>) => void>;
+  readonly up: Set<NodeId>;
+}
+
+const NONCE_BYTES = 8;
+const REDIAL_MS = 300;
+
+export class QuorumMachine {
+  readonly index: number;
+  readonly name: string;
+  readonly nodeId: NodeId;
+  readonly host: string;
+  readonly image = new DurableImage();
+  readonly diskConditions: DiskConditions = { ...DISK_HEALTHY };
+  readonly time: MachineTime;
+  readonly #world: MachineWorld;
+  readonly #rng: Rng;
+  #peers: readonly string[] = [];
+  #run: Run | undefined;
+  #requests = 0;
+  #starts = 0;
+
+  constructor(world: MachineWorld, index: number, nodeId: NodeId, rng: Rng) {
+    this.index = index;
+    this.name = `node-${index}`;
+    this.nodeId = nodeId;
+    this.host = `/ip4/10.0.0.${index + 1}/tcp/4001`;
+    this.time = new MachineTime(world.scheduler);
+    this.#world = world;
+    this.#rng = rng;
+  }
+
+  get address(): string {
+    return `${this.host}/p2p/${this.nodeId}`;
+  }
+
+  /** Undefined while no process runs. */
+  get quorum(): Quorum | undefined {
+    return this.#run?.quorum;
+  }
+
+  get state(): 'running' | 'paused' | 'dead' {
+    return this.#run?.process.state ?? 'dead';
+  }
+
+  get starts(): number {
+    return this.#starts;
+  }
+
+  get isLeader(): boolean {
+    return this.quorum?.replica?.isLeader === true;
+  }
+
+  /** Addresses that it dials. */
+  know(peers: readonly string[]): void {
+    this.#peers = peers;
+  }
+
+  start(): void {
+    if (this.#run !== undefined) return;
+    const { scheduler, network, cryptography } = this.#world;
+    const process = new SimulatedProcess();
+    const disk = new SimulatedDisk({
+      scheduler,
+      process,
+      rng: this.#rng.fork(),
+      image: this.image,
+      conditions: this.diskConditions,
+    });
+    const journal = disk.loadNow();
+    this.image.reread();
+    this.#starts += 1;
+    const clock = new SimulatedClock(scheduler, process, this.time);
+    const wire = network.wire(this.nodeId, this.host, process);
+    const quorum = new Quorum({
+      self: this.nodeId,
+      config: this.#world.configOf(this),
+      cryptography,
+      nonce: randomBytes(this.#rng, NONCE_BYTES),
+      rng: this.#rng.fork(),
+      now: clock.now(),
+    });
+    quorum.load(
+      journal.records.map((record) => record.subarray(1)),
+      journal.quarantined.length > 0,
+      clock.now(),
+    );
+    const executor = this.#executor(quorum, { process, disk, clock });
+    const run = { process, wire, disk, clock, quorum, executor, waiting: new Map(), up: new Set<NodeId>() };
+    this.#run = run;
+    wire.listenNow((event) => this.#onWire(run, event));
+    // What loading called for leaves with the first event.
+    executor.deliver({ kind: 'quorumCancelled', id: 0 });
+    this.#dial(run);
+  }
+
+  /** `kill` is noticed by peers at once, `power` is not. What was not synced may be lost, and no caller is answered. */
+  crash(how: 'kill' | 'power'): void {
+    const run = this.#run;
+    if (run === undefined) return;
+    this.#run = undefined;
+    run.disk.crash();
+    run.process.kill();
+    run.executor.stop();
+    if (how === 'kill') run.wire.closeNow();
+    else run.wire.vanish();
+    for (const answer of run.waiting.values()) answer(GONE);
+    run.waiting.clear();
+  }
+
+  pause(): void {
+    this.#run?.process.pause();
+  }
+
+  resume(): void {
+    this.#run?.process.resume();
+  }
+
+  /** Asks as a local caller does; false where nobody is there to ask. `answer` is called once at most. */
+  call(call: QuorumCall, answer: (result: Result<unknown>) => void): boolean {
+    const run = this.#run;
+    if (run === undefined) return false;
+    run.process.enter(() => {
+      const id = ++this.#requests;
+      run.waiting.set(id, answer);
+      run.executor.deliver({ kind: 'quorumRequested', id, call });
+    });
+    return true;
+  }
+
+  #executor(
+    quorum: Quorum,
+    parts: { process: SimulatedProcess; disk: SimulatedDisk; clock: SimulatedClock },
+  ): Executor<QuorumEvent, QuorumEffect> {
+    const { scheduler, onStep, onBroken } = this.#world;
+    return new Executor<QuorumEvent, QuorumEffect>({
+      machine: new Unlagged(quorum),
+      clock: parts.clock,
+      disk: parts.disk,
+      defer: (callback) => {
+        scheduler.after(0, () => parts.process.enter(callback));
+      },
+      perform: (effect) => this.#perform(effect),
+      onBroken: (error) => onBroken(this, error),
+      observe: (event, effects) => onStep(this, event === 'expire' ? event : event.kind, effects),
+    });
+  }
+
+  #perform(effect: QuorumEffect): void {
+    const run = this.#run;
+    if (run === undefined) return;
+    this.#world.onEffect(this, effect);
+    if (effect.kind === 'send') {
+      for (const peer of effect.to) run.wire.send(peer, effect.channel, effect.bytes);
+    } else if (effect.kind === 'answer') {
+      const answer = run.waiting.get(effect.id);
+      run.waiting.delete(effect.id);
+      answer?.(effect.result);
+    }
+  }
+
+  #onWire(run: Run, event: WireEvent): void {
+    if (event.kind === 'connected') {
+      run.wire.admit(event.peer);
+      if (run.up.has(event.peer)) return;
+      run.up.add(event.peer);
+      run.executor.deliver({ kind: 'peerUp', peer: event.peer });
+    } else if (event.kind === 'disconnected') {
+      if (run.up.delete(event.peer)) run.executor.deliver({ ...event, kind: 'peerDown' });
+    } else if (event.kind === 'frame') {
+      run.executor.deliver({ kind: 'received', from: event.from, bytes: event.bytes });
+    }
+  }
+
+  /** Whoever is not connected is dialled again and again. */
+  #dial(run: Run): void {
+    if (this.#run !== run) return;
+    for (const peer of this.#peers) if (![...run.up].some((up) => peer.endsWith(up))) run.wire.dial(peer);
+    this.#world.scheduler.after(REDIAL_MS * (0.5 + this.#rng.float()), () =>
+      run.process.enter(() => this.#dial(run)),
+    );
+  }
+}
+
+const GONE: Result<never> = failWith('UNREACHABLE', 'The node is gone.', 'Ask another one.', {
+  details: { outcome: 'unknown' },
+});
+
+/** The quorum store does not care that the host was late. */
+class Unlagged implements Machine<QuorumEvent | Lagged, QuorumEffect> {
+  readonly #quorum: Quorum;
+
+  constructor(quorum: Quorum) {
+    this.#quorum = quorum;
+  }
+
+  handle(event: QuorumEvent | Lagged, now: Instant): readonly QuorumEffect[] {
+    return event.kind === 'lagged' ? [] : this.#quorum.handle(event, now);
+  }
+
+  expire(now: Instant): readonly QuorumEffect[] {
+    return this.#quorum.expire(now);
+  }
+
+  deadline(): Deadline | undefined {
+    return this.#quorum.deadline();
+  }
+
+  checkpoint(): Generator<Uint8Array> {
+    return this.#quorum.checkpoint();
+  }
+}

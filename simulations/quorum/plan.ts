@@ -1,0 +1,86 @@
+/** What a seed stands for: how many nodes, how they are set, who calls, and which faults strike. */
+import type { Rng } from '../../src/kernel/rng.ts';
+import { FOUND_AFTER_MS, RAFT_CONFIG } from '../../src/node/quorum-config.ts';
+import type { RaftConfig } from '../../src/quorum/raft/types.ts';
+import type { QuorumFaultKind, QuorumFaultMix, QuorumFaultPlan } from './faults.ts';
+import type { QuorumWorkloadPlan } from './workload.ts';
+
+export interface QuorumPlan {
+  readonly nodes: number;
+  readonly targetVoters: number;
+  readonly raft: RaftConfig;
+  readonly foundAfterMs: number;
+  readonly stableMs: number;
+  readonly replaceAfterMs: number;
+  readonly breakAfterMs: number;
+  /** Faults and load from the time when the store can be there until then. */
+  readonly fromMs: number;
+  readonly untilMs: number;
+  readonly faults: QuorumFaultPlan;
+  readonly workload: QuorumWorkloadPlan;
+}
+
+/** What is drawn together: each seed takes a few of these kinds, so that rare combinations come up as well. */
+const KINDS: readonly (readonly [QuorumFaultKind, number])[] = [
+  ['crash', 4],
+  ['crashAll', 1],
+  ['disk', 1],
+  ['pause', 3],
+  ['partition', 3],
+  ['isolate', 3],
+  ['ring', 1],
+  ['bridge', 1],
+  ['cut', 2],
+  ['flapping', 1],
+  ['breakLink', 2],
+  ['noise', 3],
+  ['slowDisk', 2],
+  ['failingDisk', 2],
+  ['drift', 2],
+  ['clockStep', 1],
+  ['wish', 4],
+  ['forge', 4],
+];
+
+const FASTEST_RATE = 2;
+
+export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
+  const count = nodes ?? rng.pick([1, 2, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
+  const isSoft = rng.chance(0.2);
+  const kinds = rng.shuffled(KINDS).slice(0, 1 + rng.below(6));
+  const mix: QuorumFaultMix = Object.fromEntries(kinds);
+  const untilMs = 6_000 + rng.below(9_000);
+  const usesDrift = mix.drift !== undefined;
+  return {
+    nodes: count,
+    targetVoters: rng.pick([1, 3, 3, 3, 5, 5]),
+    raft: {
+      ...RAFT_CONFIG,
+      // Small enough, at times, that messages are cut and windows fill.
+      appendBytes: rng.pick([RAFT_CONFIG.appendBytes, RAFT_CONFIG.appendBytes, 300]),
+      inFlightBytes: rng.pick([RAFT_CONFIG.inFlightBytes, RAFT_CONFIG.inFlightBytes, 900]),
+      // A lease rests on clocks that run about equally fast.
+      reads: !usesDrift && rng.chance(0.3) ? 'lease' : 'index',
+    },
+    foundAfterMs: rng.chance(0.8) ? 200 : FOUND_AFTER_MS,
+    stableMs: rng.pick([200, 500, 3_000]),
+    replaceAfterMs: rng.pick([2_000, 5_000, 60_000]),
+    breakAfterMs: rng.pick([1_000, 4_000, 15_000]),
+    fromMs: 1_500,
+    untilMs,
+    faults: {
+      mix: rng.chance(0.03) ? {} : mix,
+      everyMs: isSoft ? 3_000 : 400 + rng.below(1_200),
+      longestMs: rng.pick([800, 3_000, 6_000]),
+    },
+    workload: {
+      clients: 2 + rng.below(4),
+      keys: 1 + rng.below(5),
+      thinkMs: rng.pick([40, 120, 300]),
+      wander: rng.pick([0.02, 0.2, 0.5]),
+      fillings: rng.pick([0, 0, 0, 100, 12_000]),
+      leases: rng.chance(0.5),
+      fastestRate: usesDrift ? FASTEST_RATE : 1,
+    },
+  };
+}

@@ -1,0 +1,291 @@
+/**
+ * What must hold after every step, seen from outside as one who sees everything: Raft's properties (Ongaro 2014, figure
+ * 3.2), what a commitment rests on, and that copies do not differ.
+ */
+import type { KeyChange } from '../../src/quorum/port.ts';
+import type { Configuration, LogEntry, ServerId } from '../../src/quorum/raft/types.ts';
+import type { Replica } from '../../src/quorum/replica.ts';
+import { serverIdOf } from '../../src/quorum/server.ts';
+import type { QuorumMachine } from './machine.ts';
+import type { QuorumWorld } from './world.ts';
+
+interface Committed {
+  readonly term: number;
+  readonly content: number;
+  /** Of whoever committed it first. */
+  readonly notedTerm: number;
+}
+
+/** All that is known of one store. */
+interface StoreFacts {
+  readonly leaders: Map<number, ServerId>;
+  /** By index and term: what is there, and the term before it. */
+  readonly entries: Map<string, string>;
+  readonly committed: Committed[];
+  readonly digests: Map<number, string>;
+  readonly changes: Map<number, string>;
+  readonly votes: Map<string, ServerId>;
+}
+
+/** What was seen of one run of one machine on one store. */
+interface RunFacts {
+  readonly replica: Replica;
+  readonly log: (LogEntry | undefined)[];
+  term: number;
+  commit: number;
+  applied: number;
+  wasLeader: boolean;
+  /** The latest in its log after the step before: what a commitment in this step rests on. */
+  configuration: Configuration;
+}
+
+/** The state is compared at every so many applied entries: it costs more than the rest. */
+const DIGEST_EVERY = 8;
+
+export class Safety {
+  readonly #world: QuorumWorld;
+  readonly #stores = new Map<number, StoreFacts>();
+  readonly #runs = new Map<QuorumMachine, RunFacts>();
+  readonly #contents = new WeakMap<LogEntry, number>();
+  /** Entries committed, of all stores. */
+  committed = 0;
+  leaders = 0;
+
+  constructor(world: QuorumWorld) {
+    this.#world = world;
+    world.onStep.push((machine) => this.#check(machine));
+    world.onEffect.push((machine, effect) => {
+      if (effect.kind === 'registerChanged') this.#changed(machine, effect.revision, effect.changes);
+    });
+    for (const machine of world.machines) machine.image.onWrite = () => this.#wrote(machine);
+  }
+
+  #storeOf(id: number): StoreFacts {
+    let store = this.#stores.get(id);
+    if (store === undefined) {
+      store = {
+        leaders: new Map(),
+        entries: new Map(),
+        committed: [],
+        digests: new Map(),
+        changes: new Map(),
+        votes: new Map(),
+      };
+      this.#stores.set(id, store);
+    }
+    return store;
+  }
+
+  /** Copies that applied as much are equal: at the end, whatever their index. */
+  checkDigests(): void {
+    for (const machine of this.#world.machines) {
+      const replica = machine.quorum?.replica;
+      if (replica !== undefined) this.#digest(machine, replica, this.#storeOf(replica.carried.store));
+    }
+  }
+
+  #check(machine: QuorumMachine): void {
+    const replica = machine.quorum?.replica;
+    if (replica === undefined) return;
+    let run = this.#runs.get(machine);
+    if (run?.replica !== replica) {
+      run = {
+        replica,
+        log: [],
+        term: 0,
+        commit: 0,
+        applied: 0,
+        wasLeader: false,
+        configuration: replica.raft.configuration,
+      };
+      this.#runs.set(machine, run);
+    }
+    const store = this.#storeOf(replica.carried.store);
+    const { raft } = replica;
+    if (raft.term < run.term)
+      this.#violate('terms', `${machine.name} went from term ${run.term} to ${raft.term}`);
+    run.term = raft.term;
+    this.#checkLog(machine, run, store);
+    if (replica.isLeader) this.#checkLeader(machine, run, store);
+    run.wasLeader = replica.isLeader;
+    if (raft.commitIndex !== run.commit) this.#checkCommit(machine, run, store);
+    if (replica.appliedIndex !== run.applied) this.#checkApplied(machine, run, store);
+    run.configuration = raft.configuration;
+  }
+
+  /** Two logs that have an entry of one index and term are the same up to there (log matching). */
+  #checkLog(machine: QuorumMachine, run: RunFacts, store: StoreFacts): void {
+    const { raft } = run.replica;
+    run.log.length = Math.min(run.log.length, raft.lastIndex + 1);
+    for (let index = raft.lastIndex; index >= raft.firstIndex; index--) {
+      const entry = raft.entryAt(index) as LogEntry;
+      if (run.log[index] === entry) return;
+      run.log[index] = entry;
+      const name = `${index}@${entry.term}`;
+      const text = `${raft.termAt(index - 1)}:${this.#contentOf(entry)}`;
+      const known = store.entries.get(name);
+      if (known === undefined) store.entries.set(name, text);
+      else if (known !== text)
+        this.#violate('log matching', `${machine.name} has another entry ${name}, or another before it`);
+    }
+  }
+
+  #checkLeader(machine: QuorumMachine, run: RunFacts, store: StoreFacts): void {
+    const { raft, server } = run.replica;
+    const known = store.leaders.get(raft.term);
+    if (known === undefined) {
+      store.leaders.set(raft.term, server);
+      this.leaders += 1;
+    } else if (known !== server)
+      this.#violate('election safety', `${machine.name} leads term ${raft.term}, and so does ${known}`);
+    if (run.wasLeader) return;
+    for (let index = raft.firstIndex; index < store.committed.length; index++) {
+      const committed = store.committed[index];
+      if (committed === undefined || committed.notedTerm >= raft.term) continue;
+      if (raft.termAt(index) === committed.term) continue;
+      this.#violate(
+        'leader completeness',
+        `${machine.name} leads term ${raft.term} without entry ${index}@${committed.term}, which is committed`,
+      );
+      return;
+    }
+  }
+
+  #checkCommit(machine: QuorumMachine, run: RunFacts, store: StoreFacts): void {
+    const { raft } = run.replica;
+    const isRestarted = run.commit === 0;
+    if (raft.commitIndex < run.commit)
+      this.#violate(
+        'commit',
+        `${machine.name} took its commit index back to ${raft.commitIndex} from ${run.commit}`,
+      );
+    for (let index = Math.max(run.commit + 1, raft.firstIndex); index <= raft.commitIndex; index++) {
+      const entry = raft.entryAt(index);
+      if (entry === undefined) {
+        this.#violate('commit', `${machine.name} committed ${index}, which its log has not`);
+        break;
+      }
+      const known = store.committed[index];
+      const content = this.#contentOf(entry);
+      if (known === undefined) {
+        store.committed[index] = { term: entry.term, content, notedTerm: raft.term };
+        this.committed += 1;
+        if (!isRestarted && index === raft.commitIndex) this.#checkMajority(machine, run, index, entry.term);
+      } else if (known.term !== entry.term || known.content !== content)
+        this.#violate(
+          'state machine safety',
+          `${machine.name} committed ${index}@${entry.term} where ${index}@${known.term} was committed`,
+        );
+    }
+    run.commit = raft.commitIndex;
+  }
+
+  /** Nothing is committed that is not on the disks of a majority, during a change of both majorities. */
+  #checkMajority(machine: QuorumMachine, run: RunFacts, index: number, term: number): void {
+    const { replica, configuration } = run;
+    for (const voters of [configuration.incoming, configuration.outgoing]) {
+      const holding = voters.filter(
+        (voter) => this.#holder(replica, voter)?.image.holds(index, term) === true,
+      );
+      if (voters.length === 0 || holding.length * 2 > voters.length) continue;
+      this.#violate(
+        'durability of commits',
+        `${machine.name} committed ${index}@${term} on ${holding.length} disks of ${voters.length} voters`,
+      );
+    }
+  }
+
+  #holder(replica: Replica, voter: ServerId): QuorumMachine | undefined {
+    return this.#world.machines.find(({ image, nodeId }) => {
+      const carried = image.stored.identity?.carried;
+      return (
+        carried !== undefined &&
+        carried.store === replica.carried.store &&
+        serverIdOf(nodeId, carried.storage) === voter
+      );
+    });
+  }
+
+  #checkApplied(machine: QuorumMachine, run: RunFacts, store: StoreFacts): void {
+    const { appliedIndex, raft } = run.replica;
+    if (appliedIndex < run.applied)
+      this.#violate('apply', `${machine.name} went from applied ${run.applied} back to ${appliedIndex}`);
+    if (appliedIndex > raft.commitIndex)
+      this.#violate('apply', `${machine.name} applied ${appliedIndex}, committed is ${raft.commitIndex}`);
+    run.applied = appliedIndex;
+    if (appliedIndex % DIGEST_EVERY === 0) this.#digest(machine, run.replica, store);
+  }
+
+  #digest(machine: QuorumMachine, replica: Replica, store: StoreFacts): void {
+    const { appliedIndex, register } = replica;
+    const digest = register.digest();
+    const known = store.digests.get(appliedIndex);
+    if (known === undefined) store.digests.set(appliedIndex, digest);
+    else if (known !== digest)
+      this.#violate('equal copies', `${machine.name} differs from others at index ${appliedIndex}`);
+  }
+
+  #changed(machine: QuorumMachine, revision: number, changes: readonly KeyChange[]): void {
+    const replica = machine.quorum?.replica;
+    if (replica === undefined) return;
+    const store = this.#storeOf(replica.carried.store);
+    const text = changesText(changes);
+    const known = store.changes.get(revision);
+    if (known === undefined) store.changes.set(revision, text);
+    else if (known !== text)
+      this.#violate('equal copies', `${machine.name} tells other changes of revision ${revision}`);
+  }
+
+  /** A vote that is on disk may have been said: it is the only one in its term (3.4). */
+  #wrote(machine: QuorumMachine): void {
+    const { identity } = machine.image.stored;
+    const { term, votedFor } = machine.image.hardState;
+    if (votedFor === undefined || identity?.carried === undefined) return;
+    const store = this.#storeOf(identity.carried.store);
+    const vote = `${identity.carried.storage}/${term}`;
+    const known = store.votes.get(vote);
+    if (known === undefined) store.votes.set(vote, votedFor);
+    else if (known !== votedFor)
+      this.#violate('votes', `${machine.name} voted for ${known} and for ${votedFor} in term ${term}`);
+  }
+
+  #contentOf(entry: LogEntry): number {
+    let content = this.#contents.get(entry);
+    if (content === undefined) {
+      content = entry.kind === 'command' ? hashOf(entry.command) : hashOfText(textOf(entry));
+      this.#contents.set(entry, content);
+    }
+    return content;
+  }
+
+  #violate(check: string, what: string): void {
+    this.#world.violate(check, what);
+  }
+}
+
+export function changesText(changes: readonly KeyChange[]): string {
+  return changes
+    .map(
+      ({ kind, entry }) =>
+        `${kind} ${entry.key} ${entry.modRevision} ${entry.version} ${hashOf(entry.value)}`,
+    )
+    .join(';');
+}
+
+function textOf(entry: Exclude<LogEntry, { kind: 'command' }>): string {
+  if (entry.kind === 'blank') return entry.kind;
+  const { incoming, outgoing } = entry.configuration;
+  return `${incoming.join()} ${outgoing.join()}`;
+}
+
+function hashOf(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5 ^ bytes.length;
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash >>> 0;
+}
+
+function hashOfText(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+  return hash >>> 0;
+}
