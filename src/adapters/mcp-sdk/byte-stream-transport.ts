@@ -19,6 +19,8 @@ export type ByteStream = Duplex | { readonly readable: Readable; readonly writab
 export interface ByteStreamOptions {
   /** Sees every message before the server does; `true` keeps it from the server. */
   readonly inspect: (message: JSONRPCMessage) => boolean;
+  /** Sees every message that is sent. */
+  readonly sent?: (message: JSONRPCMessage) => void;
 }
 
 export class ByteStreamTransport implements Transport {
@@ -29,6 +31,7 @@ export class ByteStreamTransport implements Transport {
   readonly #input: Readable;
   readonly #output: Writable;
   readonly #inspect: ByteStreamOptions['inspect'];
+  readonly #sent: ByteStreamOptions['sent'];
   readonly #reader: LineReader;
   readonly #open = new Set<RequestId>();
   #corked = false;
@@ -39,6 +42,7 @@ export class ByteStreamTransport implements Transport {
     this.#input = 'read' in stream ? stream : stream.readable;
     this.#output = 'read' in stream ? stream : stream.writable;
     this.#inspect = options.inspect;
+    this.#sent = options.sent;
     this.#reader = new LineReader(limits.httpBodyBytes, {
       line: (bytes) => this.#line(bytes),
       oversized: (id, bytes) => this.#refuse(id, REFUSED, tooLarge(bytes)),
@@ -58,6 +62,7 @@ export class ByteStreamTransport implements Transport {
   async send(message: JSONRPCMessage): Promise<void> {
     if (this.#closed) throw new Error('The connection is closed.');
     this.#write(message);
+    this.#sent?.(message);
     if ('id' in message && !('method' in message)) this.#settle(message.id as RequestId);
   }
 

@@ -6,7 +6,9 @@ import type { Logger } from '../../kernel/ports.ts';
 import type { Catalogue } from '../../mcp/catalogue.ts';
 import type { Principal } from '../../mcp/principal.ts';
 import { type ByteStream, ByteStreamTransport } from './byte-stream-transport.ts';
+import { KnownCalls } from './known-calls.ts';
 import type { RequestId } from './messages.ts';
+import { OpenCalls } from './open-calls.ts';
 import { createServer, type ServerIdentity } from './server.ts';
 import { ListenSubscriptions } from './subscriptions.ts';
 
@@ -38,13 +40,19 @@ export function serveMcpConnection(
   { catalogue, identity, logger }: ConnectionSetting,
 ): McpConnection {
   let caller = principal;
+  /** As whom the server that the SDK has made serves. */
+  let served: Principal | undefined;
   let modern: Server | undefined;
   const listens = new Map<RequestId, () => void>();
   const subscriptions = new ListenSubscriptions(catalogue.updates, (uri) => {
     modern?.sendResourceUpdated({ uri }).catch(() => {});
   });
+  const calls = new OpenCalls(new KnownCalls(catalogue), (message) => {
+    transport.send(message).catch(() => {});
+  });
   const inspect = (message: JSONRPCMessage): boolean => {
     if (!('method' in message)) return false;
+    if (served !== undefined && calls.take(message, served)) return true;
     const { method, params } = message;
     if (method === AGENT_NOTIFICATION) {
       const agent = parseAgentId(params?.agent);
@@ -58,16 +66,21 @@ export function serveMcpConnection(
       const id = params?.requestId as RequestId;
       listens.get(id)?.();
       listens.delete(id);
+      calls.cancel(id);
     }
     return false;
   };
-  const transport = new ByteStreamTransport(stream, { inspect });
+  const transport = new ByteStreamTransport(stream, {
+    inspect,
+    sent: (message) => calls.sent(message),
+  });
   let markEnded = () => {};
   const ended = new Promise<void>((resolve) => {
     markEnded = resolve;
   });
   const handle = serveStdio(
     ({ era }) => {
+      served = caller;
       const server = createServer({ catalogue, principal: caller, identity, era });
       if (era === 'modern') modern = server;
       return server;
@@ -80,6 +93,7 @@ export function serveMcpConnection(
   const before = transport.onclose;
   transport.onclose = () => {
     subscriptions.close();
+    calls.close();
     before?.();
     markEnded();
   };

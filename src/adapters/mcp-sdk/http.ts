@@ -5,6 +5,7 @@ import type { ErrorBody } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/ports.ts';
 import type { Catalogue } from '../../mcp/catalogue.ts';
 import type { Principal } from '../../mcp/principal.ts';
+import { KnownCalls, type PlainCall } from './known-calls.ts';
 import { errorMessage } from './messages.ts';
 import { createServer, type ServerIdentity } from './server.ts';
 import { LegacySessions } from './sessions.ts';
@@ -37,6 +38,9 @@ export interface McpHttpHandler {
 /** A reader of a modern stream that takes nothing for this long is gone. */
 const STALLED_MS = 30_000;
 const REFUSED = -32000;
+const JSON_HEADERS = { 'content-type': 'application/json' };
+/** Headers of a request by which the SDK judges it. */
+const JUDGED = ['accept', 'content-type', 'mcp-protocol-version', 'mcp-method', 'mcp-name'];
 
 export function mcpHttpHandler(setting: McpHttpSetting): McpHttpHandler {
   const { catalogue, identity, logger, sessionIdleMs } = setting;
@@ -55,12 +59,18 @@ export function mcpHttpHandler(setting: McpHttpSetting): McpHttpHandler {
       onerror: (error) => logger.log('debug', 'mcp.http', { error: error.message }),
     },
   );
+  const known = new KnownCalls(catalogue);
   const subscriptions = new ListenSubscriptions(catalogue.updates, (uri) =>
     modern.notify.resourceUpdated(uri),
   );
 
   const handle: McpHttpHandler['handle'] = async (request, response, body, principal) => {
     const method = request.method ?? 'GET';
+    const call = method === 'POST' ? plainCall(known, request, body) : undefined;
+    const abort = new AbortController();
+    const direct = call === undefined ? undefined : known.answer(call, principal, abort.signal);
+    abortOnClose(response, abort);
+    if (direct !== undefined) return answerKnown(await direct, response, body);
     const route = classifyInboundRequest({
       httpMethod: method,
       ...header(request, 'protocolVersionHeader', 'mcp-protocol-version'),
@@ -72,10 +82,6 @@ export function mcpHttpHandler(setting: McpHttpSetting): McpHttpHandler {
       await sessions.handle(request, response, body, principal);
       return;
     }
-    const abort = new AbortController();
-    response.once('close', () => {
-      if (!response.writableFinished) abort.abort();
-    });
     const isListen = (body as { method?: unknown } | undefined)?.method === 'subscriptions/listen';
     const release = isListen ? subscriptions.open((body as { params?: unknown }).params) : undefined;
     try {
@@ -83,7 +89,10 @@ export function mcpHttpHandler(setting: McpHttpSetting): McpHttpHandler {
         parsedBody: body,
         authInfo: { token: '', clientId: principal.name, scopes: [], extra: { principal } },
       });
-      await writeAnswer(answer, response, abort.signal);
+      const text = await writeAnswer(answer, response, abort.signal);
+      if (call !== undefined && text !== undefined && answer.status === 200) {
+        known.learn(call, (JSON.parse(text) as { result?: unknown }).result);
+      }
     } finally {
       release?.();
     }
@@ -133,18 +142,63 @@ function webRequest(request: IncomingMessage, method: string, signal: AbortSigna
   return new Request('http://localhost/mcp', { method, headers, signal });
 }
 
-async function writeAnswer(answer: Response, response: ServerResponse, signal: AbortSignal): Promise<void> {
+function abortOnClose(response: ServerResponse, abort: AbortController): void {
+  response.once('close', () => {
+    if (!response.writableFinished) abort.abort();
+  });
+}
+
+function answerKnown(result: unknown, response: ServerResponse, body: unknown): void {
+  if (response.destroyed) return;
+  const { id } = body as { readonly id: unknown };
+  writeJson(response, 200, JSON_HEADERS, JSON.stringify({ jsonrpc: '2.0', id, result }));
+}
+
+/** A plain call of a tool, with the headers by which the SDK judges it. */
+function plainCall(known: KnownCalls, { headers }: IncomingMessage, body: unknown): PlainCall | undefined {
+  for (const name in headers) {
+    if (name === 'last-event-id' || (name.startsWith('mcp-') && !JUDGED.includes(name))) return undefined;
+  }
+  const named = headers['mcp-name'];
+  const call = known.plain(body, judgedText(headers));
+  return named === undefined || named === call?.name ? call : undefined;
+}
+
+/** The name varies from call to call; that it is there and right is what counts. */
+function judgedText(headers: IncomingMessage['headers']): string {
+  const values = JUDGED.map((name) => (name === 'mcp-name' ? typeof headers[name] : (headers[name] ?? null)));
+  return JSON.stringify(values);
+}
+
+function writeJson(
+  response: ServerResponse,
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  text: string,
+): void {
+  response.writeHead(status, {
+    ...headers,
+    'content-length': Buffer.byteLength(text),
+  });
+  response.end(text);
+}
+
+/** The text of an answer that is JSON. */
+async function writeAnswer(
+  answer: Response,
+  response: ServerResponse,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   if (response.destroyed) {
     await answer.body?.cancel();
-    return;
+    return undefined;
   }
   const headers: Record<string, string> = {};
   for (const [name, value] of answer.headers) if (name !== 'connection') headers[name] = value;
   if (answer.body === null || headers['content-type'] === 'application/json') {
     const text = answer.body === null ? '' : await answer.text();
-    headers['content-length'] = String(Buffer.byteLength(text));
-    response.writeHead(answer.status, headers).end(text);
-    return;
+    writeJson(response, answer.status, headers, text);
+    return answer.body === null ? undefined : text;
   }
   response.writeHead(answer.status, headers);
   response.flushHeaders();
@@ -157,6 +211,7 @@ async function writeAnswer(answer: Response, response: ServerResponse, signal: A
     }
   }
   response.end();
+  return undefined;
 }
 
 /** False where the reader took nothing for `STALLED_MS`. */
