@@ -229,6 +229,8 @@ export const limits = {
   /** Awareness (cursors, presence) of the y-websocket endpoint: one update, and clients of one document. */
   awarenessBytes: 64 * 1024,
   awarenessClients: 1_024,
+  /** All states of one document together; those of one connection are at most `awarenessBytes`. */
+  awarenessRoomBytes: 1024 * 1024,
 } as const;
 
 function assertRelation(holds: boolean, relation: string): void {

@@ -1,6 +1,8 @@
 /**
  * Awareness (who is here, where is the cursor) among the clients of one document, as `y-protocols` encodes it:
  * a count, then for each client its id, a clock and its state as JSON text; `null` is absence.
+ *
+ * States beyond the bounds of their connection, or of the room, are passed over: presence is a courtesy.
  */
 import * as decoding from 'lib0/decoding';
 import * as encoding from 'lib0/encoding';
@@ -15,7 +17,9 @@ interface Presence {
 type Deliver = (update: Uint8Array) => void;
 
 export class AwarenessRoom {
-  readonly #members = new Map<object, Deliver>();
+  /** With the bytes of the states that each has said. */
+  readonly #members = new Map<object, { readonly deliver: Deliver; bytes: number }>();
+  #bytes = 0;
   readonly #present = new Map<number, Presence>();
 
   get isEmpty(): boolean {
@@ -24,7 +28,7 @@ export class AwarenessRoom {
 
   /** `member` stands for a connection; the returned function takes it, and all that it announced, away. */
   join(member: object, deliver: Deliver): () => void {
-    this.#members.set(member, deliver);
+    this.#members.set(member, { deliver, bytes: 0 });
     return () => this.#leave(member);
   }
 
@@ -48,11 +52,33 @@ export class AwarenessRoom {
       if (known === undefined && (state === 'null' || this.#present.size >= limits.awarenessClients))
         continue;
       const presence = { clock, state, owner: member };
-      if (state === 'null') this.#present.delete(client);
-      else this.#present.set(client, presence);
+      if (!this.#hasRoom(member, state.length, known)) continue;
+      this.#count(known, -1);
+      if (state === 'null') {
+        this.#present.delete(client);
+      } else {
+        this.#present.set(client, presence);
+        this.#count(presence, 1);
+      }
       news.push([client, presence]);
     }
     this.#tell(news, member);
+  }
+
+  #hasRoom(member: object, length: number, known: Presence | undefined): boolean {
+    const before = known?.state.length ?? 0;
+    const own = (this.#members.get(member)?.bytes ?? 0) - (known?.owner === member ? before : 0);
+    return (
+      own + length <= limits.awarenessBytes && this.#bytes - before + length <= limits.awarenessRoomBytes
+    );
+  }
+
+  #count(presence: Presence | undefined, sign: 1 | -1): void {
+    if (presence === undefined) return;
+    const bytes = sign * presence.state.length;
+    this.#bytes += bytes;
+    const member = this.#members.get(presence.owner);
+    if (member !== undefined) member.bytes += bytes;
   }
 
   #leave(member: object): void {
@@ -61,6 +87,7 @@ export class AwarenessRoom {
     for (const [client, presence] of this.#present) {
       if (presence.owner !== member) continue;
       this.#present.delete(client);
+      this.#count(presence, -1);
       gone.push([client, { ...presence, clock: presence.clock + 1, state: 'null' }]);
     }
     this.#tell(gone, member);
@@ -69,7 +96,7 @@ export class AwarenessRoom {
   #tell(news: readonly [number, Presence][], except: object): void {
     if (news.length === 0) return;
     const update = encodePresence(news);
-    for (const [member, deliver] of this.#members) if (member !== except) deliver(update);
+    for (const [member, { deliver }] of this.#members) if (member !== except) deliver(update);
   }
 }
 
