@@ -64,7 +64,9 @@ export class QuorumBoards implements Blackboard {
     this.#mirror.start();
   }
 
+  /** The copy is kept no longer, and nobody waits any longer. */
   close(): void {
+    this.#waits.close();
     this.#mirror.close();
   }
 

@@ -22,10 +22,8 @@ export interface Waited extends StoreSeen {
 }
 
 interface Waiter {
-  readonly call: WaitCall;
   /** All up to this revision is told, or was known before. */
   readonly position: number;
-  readonly deadlineMs: number;
   readonly finish: (result: Result<Waited>) => void;
   /** Goes on by a watch of the store. */
   readonly goBack: (position: number) => void;
@@ -42,8 +40,10 @@ export class QuorumWaits {
   readonly #clock: Clock;
   readonly #index = new Waiters();
   readonly #waiters = new Map<number, Waiter>();
+  /** Ends each wait that is open, because the node stops. */
+  readonly #ends = new Set<() => void>();
   #lastId = 0;
-  #open = 0;
+  #isClosed = false;
 
   constructor(store: QuorumStore, mirror: QuorumMirror, clock: Clock) {
     this.#store = store;
@@ -52,7 +52,7 @@ export class QuorumWaits {
   }
 
   get size(): number {
-    return this.#open;
+    return this.#ends.size;
   }
 
   async wait(call: WaitCall, session: StoreSeen, signal?: AbortSignal): Promise<Result<Waited>> {
@@ -70,7 +70,8 @@ export class QuorumWaits {
     if (!position.ok) return position;
     const told = this.#history(call, position.value);
     if (told !== undefined && (told.changes.length > 0 || call.timeoutMs === 0)) return ok(told);
-    if (this.#open >= limits.waiters) return tooManyWait();
+    if (this.#isClosed) return fail(stopping());
+    if (this.#ends.size >= limits.waiters) return tooManyWait();
     if (told === undefined) return this.#remember(call, position.value, givesUpMs, signal);
     return this.#await(call, position.value, startedMs + call.timeoutMs, signal);
   }
@@ -89,6 +90,12 @@ export class QuorumWaits {
       }
     }
     for (const [id, own] of told) this.#waiters.get(id)?.finish(ok(this.#waited(own, revision)));
+  }
+
+  /** The node stops: nobody waits any longer. */
+  close(): void {
+    this.#isClosed = true;
+    for (const end of [...this.#ends]) end();
   }
 
   /** What lies between is for the store to tell those who wait. */
@@ -142,20 +149,20 @@ export class QuorumWaits {
     const id = ++this.#lastId;
     const { board, key, prefix } = call;
     this.#index.add({ id, board, key, prefix, afterRevision: 0, deadlineMs });
-    this.#open++;
     return new Promise((resolve) => {
       const end = () => {
         cancelTimer();
         signal?.removeEventListener('abort', onAbort);
         this.#index.remove(id);
         this.#waiters.delete(id);
-        this.#open--;
+        this.#ends.delete(onStop);
       };
       const finish = (result: Result<Waited>) => {
         end();
         resolve(result);
       };
       const onAbort = () => finish(fail(cancelled()));
+      const onStop = () => finish(fail(stopping()));
       const cancelTimer = this.#clock.callAt(deadlineMs, () =>
         finish(ok(this.#waited([], Math.max(position, this.#mirror.revision)))),
       );
@@ -163,7 +170,8 @@ export class QuorumWaits {
         end();
         resolve(this.#remember(call, from, deadlineMs, signal));
       };
-      this.#waiters.set(id, { call, position, deadlineMs, finish, goBack });
+      this.#ends.add(onStop);
+      this.#waiters.set(id, { position, finish, goBack });
       if (signal?.aborted === true) onAbort();
       else signal?.addEventListener('abort', onAbort, { once: true });
     });
@@ -178,7 +186,6 @@ export class QuorumWaits {
   ): Promise<Result<Waited>> {
     const range =
       call.key === undefined ? rangeOf(call.board, call.prefix ?? '') : rangeOfKey(call.board, call.key);
-    this.#open++;
     return new Promise((resolve) => {
       const changes: Change[] = [];
       let upTo = position;
@@ -191,11 +198,13 @@ export class QuorumWaits {
         cancelTimer();
         cancelGather?.();
         signal?.removeEventListener('abort', onAbort);
-        this.#open--;
+        this.#ends.delete(onStop);
         resolve(result);
       };
       const tell = () => finish(ok(this.#waited(changes, upTo)));
       const onAbort = () => finish(fail(cancelled()));
+      const onStop = () => finish(fail(stopping()));
+      this.#ends.add(onStop);
       const cancelTimer = this.#clock.callAt(deadlineMs, tell);
       let cancelGather: (() => void) | undefined;
       signal?.addEventListener('abort', onAbort, { once: true });
@@ -250,4 +259,12 @@ function historyGone(position: number, compactedRevision: number): ErrorBody {
 
 function cancelled(): ErrorBody {
   return errorBody('TIMEOUT', 'The wait was cancelled by its caller.', 'Wait again with the same cursor.');
+}
+
+function stopping(): ErrorBody {
+  return errorBody(
+    'UNREACHABLE',
+    'The node is stopping.',
+    'Wait again, with the same cursor, once it is back.',
+  );
 }

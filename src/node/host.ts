@@ -129,6 +129,7 @@ export class Host {
 
   /** Takes no more calls; what waits for the disk is answered as it should be, the rest is told that the node stops. */
   drain(): Promise<void> {
+    this.#services?.close();
     return this.#calls.drain(DRAIN_MS);
   }
 

@@ -467,6 +467,25 @@ describe('quorum boards: waiting', () => {
   });
 });
 
+describe('quorum boards: the end', () => {
+  it('those who wait are told that the node stops, at once, and nothing is left behind', async () => {
+    const { nodes, clock, store } = await swarm('a', { bounds: { quorumHistoryChanges: 5 } });
+    const late = new Node('z', store, clock);
+    await nodes[0].value(write('k', 1));
+    await clock.advance(10);
+    const waiting = [
+      late.call(wait({}, 60_000)),
+      late.call(wait({ key: 'other', prefix: undefined }, 60_000)),
+    ];
+    await settled();
+    late.boards.close();
+    for (const answer of await Promise.all(waiting)) {
+      expect(answer).toMatchObject({ error: { code: 'UNREACHABLE' } });
+    }
+    expect(await late.code(wait({}, 60_000))).toBe('UNREACHABLE');
+  });
+});
+
 describe('quorum boards: time to live and quotas', () => {
   it.each([1, 30, 3_600])(
     'an entry lives at least the %i s asked, and a tenth longer at most',
