@@ -574,7 +574,9 @@ function describeWatches({ subject, store }: Parts): void {
       end();
     });
     const other = new Told(store(), under('self/'), revision);
-    await until(() => other.changed.length === 2, 'another watch is told');
+    await until(() => other.changed.length === 2 && seen.length > 0, 'both watches are told');
+    await write(store(), put('self/c'));
+    await until(() => other.changed.length === 3, 'another watch goes on');
     other.end();
     expect(seen).toEqual(['changed']);
   });

@@ -11,9 +11,11 @@ import { compareKeys, needsCodePoints } from './key-order.ts';
 const CHUNK = 512;
 
 interface Chunk {
-  entries: KeyValue[];
+  /** Of the entries: to search them alone touches half the memory. */
+  readonly keys: QuorumKey[];
+  readonly entries: KeyValue[];
   /** Chunks of an older generation belong to whoever holds what `frozen` gave. */
-  generation: number;
+  readonly generation: number;
 }
 
 export class OrderedEntries {
@@ -48,16 +50,18 @@ export class OrderedEntries {
     this.#size++;
     const isLast = this.#chunkAt === this.#chunks.length;
     if (isLast && (this.#chunks.at(-1)?.entries.length ?? CHUNK) >= CHUNK) {
-      this.#chunks.push({ entries: [entry], generation: this.#generation });
+      this.#chunks.push({ keys: [entry.key], entries: [entry], generation: this.#generation });
       return;
     }
     const chunkAt = isLast ? this.#chunkAt - 1 : this.#chunkAt;
-    const { entries } = this.#own(chunkAt);
-    if (isLast) entries.push(entry);
-    else entries.splice(this.#at, 0, entry);
+    const { keys, entries } = this.#own(chunkAt);
+    const at = isLast ? entries.length : this.#at;
+    keys.splice(at, 0, entry.key);
+    entries.splice(at, 0, entry);
     if (entries.length > CHUNK) {
-      const upper = entries.splice(CHUNK >>> 1);
-      this.#chunks.splice(chunkAt + 1, 0, { entries: upper, generation: this.#generation });
+      const half = CHUNK >>> 1;
+      const upper = { keys: keys.splice(half), entries: entries.splice(half), generation: this.#generation };
+      this.#chunks.splice(chunkAt + 1, 0, upper);
     }
   }
 
@@ -66,7 +70,9 @@ export class OrderedEntries {
     this.#located = undefined;
     this.#size--;
     const chunkAt = this.#chunkAt;
-    this.#own(chunkAt).entries.splice(this.#at, 1);
+    const { keys, entries } = this.#own(chunkAt);
+    keys.splice(this.#at, 1);
+    entries.splice(this.#at, 1);
     this.#mergeAt(chunkAt);
   }
 
@@ -93,12 +99,15 @@ export class OrderedEntries {
     let from = this.#at;
     let chunkAt = firstAt;
     for (; chunkAt < this.#chunks.length; chunkAt++) {
-      const { entries } = this.#chunks[chunkAt] as Chunk;
+      const { keys } = this.#chunks[chunkAt] as Chunk;
       let to = from;
-      while (to < entries.length && this.#isBelow((entries[to] as KeyValue).key, range.to)) to++;
-      const isWhole = to === entries.length;
-      if (to > from)
-        for (const entry of this.#own(chunkAt).entries.splice(from, to - from)) removed.push(entry);
+      while (to < keys.length && this.#isBelow(keys[to] as string, range.to)) to++;
+      const isWhole = to === keys.length;
+      if (to > from) {
+        const own = this.#own(chunkAt);
+        own.keys.splice(from, to - from);
+        for (const entry of own.entries.splice(from, to - from)) removed.push(entry);
+      }
       if (!isWhole) break;
       from = 0;
     }
@@ -118,21 +127,29 @@ export class OrderedEntries {
   #own(chunkAt: number): Chunk {
     const chunk = this.#chunks[chunkAt] as Chunk;
     if (chunk.generation === this.#generation) return chunk;
-    const own: Chunk = { entries: chunk.entries.slice(), generation: this.#generation };
+    const own: Chunk = {
+      keys: chunk.keys.slice(),
+      entries: chunk.entries.slice(),
+      generation: this.#generation,
+    };
     this.#chunks[chunkAt] = own;
     return own;
   }
 
   /** Drops an empty chunk and joins a small one with the next, so that the list of chunks stays short. */
   #mergeAt(chunkAt: number): void {
-    const here = (this.#chunks[chunkAt] as Chunk).entries;
-    if (here.length === 0) {
+    const here = this.#chunks[chunkAt] as Chunk;
+    if (here.keys.length === 0) {
       this.#chunks.splice(chunkAt, 1);
       return;
     }
-    const next = this.#chunks[chunkAt + 1]?.entries;
-    if (next === undefined || here.length + next.length > CHUNK >>> 1) return;
-    const joined: Chunk = { entries: here.concat(next), generation: this.#generation };
+    const next = this.#chunks[chunkAt + 1];
+    if (next === undefined || here.keys.length + next.keys.length > CHUNK >>> 1) return;
+    const joined: Chunk = {
+      keys: here.keys.concat(next.keys),
+      entries: here.entries.concat(next.entries),
+      generation: this.#generation,
+    };
     this.#chunks.splice(chunkAt, 2, joined);
   }
 
@@ -150,23 +167,23 @@ export class OrderedEntries {
     let high = this.#chunks.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      const last = (this.#chunks[middle] as Chunk).entries.at(-1) as KeyValue;
-      if (this.#isBelow(last.key, key)) low = middle + 1;
+      const { keys } = this.#chunks[middle] as Chunk;
+      if (this.#isBelow(keys[keys.length - 1] as string, key)) low = middle + 1;
       else high = middle;
     }
     this.#chunkAt = low;
     this.#at = 0;
-    const entries = this.#chunks[low]?.entries;
-    if (entries === undefined) return false;
+    const keys = this.#chunks[low]?.keys;
+    if (keys === undefined) return false;
     low = 0;
-    high = entries.length;
+    high = keys.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#isBelow((entries[middle] as KeyValue).key, key)) low = middle + 1;
+      if (this.#isBelow(keys[middle] as string, key)) low = middle + 1;
       else high = middle;
     }
     this.#at = low;
-    return (entries[low] as KeyValue).key === key;
+    return keys[low] === key;
   }
 
   #isBelow(left: string, right: string): boolean {
