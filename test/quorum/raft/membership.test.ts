@@ -51,6 +51,16 @@ describe('raft: membership changes', () => {
     expect(solo.raft.isChanging).toBe(false);
   });
 
+  it('4.3: but not when only what was before the joint one is committed', () => {
+    const solo = new Solo().leadAll();
+    solo.propose('x');
+    change(solo, 'a', 'd', 'e');
+    solo.flush();
+    solo.sync();
+    for (const voter of ['b', 'd']) solo.have(voter, 2);
+    expect([solo.raft.commitIndex, solo.raft.configuration]).toEqual([2, set('ade', 'abc')]);
+  });
+
   it('4.3: a vote in a joint configuration needs both majorities', () => {
     const solo = new Solo({ term: 1 });
     const joint = { kind: 'configuration', index: 1, term: 1, configuration: set('ade', 'abc') } as const;
@@ -92,11 +102,12 @@ describe('raft: membership changes', () => {
   });
 
   it('4.1 (erratum of 2015): no change before an entry of the own term is committed', () => {
-    const log = new Solo().leadAll().raft.entries();
-    const solo = new Solo({ term: 1, log }).lead();
+    const solo = new Solo({ term: 1, log: new Solo().leadAll().raft.entries() });
+    solo.append('b', 1, [1, 1], [], 1);
+    solo.lead();
     solo.sync();
-    solo.have('b', 1);
-    expect(of(change(solo, 'a', 'b'), 'refused')).toHaveLength(1);
+    expect([solo.raft.commitIndex, solo.raft.isChanging]).toEqual([1, false]);
+    expect(of(change(solo, 'a', 'b'), 'refused')).toMatchObject([{ reason: 'busy' }]);
     solo.have('b', 2);
     expect(of(change(solo, 'a', 'b'), 'refused')).toEqual([]);
   });
