@@ -54,12 +54,15 @@ export function checkCall(call: BoardCall): Checked {
 export function checkValue(value: unknown, what: string): Result<string> {
   const room = roomIn(value, limits.valueBytes);
   if (room < 0) return tooLarge(what);
-  const checked = checkJson(value, what);
-  if (!checked.ok) return checked;
-  const text = JSON.stringify(checked.value);
+  // A text is plain by itself.
+  if (typeof value !== 'string') {
+    const checked = checkJson(value, what);
+    if (!checked.ok) return checked;
+  }
+  const text = JSON.stringify(value);
   if (text.length > limits.valueBytes) return tooLarge(what);
   if (text.length * 3 > limits.valueBytes && utf8(text).length > limits.valueBytes) return tooLarge(what);
-  if (text.includes('\\ud') && hasLoneSurrogate(checked.value)) {
+  if (text.includes('\\ud') && hasLoneSurrogate(value)) {
     return wrong(`${what} is not valid Unicode (a lone surrogate).`, 'Send well-formed text.');
   }
   return ok(text);
