@@ -451,6 +451,19 @@ describe('quorum boards: waiting', () => {
     }
   });
 
+  it('a revision to come is waited for, and those before it are passed over', async () => {
+    const { nodes, clock } = await swarm('a');
+    const [a] = nodes;
+    const { revision } = await a.value(write('k', 0));
+    await settled();
+    const waiting = a.value(wait({ afterRevision: revision + 2 }, 10_000));
+    for (const value of [1, 2, 3]) {
+      await a.value(write('k', value));
+      await clock.advance(1);
+    }
+    expect((await waiting).changes).toMatchObject([{ revision: revision + 3, entry: { value: 3 } }]);
+  });
+
   it('a wait ends at its time, when it is cancelled, and in a minority with what is known', async () => {
     const { nodes, clock } = await swarm('ab');
     const [, b] = nodes;

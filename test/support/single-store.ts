@@ -169,6 +169,8 @@ export class StoreConnection implements QuorumStore {
   isHeld = false;
   /** Transactions that took effect or failed, range reads at level strong, leases granted. */
   readonly counts = { transact: 0, strong: 0, grant: 0 };
+  /** Called before each range is read. */
+  beforeRange: (() => void) | undefined;
   /** Called before each transaction reaches the store. */
   beforeTransact: (() => void) | undefined;
 
@@ -222,6 +224,7 @@ export class StoreConnection implements QuorumStore {
   }
 
   async range(range: KeyRange, limit: number, level: ReadLevel): Promise<Result<RangeAnswer>> {
+    this.beforeRange?.();
     if (level === 'mirror') return ok(this.#replica.range(range, limit));
     if (this.isCutOff) return unavailable();
     this.counts.strong++;
