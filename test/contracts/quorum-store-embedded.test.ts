@@ -27,9 +27,18 @@ async function makeSubject(): Promise<Subject> {
       http: { enabled: false },
       quorum: { foundAfter: '200ms' },
     });
-  const stores = [await start(0)];
-  for (let member = 1; member < MEMBERS; member++) stores.push(await start(member));
-  await until(async () => (await stores[0]!.voters()) === MEMBERS, 'all members vote', 30_000);
+  const stores: Member[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(stores.map((store) => store.kill()));
+    rmSync(directory, { recursive: true, force: true });
+  };
+  try {
+    for (let member = 0; member < MEMBERS; member++) stores.push(await start(member));
+    await until(async () => (await stores[0]!.voters()) === MEMBERS, 'all members vote', 30_000);
+  } catch (error) {
+    await close();
+    throw error;
+  }
   return {
     stores,
     countsExactly: false,
@@ -41,10 +50,7 @@ async function makeSubject(): Promise<Subject> {
         stores[member] = await start(member);
       },
     },
-    close: async () => {
-      await Promise.all(stores.map((store) => store.kill()));
-      rmSync(directory, { recursive: true, force: true });
-    },
+    close,
   };
 }
 
