@@ -259,6 +259,7 @@ export class QuorumFaultInjector {
     const isSafe = voters !== undefined && voters.outgoing.length === 0 && voters.incoming.length >= 3;
     if (this.#disksLost > 0 || !isSafe || target.state === 'dead') return false;
     this.#disksLost += 1;
+    target.hasNewDisk = true;
     target.crash('power');
     const [old] = this.#images.get(target) ?? [];
     if (fault.becomes === 'lost' || (fault.becomes === 'old' && old === undefined)) target.image.lose();

@@ -54,6 +54,8 @@ export class QuorumMachine {
   readonly image = new DurableImage();
   readonly diskConditions: DiskConditions = { ...DISK_HEALTHY };
   readonly time: MachineTime;
+  /** Its disk was replaced or put back. */
+  hasNewDisk = false;
   readonly #world: MachineWorld;
   readonly #rng: Rng;
   #peers: readonly string[] = [];

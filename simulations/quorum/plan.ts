@@ -49,7 +49,8 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
   const isSoft = rng.chance(0.2);
   const kinds = rng.shuffled(KINDS).slice(0, 1 + rng.below(6));
   const mix: QuorumFaultMix = Object.fromEntries(kinds);
-  const untilMs = 6_000 + rng.below(9_000);
+  const untilMs = 7_000 + rng.below(9_000);
+  const foundAfterMs = rng.chance(0.8) ? 200 : FOUND_AFTER_MS;
   const usesDrift = mix.drift !== undefined;
   return {
     nodes: count,
@@ -59,14 +60,16 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
       // Small enough, at times, that messages are cut and windows fill.
       appendBytes: rng.pick([RAFT_CONFIG.appendBytes, RAFT_CONFIG.appendBytes, 300]),
       inFlightBytes: rng.pick([RAFT_CONFIG.inFlightBytes, RAFT_CONFIG.inFlightBytes, 900]),
+      // A log that is cut so often that whoever was away needs a snapshot.
+      ...(rng.chance(0.35) ? { tailEntries: rng.below(12) } : {}),
       // A lease rests on clocks that run about equally fast.
       reads: !usesDrift && rng.chance(0.3) ? 'lease' : 'index',
     },
-    foundAfterMs: rng.chance(0.8) ? 200 : FOUND_AFTER_MS,
+    foundAfterMs,
     stableMs: rng.pick([200, 500, 3_000]),
     replaceAfterMs: rng.pick([2_000, 5_000, 60_000]),
     breakAfterMs: rng.pick([1_000, 4_000, 15_000]),
-    fromMs: 1_500,
+    fromMs: foundAfterMs + 1_300,
     untilMs,
     faults: {
       mix: rng.chance(0.03) ? {} : mix,

@@ -122,8 +122,8 @@ class QuorumRun {
   #configOf(machine: QuorumMachine): QuorumConfig {
     const { targetVoters, stableMs, replaceAfterMs, foundAfterMs, raft } = this.#plan;
     return {
-      // Whoever is started again is told of the others, as by its configuration.
-      mayFound: machine.index === 0 && machine.starts <= 1,
+      // Who lost its disk is told of the others: as a founder it would begin a second store, as it is meant to.
+      mayFound: machine.index === 0 && !machine.hasNewDisk,
       foundAfterMs,
       mayVote: true,
       voters: { target: targetVoters, stableMs, replaceAfterMs },

@@ -21,7 +21,6 @@ export class WatchChecker {
   #store: number | undefined;
   /** Where the wandering client watches on. */
   #next = 2;
-  #seen = 0;
 
   constructor(world: QuorumWorld) {
     this.#world = world;
@@ -58,6 +57,7 @@ export class WatchChecker {
     if (changes.length === 0)
       this.#world.violate('watch', `${machine.name} told revision ${revision} without changes`);
     told.revision = revision;
+    this.#compare(machine, revision, changes);
   }
 
   #replaced(machine: QuorumMachine, isSameStore: boolean): void {
@@ -97,15 +97,19 @@ export class WatchChecker {
           `${machine.name} shows revision ${revision} to who waits for ${this.#next}`,
         );
       this.#next = revision + 1;
-      this.#seen += 1;
-      const text = changesText(changes);
-      const known = this.#revisions.get(revision);
-      if (known !== undefined && known !== text)
-        this.#world.violate('watch', `${machine.name} shows other changes of revision ${revision}`);
-      this.#revisions.set(revision, text);
+      this.#compare(machine, revision, changes);
     }
     if (answer.next !== this.#next)
       this.#world.violate('watch', `${machine.name} would go on at ${answer.next} after ${this.#next - 1}`);
     return answer.revisions.length > 0;
+  }
+
+  /** Whether told at once or shown later, on whichever node. */
+  #compare(machine: QuorumMachine, revision: number, changes: readonly KeyChange[]): void {
+    const text = changesText(changes);
+    const known = this.#revisions.get(revision);
+    if (known === undefined) this.#revisions.set(revision, text);
+    else if (known !== text)
+      this.#world.violate('watch', `${machine.name} shows other changes of revision ${revision}`);
   }
 }

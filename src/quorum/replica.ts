@@ -56,7 +56,7 @@ const NOW_STREAM = 'quorum/now';
 /** First byte of commands that are not the register's: it uses low kinds. */
 const DISSOLVE = 0xff;
 const ABANDON = 0xfe;
-/** The log is cut when this much was applied since it last was. */
+/** The log is cut when this much was applied since it last was; sooner where the tail that stays is set to be short. */
 const COMPACT_ENTRIES = 20_000;
 const COMPACT_BYTES = 8 * 1024 * 1024;
 const GENERATION = 2 ** 32;
@@ -70,6 +70,7 @@ export class Replica {
   readonly #self: NodeId;
   readonly #writer: StorageWriter;
   readonly #generation: number;
+  readonly #compactEntries: number;
   readonly #senders = new SnapshotSenders();
   readonly #receiver = new SnapshotReceiver();
   /** Snapshots that are on their way to the disk, by the number awaited. */
@@ -92,6 +93,8 @@ export class Replica {
     this.#register = options.register;
     this.#writer = options.writer;
     this.#generation = options.generation;
+    const { tailEntries } = options.config;
+    this.#compactEntries = tailEntries === undefined ? COMPACT_ENTRIES : 2 * tailEntries + 1;
     this.#applied = restored.point;
     this.raft = new Raft({
       self: this.server,
@@ -290,7 +293,7 @@ export class Replica {
       else out.push({ kind: 'applied', applied: this.#register.apply(entry.index, entry.command) });
     }
     const { entries: count, bytes } = this.#sinceCompaction;
-    if (count < COMPACT_ENTRIES && bytes < COMPACT_BYTES) return;
+    if (count < this.#compactEntries && bytes < COMPACT_BYTES) return;
     this.#sinceCompaction = { entries: 0, bytes: 0 };
     this.#carryOut(this.raft.handle({ kind: 'snapshotted', index: this.#applied.index }, now), out, now);
   }

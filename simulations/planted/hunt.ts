@@ -1,0 +1,18 @@
+/** Runs seeds of the light world until one breaks a promise, and prints which, as JSON: run by `run.ts` in a broken copy of the source. */
+import { runQuorum } from '../quorum/run.ts';
+
+export interface Hunt {
+  readonly seeds: number;
+  readonly found?: { readonly seed: number; readonly check: string; readonly what: string };
+}
+
+function hunt(from: number, mostSeeds: number): Hunt {
+  for (let seed = from; seed < from + mostSeeds; seed++) {
+    const [first] = runQuorum({ seed }).violations;
+    if (first !== undefined)
+      return { seeds: seed - from + 1, found: { seed, check: first.check, what: first.what } };
+  }
+  return { seeds: mostSeeds };
+}
+
+console.log(JSON.stringify(hunt(Number(process.argv[2]), Number(process.argv[3]))));

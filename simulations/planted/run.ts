@@ -1,0 +1,105 @@
+/**
+ * Breaks a copy of the source in every known way, one at a time, and has the light world find it: a simulator that
+ * finds nothing in a broken store proves nothing about a whole one. `npm run planted -- [NAME…] [--seeds N] [--json]`
+ */
+import { execFile } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { type Edit, type PlantedBug, plantedBugs } from './bugs.ts';
+import type { Hunt } from './hunt.ts';
+
+export interface PlantedResult extends Hunt {
+  readonly name: string;
+  readonly ms: number;
+}
+
+const root = resolve(import.meta.dirname, '../..');
+const FIRST_SEED = 1;
+const MOST_SEEDS = 2_000;
+/** Nothing is broken: nothing may be found. */
+const CONTROL: PlantedBug = { name: 'none', about: 'the source as it is', edits: [] };
+const CONTROL_SEEDS = 50;
+
+/** The file with the edit; throws where its text is not there exactly once. */
+export function edited(text: string, edit: Edit): string {
+  const parts = text.split(edit.find);
+  if (edit.find === '' || parts.length !== 2)
+    throw new Error(
+      `${edit.file} has this ${parts.length - 1} times, not once: ${JSON.stringify(edit.find)}; mend the list of planted bugs`,
+    );
+  return parts.join(edit.replace);
+}
+
+/** Every edit of a bug, carried out in memory. */
+export function brokenFiles(bug: PlantedBug): ReadonlyMap<string, string> {
+  const files = new Map<string, string>();
+  for (const edit of bug.edits) {
+    const path = join('src/quorum', edit.file);
+    files.set(path, edited(files.get(path) ?? readFileSync(join(root, path), 'utf8'), edit));
+  }
+  return files;
+}
+
+export async function plant(bug: PlantedBug, mostSeeds: number = MOST_SEEDS): Promise<PlantedResult> {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-planted-'));
+  try {
+    for (const part of ['src', 'simulations', 'package.json'])
+      cpSync(join(root, part), join(folder, part), { recursive: true });
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+    for (const [path, text] of brokenFiles(bug)) writeFileSync(join(folder, path), text);
+    const startedMs = performance.now();
+    const program = join(folder, 'simulations/planted/hunt.ts');
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [program, String(FIRST_SEED), String(mostSeeds)],
+      { maxBuffer: 16 * 1024 * 1024 },
+    );
+    const hunt = JSON.parse(stdout) as Hunt;
+    return { name: bug.name, ms: performance.now() - startedMs, ...hunt };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function describe(result: PlantedResult): string {
+  const { name, found, seeds, ms } = result;
+  const outcome = found === undefined ? 'NOT FOUND' : `${found.check} (seed ${found.seed})`;
+  return `${name.padEnd(28)} ${String(seeds).padStart(5)} seeds ${(ms / 1000).toFixed(1).padStart(7)} s  ${outcome}`;
+}
+
+async function main(): Promise<void> {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { seeds: { type: 'string' }, json: { type: 'boolean', default: false } },
+  });
+  const wanted = plantedBugs.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+  if (wanted.length === 0) {
+    console.error(`No such bug. There are: ${plantedBugs.map(({ name }) => name).join(', ')}`);
+    process.exitCode = 2;
+    return;
+  }
+  for (const bug of wanted) brokenFiles(bug);
+  const results: PlantedResult[] = [];
+  const seeds = values.seeds === undefined ? MOST_SEEDS : Number(values.seeds);
+  for (const bug of wanted) {
+    const result = await plant(bug, seeds);
+    results.push(result);
+    if (!values.json) console.log(describe(result));
+  }
+  const control = await plant(CONTROL, Math.min(seeds, CONTROL_SEEDS));
+  const missed = results.filter(({ found }) => found === undefined).length;
+  if (values.json) console.log(JSON.stringify({ results, control }));
+  else {
+    console.log(`${results.length - missed} of ${results.length} planted bugs found`);
+    console.log(
+      control.found === undefined
+        ? `nothing found in the source as it is (${control.seeds} seeds)`
+        : `but also in the source as it is: ${describe(control)}: ${control.found.what}`,
+    );
+  }
+  if (missed > 0 || control.found !== undefined) process.exitCode = 1;
+}
+
+if (import.meta.main) await main();
