@@ -97,11 +97,12 @@ export class Server {
   }
 
   /**
-   * May lead, and so stands for election: has a vote in the latest configuration, or had one in the committed one. A
-   * server that is about to be removed may be the only one whose log is long enough to finish the removal (4.2.2).
+   * May lead, and so stands for election: has a vote in a configuration that is, or may still be, in force. A server that
+   * is about to be removed may be the only one whose log is long enough to finish the removal (4.2.2).
    */
   get mayStand(): boolean {
-    return isVoter(this.log.configuration, this.self) || isVoter(this.committedConfiguration, this.self);
+    if (isVoter(this.log.configuration, this.self)) return true;
+    return this.log.configurationsSince(this.#commitIndex).some((each) => isVoter(each, this.self));
   }
 
   /**

@@ -158,6 +158,19 @@ describe('raft: membership changes', () => {
     expect(cluster.raft(other).committedConfiguration).toEqual(set(other));
   });
 
+  it('4.2.2: also where it joined later, and restarts without knowing what is committed', () => {
+    const solo = new Solo({ voters: [], term: 1 });
+    const configurations = [set('b'), set('ab', 'b'), set('ab'), set('b', 'ab'), set('b')];
+    const log = configurations.map(
+      (configuration, place) =>
+        ({ kind: 'configuration', index: place + 1, term: 1, configuration }) as const,
+    );
+    solo.append('b', 1, [0, 0], log);
+    expect(solo.raft.deadline()?.reason).toBe('raft: election timeout');
+    solo.append('b', 1, [5, 1], [], 5, 2);
+    expect(solo.raft.deadline()).toBeUndefined();
+  });
+
   it('K34, 4.2.3: a removed server that heard nothing of it disturbs nobody', () => {
     const cluster = new TestCluster({ voters: ['a', 'b', 'c', 'd'] });
     cluster.elect();
