@@ -139,6 +139,22 @@ describe('a quorum of processes', { timeout: 60_000 }, () => {
     expect(await problemsOf(a)).toEqual([]);
   });
 
+  it('a person takes a vote away and gives it back, by the name of the machine', async () => {
+    const [a] = nodes;
+    const voting = async () => {
+      const { json } = await command(a, 'voters', 'list', '--json');
+      const { voters } = json as { voters: { name: string; role: string }[] };
+      return voters.flatMap(({ name, role }) => (role === 'learner' ? [] : [name])).join();
+    };
+    expect((await command(a, 'voters', 'remove', 'b')).code).toBe(0);
+    await eventually('b has no vote', async () => (await voting()) === 'a,c' || undefined, 15_000);
+    expect((await command(a, 'voters', 'add', 'b')).code).toBe(0);
+    await eventually('b votes again', async () => (await voting()) === 'a,b,c' || undefined, 15_000);
+    const stranger = await command(a, 'voters', 'remove', 'nobody', '--json');
+    expect([stranger.code, stranger.json]).toMatchObject([1, { error: { code: 'NOT_FOUND' } }]);
+    await eventually('all see it', () => votersSeen(3), 15_000);
+  });
+
   it('a holder that is killed is followed by the next with a greater fencing token; then the last one left refuses', async () => {
     const [a, b, c] = nodes;
     const lease = { name: 'leader', ttl_seconds: 2 };
