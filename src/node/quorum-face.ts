@@ -1,5 +1,5 @@
 /** The embedded quorum store over the core: calls become events, answers resolve promises, the mirror is read at once. */
-import { ok, type Result } from '../kernel/errors.ts';
+import { fail, ok, type Result } from '../kernel/errors.ts';
 import type { QuorumCall } from '../quorum/messages.ts';
 import type {
   KeyChange,
@@ -12,6 +12,7 @@ import type {
 } from '../quorum/port.ts';
 import type { Quorum } from '../quorum/quorum.ts';
 import { compareKeys } from '../quorum/register/key-order.ts';
+import { wrongWith } from '../quorum/requests.ts';
 import type { FaceParts } from './faces.ts';
 
 /** Revisions told in one go, before others get their turn. */
@@ -28,14 +29,18 @@ export function embeddedStoreOf(parts: FaceParts, quorum: Quorum): QuorumStore {
     transact: (transaction, signal) => ask<TransactionAnswer>({ op: 'transact', transaction }, signal),
     get: (key, level, signal) => {
       if (level === 'strong') return ask<RangeAnswer>({ op: 'get', key }, signal);
+      const wrong = wrongWith({ op: 'get', key });
+      if (wrong !== undefined) return Promise.resolve(fail(wrong));
       const found = quorum.register.get(key);
       const { revision } = quorum.register;
       return Promise.resolve(ok({ found: found === undefined ? [] : [found], more: false, revision }));
     },
-    range: (range, limit, level, signal) =>
-      level === 'strong'
-        ? ask<RangeAnswer>({ op: 'range', range, limit }, signal)
-        : Promise.resolve(ok(quorum.register.range(range, limit))),
+    range: (range, limit, level, signal) => {
+      const call = { op: 'range', range, limit } as const;
+      if (level === 'strong') return ask<RangeAnswer>(call, signal);
+      const wrong = wrongWith(call);
+      return Promise.resolve(wrong === undefined ? ok(quorum.register.range(range, limit)) : fail(wrong));
+    },
     watch: (range, fromRevision, listener) => new Watch(parts, quorum, range, fromRevision, listener).start(),
     grantLease: (ttlMs, signal) => ask<Lease>({ op: 'grantLease', ttlMs }, signal),
     renewLease: (id, signal) => ask<Lease>({ op: 'renewLease', id }, signal),
