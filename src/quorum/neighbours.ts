@@ -61,11 +61,13 @@ export class Neighbours {
   }
 
   /** Where its greeting is news, or shows that it lacks the own one, an answer is due. */
-  greeted(peer: NodeId, greeting: Greeting): void {
+  greeted(peer: NodeId, greeting: Greeting, now: Instant): void {
     const told = this.#told.get(peer);
     if (told === undefined) return;
     told.confirmed = greeting.heard;
-    if (this.#greetings.get(peer)?.version !== greeting.version) told.sentMs = Number.NEGATIVE_INFINITY;
+    const isNews = this.#greetings.get(peer)?.version !== greeting.version;
+    // Who says the same again may not know that it was heard: what told it so was lost.
+    if (isNews || now.monoMs - told.sentMs >= REGREET_MS) told.sentMs = Number.NEGATIVE_INFINITY;
     this.#greetings.set(peer, greeting);
   }
 

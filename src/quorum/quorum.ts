@@ -193,7 +193,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     if (frame === undefined) {
       this.#effects.push({ kind: 'penalise', peer: from, reason: 'a malformed frame of the quorum store' });
     } else if (frame.kind === 'greeting') {
-      this.#neighbours.greeted(from, frame);
+      this.#neighbours.greeted(from, frame, now);
       this.#examine(from, frame, now);
       this.#heed(now);
       this.#reach(now);
