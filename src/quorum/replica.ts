@@ -308,7 +308,9 @@ export class Replica {
 
   #sendSnapshot(to: ServerId, term: number, out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
     const capture = () => new Capture(this.#applied, this.#register.capture());
-    for (const frame of this.#senders.begin(to, term, capture, now)) this.#send(to, frame, NOW_STREAM, out);
+    const oldest = this.raft.firstIndex - 1;
+    for (const frame of this.#senders.begin(to, term, oldest, capture, now))
+      this.#send(to, frame, NOW_STREAM, out);
   }
 
   #resendSnapshots(out: (QuorumEffect | ReplicaFact)[], now: Instant): void {

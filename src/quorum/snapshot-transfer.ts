@@ -4,7 +4,7 @@
  */
 import type { Instant } from '../kernel/time.ts';
 import type { StoreFrame } from './frames.ts';
-import type { ServerId, SnapshotPoint } from './raft/types.ts';
+import type { LogIndex, ServerId, SnapshotPoint } from './raft/types.ts';
 import type { Register } from './register/register.ts';
 import { Restorer } from './register/restorer.ts';
 
@@ -72,9 +72,19 @@ export class SnapshotSenders {
     return this.#transfers.size > 0;
   }
 
-  /** Pieces to send first. */
-  begin(to: ServerId, term: number, makeCapture: () => Capture, now: Instant): readonly SnapshotFrame[] {
-    if (this.#capture === undefined || now.monoMs - this.#capture.atMs > SHARED_MS)
+  /** Pieces to send first. The log goes on from `oldest`: of an earlier capture the follower would need another at once. */
+  begin(
+    to: ServerId,
+    term: number,
+    oldest: LogIndex,
+    makeCapture: () => Capture,
+    now: Instant,
+  ): readonly SnapshotFrame[] {
+    if (
+      this.#capture === undefined ||
+      now.monoMs - this.#capture.atMs > SHARED_MS ||
+      this.#capture.capture.point.index < oldest
+    )
       this.#capture = { capture: makeCapture(), atMs: now.monoMs };
     const outgoing = {
       transfer: ++this.#lastTransfer,
