@@ -37,8 +37,9 @@ let flushing: Lane[] = [];
 /**
  * The way out to one peer on one channel: a queue, and one long-lived stream behind it.
  *
- * Frames queue until the end of the tick and then leave in as few writes as possible. While the stream is full they
- * stay queued; where the queue is full they are lost, and said to be.
+ * The first frame of a tick leaves at once: whoever sent it may have much to do yet. What follows it in the same tick
+ * queues until the tick ends and then leaves in as few writes as possible. While the stream is full they stay queued;
+ * where the queue is full they are lost, and said to be.
  */
 export class Lane {
   readonly #channel: Channel;
@@ -77,8 +78,9 @@ export class Lane {
     this.#frames.push(frame);
     this.#queuedBytes += bytes;
     if (this.#full || this.#connection === undefined) return;
-    if (this.#queuedBytes >= limits.batchBytes) this.#flush();
-    else this.#askToFlush();
+    if (this.#queuedBytes < limits.batchBytes && this.#flushAsked) return;
+    this.#askToFlush();
+    this.#flush();
   }
 
   /** An empty frame: on `hello` it says "I have admitted you". */
