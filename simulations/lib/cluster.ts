@@ -7,7 +7,7 @@ import { swarmIdOf } from '../../src/mesh/identity/certificate.ts';
 import { nodeIdFromPublicKey } from '../../src/mesh/identity/peer-id.ts';
 import { DIAL_SELF } from '../../src/mesh/links/links.ts';
 import type { NodeEffect } from '../../src/node/core.ts';
-import type { QuorumConfig } from '../../src/quorum/quorum.ts';
+import type { QuorumConfig } from '../../src/quorum/config.ts';
 import { SimulatedCryptography } from '../../src/sim/cryptography.ts';
 import { calmNetwork, type NetworkConditions, SimulatedNetwork } from '../../src/sim/network.ts';
 import { Scheduler } from '../../src/sim/scheduler.ts';

@@ -16,8 +16,9 @@ import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts'
 import { Discovery, type DiscoveryEffect, type DiscoveryEvent } from '../mesh/discovery/discovery.ts';
 import { Links, type LinksEffect, type LinkUp } from '../mesh/links/links.ts';
 import { type MemberChanged, Membership, type MembershipEffect } from '../mesh/membership/membership.ts';
+import type { QuorumConfig } from '../quorum/config.ts';
 import type { QuorumEffect, QuorumEvent } from '../quorum/messages.ts';
-import { Quorum, type QuorumConfig } from '../quorum/quorum.ts';
+import { Quorum } from '../quorum/quorum.ts';
 import type { LanesBody, NodeBody, SignedRecord } from '../replication/record.ts';
 import { Records, type RecordsEffect } from '../replication/records.ts';
 import type { Lagged } from './executor.ts';

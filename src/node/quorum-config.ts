@@ -1,5 +1,5 @@
 /** Timing of the embedded quorum store, and its settings out of a node's configuration. */
-import type { QuorumConfig } from '../quorum/quorum.ts';
+import type { QuorumConfig } from '../quorum/config.ts';
 import type { RaftConfig } from '../quorum/raft/types.ts';
 
 /**

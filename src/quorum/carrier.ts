@@ -9,6 +9,7 @@ import type { Instant } from '../kernel/time.ts';
 import type { Claim } from './evidence.ts';
 import type { QuorumEffect } from './messages.ts';
 import type { LogEntry, RaftConfig, Restored } from './raft/types.ts';
+import { encodeCommand } from './register/command.ts';
 import { Register } from './register/register.ts';
 import { EMPTY_REVISION, Replica } from './replica.ts';
 import {
@@ -33,6 +34,8 @@ const STREAM = 'quorum';
 const NO_CLAIM: Claim = { term: 0, lastIndex: 0 };
 /** Stores that are remembered as gone. */
 const GONE = 16;
+/** More revisions than can have been made while this node did not hear of them. */
+const RECOVERY_STEP = 2 ** 32;
 
 export class Carrier {
   readonly #options: CarrierOptions;
@@ -156,6 +159,9 @@ export class Carrier {
       if (entry.kind === 'command') register.apply(entry.index, entry.command);
       last = { index: entry.index, term: Math.max(last.term, entry.term) };
     }
+    // Revisions that only the lost voters knew are not handed out again.
+    const advance = { kind: 'advance', revision: register.revision + RECOVERY_STEP } as const;
+    register.apply(last.index, encodeCommand(advance));
     const carried = this.#freshCarried(this.#freshStore());
     const configuration = { incoming: [serverIdOf(this.#options.self, carried.storage)], outgoing: [] };
     const point = { ...last, configuration };

@@ -16,8 +16,45 @@ export interface Surroundings {
   readonly greetings: ReadonlyMap<NodeId, Greeting | undefined>;
 }
 
-/** For a node without a store: the one to join; of several, one with data first, then the lowest id. */
-export function storeToJoin({ greetings }: Surroundings, given: readonly StoreId[]): StoreId | undefined {
+export interface Situation extends Surroundings {
+  readonly carried: StoreFacts | undefined;
+  /** For so long that the majority may be taken for lost. */
+  readonly isLeaderless: boolean;
+  /** Stores that are known to have ended. */
+  readonly dissolved: readonly StoreId[];
+  readonly mayFound: boolean;
+  /** Long enough without a store. */
+  readonly hasWaited: boolean;
+}
+
+export type Decision =
+  | { readonly kind: 'stay' }
+  | { readonly kind: 'join'; readonly store: StoreId }
+  | { readonly kind: 'found' }
+  /** `tookNoEffect`: the store was empty, so nothing that was asked of it took effect. */
+  | { readonly kind: 'drop'; readonly tookNoEffect: boolean };
+
+/** What to do about the own store, after every greeting and from time to time. */
+export function decide(situation: Situation): Decision {
+  const { carried, greetings } = situation;
+  if (carried !== undefined) {
+    for (const greeting of greetings.values()) {
+      if (greeting?.dissolved.includes(carried.store) === true && !carried.hasData)
+        return { kind: 'drop', tookNoEffect: true };
+      if (greeting?.replaced.includes(carried.store) === true && situation.isLeaderless)
+        return { kind: 'drop', tookNoEffect: false };
+    }
+    return { kind: 'stay' };
+  }
+  const store = storeToJoin(situation, situation.dissolved);
+  if (store !== undefined) return { kind: 'join', store };
+  return situation.mayFound && situation.hasWaited && isFounder(situation)
+    ? { kind: 'found' }
+    : { kind: 'stay' };
+}
+
+/** The one to join; of several, one with data first, then the lowest id. */
+function storeToJoin({ greetings }: Surroundings, given: readonly StoreId[]): StoreId | undefined {
   let best: { readonly store: StoreId; readonly hasData: boolean } | undefined;
   for (const greeting of greetings.values()) {
     const store = greeting?.store;
@@ -28,8 +65,8 @@ export function storeToJoin({ greetings }: Surroundings, given: readonly StoreId
   return best?.store;
 }
 
-/** For a node without a store that may found one and has waited: whether it is its turn. */
-export function isFounder({ self, greetings }: Surroundings): boolean {
+/** Whether it is this node's turn, of several that may. */
+function isFounder({ self, greetings }: Surroundings): boolean {
   for (const [node, greeting] of greetings) {
     if (greeting === undefined || greeting.store !== undefined) return false;
     if (greeting.mayFound && node < self) return false;
@@ -37,7 +74,7 @@ export function isFounder({ self, greetings }: Surroundings): boolean {
   return true;
 }
 
-interface StoreFacts {
+export interface StoreFacts {
   readonly store: StoreId;
   readonly hasData: boolean;
 }

@@ -19,7 +19,8 @@ import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { answerOf } from './answers.ts';
 import { Carrier } from './carrier.ts';
-import { isFounder, storeToJoin, yields } from './founding.ts';
+import type { QuorumConfig } from './config.ts';
+import { decide, yields } from './founding.ts';
 import { decodeFrame, encodeGreeting, type Greeting, type StoreFrame } from './frames.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import {
@@ -31,28 +32,19 @@ import {
 } from './messages.ts';
 import { Neighbours } from './neighbours.ts';
 import { Proposals, portions, type Request } from './proposals.ts';
-import type { RaftConfig, ServerId } from './raft/types.ts';
+import type { ServerId } from './raft/types.ts';
 import { Reads } from './reads.ts';
 import { encodeCommand } from './register/command.ts';
 import type { Applied } from './register/outcome.ts';
 import { Register } from './register/register.ts';
 import { abandonCommand, dissolveCommand, type Replica, type ReplicaFact } from './replica.ts';
 import { commandOf, conflict, read, tooManyCalls, wrongWith } from './requests.ts';
-import { nodeOf, parseStoreId, type StoreId } from './server.ts';
+import { nodeOf, parseStoreId } from './server.ts';
 import { type QuorumStatus, statusOf, type Unavailability, whyUnavailable } from './status.ts';
 import { Trust } from './trust.ts';
 import { membersOf } from './voter-candidates.ts';
-import { nextVoters, type VoterPolicy } from './voter-policy.ts';
+import { nextVoters } from './voter-policy.ts';
 import { wishesOf } from './voter-wishes.ts';
-
-export interface QuorumConfig {
-  /** This node founds a store if it finds none: it was given no peer and no token, and its data is fresh. */
-  readonly mayFound: boolean;
-  readonly foundAfterMs: number;
-  readonly mayVote: boolean;
-  readonly voters: VoterPolicy;
-  readonly raft: RaftConfig;
-}
 
 export interface QuorumOptions {
   readonly self: NodeId;
@@ -81,6 +73,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   readonly #leases = new LeaseKeeper();
   readonly #trust: Trust;
   readonly #boot: number;
+  /** The carried store is to go on above this revision. */
+  #revisionToPass = 0;
   #idCount = 0;
   /** Tokens of other members' proposals: below zero, so that they are not taken for sequences of this node. */
   #foreignToken = 0;
@@ -258,38 +252,21 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   // Which store.
 
-  /** A greeting may show that the store carried here is no more; then, or without one, there may be one to join. */
+  /** Joins, founds or gives up a store where what is known of the neighbours calls for it. */
   #heed(now: Instant): void {
-    const { store, hasData } = this.#carrier;
-    for (const greeting of store === undefined ? [] : this.#neighbours.greetings.values()) {
-      const isDissolved = greeting?.dissolved.includes(store as StoreId) === true && !hasData;
-      const isReplaced = greeting?.replaced.includes(store as StoreId) === true && this.#isLeaderless(now);
-      if (!isDissolved && !isReplaced) continue;
-      this.#drop(isDissolved, now);
-      return;
-    }
-    this.#seekStore(now);
-  }
-
-  #isLeaderless(now: Instant): boolean {
-    const since = this.#leaderlessSinceMs;
-    return since !== undefined && now.monoMs - since >= LEADERLESS_MS;
-  }
-
-  /** Without a store: join one, or found one when it is this node's turn. */
-  #seekStore(now: Instant): void {
-    if (this.#carrier.store !== undefined) return;
-    const surroundings = { self: this.#options.self, greetings: this.#neighbours.greetings };
-    const store = storeToJoin(surroundings, this.#carrier.identity.dissolved);
-    const { mayFound, foundAfterMs } = this.#options.config;
-    if (store !== undefined) this.#began(this.#carrier.join(store, now), now);
-    else if (
-      mayFound &&
-      this.#carrier.isFresh &&
-      now.monoMs - this.#storelessSinceMs >= foundAfterMs &&
-      isFounder(surroundings)
-    )
-      this.#began(this.#carrier.found(now), now);
+    const { store, hasData, identity, isFresh } = this.#carrier;
+    const decision = decide({
+      self: this.#options.self,
+      greetings: this.#neighbours.greetings,
+      carried: store === undefined ? undefined : { store, hasData },
+      isLeaderless: now.monoMs - (this.#leaderlessSinceMs ?? now.monoMs) >= LEADERLESS_MS,
+      dissolved: identity.dissolved,
+      mayFound: this.#options.config.mayFound && isFresh,
+      hasWaited: now.monoMs - this.#storelessSinceMs >= this.#options.config.foundAfterMs,
+    });
+    if (decision.kind === 'join') this.#began(this.#carrier.join(decision.store, now), now);
+    else if (decision.kind === 'found') this.#began(this.#carrier.found(now), now);
+    else if (decision.kind === 'drop') this.#drop(decision.tookNoEffect, now);
   }
 
   #began(effects: readonly QuorumEffect[], now: Instant): void {
@@ -305,7 +282,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#restart(tookNoEffect);
     this.#storelessSinceMs = now.monoMs;
     this.#greet(now);
-    this.#seekStore(now);
+    this.#heed(now);
   }
 
   #restart(tookNoEffect: boolean): void {
@@ -449,6 +426,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
           this.#proposals.resendAll();
           break;
         case 'dissolved':
+          // Fencing tokens of the store that went must not come again from the one that stays.
+          this.#revisionToPass = Math.max(this.#revisionToPass, this.register.revision);
           this.#drop(effect.tookNoEffect, now);
           break;
         case 'refused':
@@ -536,11 +515,28 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     const replica = this.replica;
     for (const token of this.#reads.takeAgain(now))
       this.#take(replica?.step({ kind: 'readAsked', token }, now), now);
+    this.#passRevision(now);
     this.#proposals.wake();
     this.#giveUpLate(now);
     if (replica?.isLeader !== true) return;
     this.#considerYielding(replica, now);
     this.#considerVoters(replica, now);
+  }
+
+  #passRevision(now: Instant): void {
+    const { replica } = this;
+    const leader = replica?.raft.leader;
+    if (replica === undefined || leader === undefined) return;
+    if (replica.register.revision >= this.#revisionToPass) {
+      this.#revisionToPass = 0;
+      return;
+    }
+    const command = encodeCommand({ kind: 'advance', revision: this.#revisionToPass });
+    if (replica.isLeader) this.#proposeUnasked(replica, command, now);
+    else
+      this.#effects.push(
+        ...replica.sendTo(leader, { kind: 'propose', requests: [{ sequence: 0, command }] }),
+      );
   }
 
   #giveUpLate(now: Instant): void {

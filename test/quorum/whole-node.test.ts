@@ -131,7 +131,8 @@ describe('the quorum store in whole nodes', () => {
     const { cluster, left, right } = apart(8);
     const [keep, gone] = [storeOf(left), storeOf(right)];
     expect(ask(cluster, left, put('a', 'left'))).toMatchObject({ ok: true });
-    expect(ask(cluster, right, put('a', 'right'))).toMatchObject({ ok: true });
+    for (const key of 'abcde') expect(ask(cluster, right, put(key, 'right'))).toMatchObject({ ok: true });
+    const goneRevision = right.quorum?.register.revision ?? 0;
     cluster.network.mendAll();
     until(cluster, 30_000, () =>
       cluster.machines.every(
@@ -144,6 +145,9 @@ describe('the quorum store in whole nodes', () => {
     until(cluster, 30_000, () => storeOf(right) === keep);
     const read = ask<RangeAnswer>(cluster, right, { op: 'get', key: 'a' });
     expect(read.ok && new TextDecoder().decode(read.value.found[0]?.value)).toBe('left');
+    // Fencing tokens of the store that went are not handed out again.
+    until(cluster, 5_000, () => (left.quorum?.register.revision ?? 0) >= goneRevision);
+    expect(left.quorum?.register.get('a')).toBeDefined();
   });
 
   it('refuses on the minority side within 2 s and says who is missing, reads of the mirror go on (K21, n=3)', () => {
@@ -178,6 +182,7 @@ describe('the quorum store in whole nodes', () => {
     expect(ask(cluster, c, put('a', '1'))).toMatchObject({ ok: true });
     expect(ask(cluster, a, { op: 'recover' })).toMatchObject({ ok: false, error: { code: 'CONFLICT' } });
     const before = storeOf(a);
+    const lostRevision = a.quorum?.register.revision ?? 0;
     b.crash('kill');
     c.crash('kill');
     until(cluster, 10_000, () => a.quorum?.status().leader === undefined);
@@ -185,6 +190,7 @@ describe('the quorum store in whole nodes', () => {
     const read = ask<RangeAnswer>(cluster, a, { op: 'get', key: 'a' });
     expect(read.ok && new TextDecoder().decode(read.value.found[0]?.value)).toBe('1');
     expect(storeOf(a)).not.toBe(before);
+    expect(a.quorum?.register.revision).toBeGreaterThan(lostRevision + 1_000_000);
     expect(ask(cluster, a, put('a', '2'))).toMatchObject({ ok: true });
     b.start();
     until(cluster, 40_000, () => storeOf(b) === storeOf(a));

@@ -34,7 +34,9 @@ export type Command =
       readonly leases: readonly { readonly id: LeaseId; readonly renewals: number }[];
     }
   | { readonly kind: 'openClient'; readonly client: ClientId }
-  | { readonly kind: 'closeClient'; readonly client: ClientId };
+  | { readonly kind: 'closeClient'; readonly client: ClientId }
+  /** The next revision is above this one: what another store, or lost voters, handed out is not handed out again. */
+  | { readonly kind: 'advance'; readonly revision: number };
 
 /** A command that takes effect once. */
 export type ClientRequest = Extract<Command, RequestHead>;
@@ -47,6 +49,7 @@ const KIND = {
   expireLeases: 5,
   openClient: 6,
   closeClient: 7,
+  advance: 8,
 } as const;
 
 const TARGETS = ['version', 'modRevision', 'createRevision', 'lease', 'value'] as const;
@@ -83,6 +86,9 @@ export function encodeCommand(command: Command): Uint8Array {
     case 'openClient':
     case 'closeClient':
       out.varuint(command.client);
+      break;
+    case 'advance':
+      out.varuint(command.revision);
   }
   return out.take();
 }
@@ -117,6 +123,8 @@ function readCommand(input: ByteReader): Command | undefined {
       return { kind: 'openClient', client: readId(input) };
     case KIND.closeClient:
       return { kind: 'closeClient', client: readId(input) };
+    case KIND.advance:
+      return { kind: 'advance', revision: input.varuint() };
     default:
       return input.failed ? { kind: 'closeClient', client: 0 } : undefined;
   }

@@ -50,13 +50,15 @@ type Failure = Extract<Outcome, { kind: 'failed' }>;
 
 const NO_BYTES = new Uint8Array(0);
 const NOTHING: readonly never[] = [];
+/** Leaves room for 2^52 revisions more. */
+const MOST_ADVANCE_TO = 2 ** 52;
 
 export class Register {
   readonly #bounds: RegisterBounds;
   readonly #entries = new OrderedEntries();
   readonly #leases = new Leases();
   readonly #clients: Clients;
-  readonly #history: History;
+  #history: History;
   #revision: number;
   #bytes = 0;
   /** What the command under way has changed. */
@@ -152,6 +154,9 @@ export class Register {
       case 'closeClient':
         this.#clients.close(command.client);
         return this.#applied(command.client, 0, { kind: 'done' });
+      case 'advance':
+        this.#advance(command.revision);
+        return this.#applied(0, 0, { kind: 'done' });
       case 'renewLease':
         return this.#applied(0, 0, { kind: 'renewed', id: command.id, lease: this.#renew(command.id) });
       case 'expireLeases':
@@ -185,6 +190,13 @@ export class Register {
       clients: this.#clients.capture(),
       history: this.#history.capture(),
     };
+  }
+
+  /** Revisions in between never were: watches from before must read anew. A forged step must not use up all numbers. */
+  #advance(revision: number): void {
+    if (revision <= this.#revision || revision > MOST_ADVANCE_TO) return;
+    this.#revision = revision;
+    this.#history = new History(this.#bounds, revision + 1);
   }
 
   #once(index: number, command: ClientRequest): Applied {

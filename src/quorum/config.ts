@@ -1,0 +1,12 @@
+/** Settings of the embedded engine. */
+import type { RaftConfig } from './raft/types.ts';
+import type { VoterPolicy } from './voter-policy.ts';
+
+export interface QuorumConfig {
+  /** This node founds a store if it finds none: it was given no peer and no token, and its data is fresh. */
+  readonly mayFound: boolean;
+  readonly foundAfterMs: number;
+  readonly mayVote: boolean;
+  readonly voters: VoterPolicy;
+  readonly raft: RaftConfig;
+}
