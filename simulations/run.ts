@@ -5,34 +5,43 @@
 import { parseArgs } from 'node:util';
 import { type RunReport, replayCommand, runScenario } from './lib/scenario.ts';
 import { shrink } from './lib/shrink.ts';
-import { isScenario, type ScenarioName, scenarios } from './scenarios.ts';
+import { type QuorumRunReport, runQuorum } from './quorum/run.ts';
+import { describeQuorum, describeQuorumSeries, shrinkQuorum } from './quorum/series.ts';
+import { type ScenarioName, scenarios } from './scenarios.ts';
 
 export interface SimulateOptions {
   readonly scenario?: string;
   readonly seed?: number;
   readonly seeds?: number;
   readonly nodes?: number;
-  /** Called after every run. */
-  readonly onReport?: (report: RunReport) => void;
+  /** Called after every run; of a long series of `quorum`, after every hundredth and those that failed. */
+  readonly onReport?: (report: Report) => void;
 }
+
+/** Of whole nodes, or of the light world that runs the quorum store alone. */
+export type Report = RunReport | QuorumRunReport;
 
 export type SimulateResult =
   | { readonly kind: 'unknownScenario'; readonly scenarios: readonly string[] }
-  | { readonly kind: 'done'; readonly reports: readonly RunReport[]; readonly failed: readonly RunReport[] };
+  | { readonly kind: 'done'; readonly reports: readonly Report[]; readonly failed: readonly Report[] };
 
 /** Runs one scenario or all, `seeds` seeds each from `seed` on; the first failure of each comes back with its faults cut down. */
 export async function simulate(options: SimulateOptions): Promise<SimulateResult> {
   const { scenario, seed = 1, seeds = 1, nodes, onReport } = options;
-  if (scenario !== undefined && !isScenario(scenario))
-    return { kind: 'unknownScenario', scenarios: Object.keys(scenarios) };
-  const names = scenario === undefined ? (Object.keys(scenarios) as ScenarioName[]) : [scenario];
-  const reports: RunReport[] = [];
-  for (const name of names) {
+  const known: readonly (ScenarioName | typeof QUORUM)[] = [
+    ...(Object.keys(scenarios) as ScenarioName[]),
+    QUORUM,
+  ];
+  const wanted = known.filter((name) => scenario === undefined || name === scenario);
+  if (wanted.length === 0) return { kind: 'unknownScenario', scenarios: known };
+  const reports: Report[] = [];
+  for (const name of wanted) {
     for (let offset = 0; offset < seeds; offset++) {
-      const run = { scenario: name, seed: seed + offset, ...(nodes === undefined ? {} : { nodes }) };
-      const report = runScenario(run);
+      const run = { seed: seed + offset, ...(nodes === undefined ? {} : { nodes }) };
+      const report = name === QUORUM ? runQuorum(run) : runScenario({ ...run, scenario: name });
       reports.push(report);
-      onReport?.(report);
+      if (name !== QUORUM || seeds <= TOLD_ONE_BY_ONE || offset % 100 === 99 || report.violations.length > 0)
+        onReport?.(report);
       // A long series must not keep the process from hearing signals.
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -40,15 +49,27 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
   const failing = reports.filter(({ violations }) => violations.length > 0);
   // Cutting down takes many runs: the first failure of each scenario is worth them, the others may share its cause.
   const failed = failing.map((report, index) =>
-    failing.findIndex(({ scenario: name }) => name === report.scenario) === index
-      ? shrink(report).report
-      : report,
+    failing.findIndex(({ scenario: name }) => name === report.scenario) === index ? cutDown(report) : report,
   );
   return { kind: 'done', reports, failed };
 }
 
+const QUORUM = 'quorum';
+const TOLD_ONE_BY_ONE = 200;
+
+function cutDown(report: Report): Report {
+  return report.scenario === QUORUM ? shrinkQuorum(report) : shrink(report).report;
+}
+
+/** What a series adds up to, for a person; empty where its lines say it all. */
+export function describeSeries(reports: readonly Report[]): string {
+  const quorum = reports.filter((report) => report.scenario === QUORUM);
+  return quorum.length > 1 ? describeQuorumSeries(quorum) : '';
+}
+
 /** One line for a person. */
-export function describeReport(report: RunReport): string {
+export function describeReport(report: Report): string {
+  if (report.scenario === QUORUM) return describeQuorum(report);
   const { scenario, seed, nodes, traceHash, operations, violations, convergedMs, events } = report;
   const verdict =
     violations.length === 0 ? `converged in ${convergedMs} ms` : `${violations.length} VIOLATIONS`;
@@ -57,7 +78,7 @@ export function describeReport(report: RunReport): string {
 
 const SHOWN_VIOLATIONS = 5;
 
-export function describeFailure(report: RunReport): string {
+export function describeFailure(report: Report): string {
   const { scenario, seed, nodes, violations, faults } = report;
   return [
     `${scenario} seed ${seed} failed under ${faults.length} faults:`,
@@ -65,7 +86,7 @@ export function describeFailure(report: RunReport): string {
     ...violations
       .slice(0, SHOWN_VIOLATIONS)
       .map(({ atMs, check, what }) => `  at ${atMs.toFixed(1)} ms, ${check}: ${what}`),
-    `Replay: ${replayCommand(scenario, seed, nodes)}`,
+    `Replay: ${scenario === QUORUM ? report.replay : replayCommand(scenario, seed, nodes)}`,
   ].join('\n');
 }
 
@@ -96,7 +117,10 @@ async function main(): Promise<void> {
     return;
   }
   if (values.json) console.log(JSON.stringify({ reports: result.reports }));
-  else for (const report of result.failed) console.error(describeFailure(report));
+  else {
+    console.log(describeSeries(result.reports));
+    for (const report of result.failed) console.error(describeFailure(report));
+  }
   if (result.failed.length > 0) process.exitCode = 1;
 }
 

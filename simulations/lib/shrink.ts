@@ -15,18 +15,31 @@ export function shrink(
   mostRuns: number = SHRINK_RUNS,
   run: (options: RunOptions) => RunReport = runScenario,
 ): Shrunk {
+  const { scenario, seed, nodes } = failing;
+  return fewestFaults(
+    failing,
+    (faults: readonly Fault[]) => run({ scenario, seed, nodes, faults }),
+    mostRuns,
+  );
+}
+
+interface Failing<F> {
+  readonly faults: readonly F[];
+  readonly violations: readonly { readonly check: string }[];
+}
+
+/** The same for any world whose faults are a schedule. */
+export function fewestFaults<F, Report extends Failing<F>>(
+  failing: Report,
+  run: (faults: readonly F[]) => Report,
+  mostRuns: number = SHRINK_RUNS,
+): { readonly report: Report; readonly runs: number } {
   const check = failing.violations[0]?.check;
   let best = failing;
   let runs = 0;
-  const stillFails = (faults: readonly Fault[]): boolean => {
+  const stillFails = (faults: readonly F[]): boolean => {
     runs += 1;
-    const options: RunOptions = {
-      scenario: failing.scenario,
-      seed: failing.seed,
-      nodes: failing.nodes,
-      faults,
-    };
-    const report = run(options);
+    const report = run(faults);
     if (!report.violations.some((violation) => violation.check === check)) return false;
     best = report;
     return true;

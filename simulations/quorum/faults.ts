@@ -4,7 +4,6 @@
  */
 import type { Rng } from '../../src/kernel/rng.ts';
 import { wishKey, wishValue } from '../../src/quorum/voter-wishes.ts';
-import { calmNetwork } from '../../src/sim/network.ts';
 import { DISK_HEALTHY } from '../lib/machine.ts';
 import type { QuorumMachine } from './machine.ts';
 import type { QuorumWorld } from './world.ts';
@@ -229,9 +228,8 @@ export class QuorumFaultInjector {
         return this.#forge(fault);
       case 'noise': {
         const { loss, duplication, reordering, maxDelayMs } = fault;
-        const { breakAfterMs } = this.#world.conditions;
         Object.assign(this.#world.conditions, { loss, duplication, reordering, maxDelayMs });
-        this.#afterwards(fault, () => Object.assign(this.#world.conditions, calmNetwork, { breakAfterMs }));
+        this.#afterwards(fault, () => this.#world.calm());
         return true;
       }
       case 'flapping':

@@ -13,6 +13,8 @@ export interface QuorumPlan {
   readonly stableMs: number;
   readonly replaceAfterMs: number;
   readonly breakAfterMs: number;
+  /** Longest way of a frame while nothing is wrong. */
+  readonly maxDelayMs: number;
   /** Faults and load from the time when the store can be there until then. */
   readonly fromMs: number;
   readonly untilMs: number;
@@ -51,12 +53,17 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
   const mix: QuorumFaultMix = Object.fromEntries(kinds);
   const untilMs = 7_000 + rng.below(9_000);
   const foundAfterMs = rng.chance(0.8) ? 200 : FOUND_AFTER_MS;
+  // Short, so that elections are many and collide; several network delays long, so that they end.
+  const electionTimeoutMs = rng.pick([RAFT_CONFIG.electionTimeoutMs, RAFT_CONFIG.electionTimeoutMs, 150]);
   const usesDrift = mix.drift !== undefined;
   return {
     nodes: count,
     targetVoters: rng.pick([1, 3, 3, 3, 5, 5]),
     raft: {
       ...RAFT_CONFIG,
+      electionTimeoutMs,
+      heartbeatMs: electionTimeoutMs / 4,
+      leaseDriftMs: electionTimeoutMs / 6,
       // Small enough, at times, that messages are cut and windows fill.
       appendBytes: rng.pick([RAFT_CONFIG.appendBytes, RAFT_CONFIG.appendBytes, 300]),
       inFlightBytes: rng.pick([RAFT_CONFIG.inFlightBytes, RAFT_CONFIG.inFlightBytes, 900]),
@@ -69,6 +76,7 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
     stableMs: rng.pick([200, 500, 3_000]),
     replaceAfterMs: rng.pick([2_000, 5_000, 60_000]),
     breakAfterMs: rng.pick([1_000, 4_000, 15_000]),
+    maxDelayMs: rng.pick([1, 1, 10, 60]),
     fromMs: foundAfterMs + 1_300,
     untilMs,
     faults: {
@@ -81,7 +89,7 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
       keys: 1 + rng.below(5),
       thinkMs: rng.pick([40, 120, 300]),
       wander: rng.pick([0.02, 0.2, 0.5]),
-      fillings: rng.pick([0, 0, 0, 100, 12_000]),
+      fillings: rng.pick([0, 0, 0, 0, 100, 6_000]),
       leases: rng.chance(0.5),
       fastestRate: usesDrift ? FASTEST_RATE : 1,
     },

@@ -3,7 +3,7 @@
  * work within a bound; at last the history of all calls must be linearizable.
  */
 import { seededRng } from '../../src/kernel/rng.ts';
-import type { QuorumConfig } from '../../src/quorum/quorum.ts';
+import type { QuorumConfig } from '../../src/quorum/config.ts';
 import { checkLinearizability, describeVerdict } from '../lib/checkers/linearizability.ts';
 import type { Violation } from '../lib/cluster.ts';
 import type { HistoryOperation } from '../lib/quorum-history.ts';
@@ -18,9 +18,12 @@ import { QuorumWorld } from './world.ts';
 export interface QuorumRunOptions {
   readonly seed: number;
   readonly nodes?: number;
-  /** Instead of those that the seed would draw. */
+  /** Instead of what the seed would draw: how regressions are replayed, and faults cut down. */
+  readonly plan?: QuorumPlan;
   readonly faults?: readonly QuorumFault[];
   readonly keepNotes?: number;
+  /** Is given all that clients did and were told. */
+  readonly onHistory?: (history: readonly HistoryOperation[]) => void;
 }
 
 export interface QuorumRunReport {
@@ -40,7 +43,7 @@ export interface QuorumRunReport {
   readonly struck: Readonly<Partial<Record<QuorumFaultKind, number>>>;
   readonly violations: readonly Violation[];
   readonly replay: string;
-  readonly history: readonly HistoryOperation[];
+  readonly plan: QuorumPlan;
   readonly notes: readonly string[];
 }
 
@@ -74,12 +77,13 @@ class QuorumRun {
 
   constructor(options: QuorumRunOptions) {
     this.#options = options;
-    const plan = drawPlan(seededRng(options.seed + PLAN_SEED), options.nodes);
+    const plan = options.plan ?? drawPlan(seededRng(options.seed + PLAN_SEED), options.nodes);
     this.#plan = plan;
     this.#world = new QuorumWorld({
       seed: options.seed,
       nodes: plan.nodes,
       breakAfterMs: plan.breakAfterMs,
+      maxDelayMs: plan.maxDelayMs,
       configOf: (machine) => this.#configOf(machine),
       keepNotes: options.keepNotes ?? 0,
     });
@@ -110,6 +114,7 @@ class QuorumRun {
         error instanceof Error ? (error.stack ?? error.message) : String(error),
       );
     }
+    this.#options.onHistory?.(this.#workload.complete());
     return this.#report(scheduler.nowMs);
   }
 
@@ -208,7 +213,8 @@ class QuorumRun {
   }
 
   #checkHistory(): void {
-    const verdict = checkLinearizability(this.#workload.complete(), { mostSteps: LINEARIZABILITY_STEPS });
+    const history = this.#workload.complete();
+    const verdict = checkLinearizability(history, { mostSteps: LINEARIZABILITY_STEPS });
     if (verdict.kind === 'violated') this.#world.violate('linearizability', describeVerdict(verdict));
     if (verdict.kind === 'undecided') this.#world.violate('undecided', describeVerdict(verdict));
   }
@@ -230,7 +236,7 @@ class QuorumRun {
       struck: this.#injector.struck,
       violations: this.#world.violations,
       replay: quorumReplay(seed, nodes),
-      history: this.#workload.complete(),
+      plan: this.#plan,
       notes: this.#world.trace.last(),
     };
   }

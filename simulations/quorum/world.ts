@@ -1,8 +1,8 @@
 /** Machines with nothing but the quorum store on them, their network and clocks, all driven by one seed. */
 import { type Rng, seededRng } from '../../src/kernel/rng.ts';
 import { nodeIdFromPublicKey } from '../../src/mesh/identity/peer-id.ts';
+import type { QuorumConfig } from '../../src/quorum/config.ts';
 import type { QuorumEffect } from '../../src/quorum/messages.ts';
-import type { QuorumConfig } from '../../src/quorum/quorum.ts';
 import { SimulatedCryptography } from '../../src/sim/cryptography.ts';
 import { calmNetwork, type NetworkConditions, SimulatedNetwork } from '../../src/sim/network.ts';
 import { Scheduler } from '../../src/sim/scheduler.ts';
@@ -15,6 +15,7 @@ export interface WorldOptions {
   readonly seed: number;
   readonly nodes: number;
   readonly breakAfterMs: number;
+  readonly maxDelayMs: number;
   readonly configOf: (machine: QuorumMachine) => QuorumConfig;
   readonly keepNotes?: number;
 }
@@ -27,6 +28,8 @@ export class QuorumWorld {
   readonly trace: Trace;
   readonly network: SimulatedNetwork;
   readonly conditions: NetworkConditions;
+  /** While nothing is wrong. */
+  readonly #usual: NetworkConditions;
   readonly machines: readonly QuorumMachine[];
   readonly violations: Violation[] = [];
   readonly onStep: ((machine: QuorumMachine) => void)[] = [];
@@ -37,7 +40,9 @@ export class QuorumWorld {
   constructor(options: WorldOptions) {
     this.rng = seededRng(options.seed);
     this.trace = new Trace(options.keepNotes ?? 0);
-    this.conditions = { ...calmNetwork, breakAfterMs: options.breakAfterMs };
+    const { breakAfterMs, maxDelayMs } = options;
+    this.#usual = { ...calmNetwork, breakAfterMs, maxDelayMs };
+    this.conditions = { ...this.#usual };
     const cryptography = new SimulatedCryptography(this.rng.fork(), nodeIdFromPublicKey);
     this.network = new SimulatedNetwork({
       scheduler: this.scheduler,
@@ -86,8 +91,7 @@ export class QuorumWorld {
 
   /** Ends every fault: from here on the world behaves. */
   heal(): void {
-    const { breakAfterMs } = this.conditions;
-    Object.assign(this.conditions, calmNetwork, { breakAfterMs });
+    this.calm();
     this.network.mendAll();
     for (const machine of this.machines) {
       Object.assign(machine.diskConditions, DISK_HEALTHY);
@@ -96,6 +100,11 @@ export class QuorumWorld {
       machine.resume();
       machine.start();
     }
+  }
+
+  /** Ends noise. */
+  calm(): void {
+    Object.assign(this.conditions, this.#usual);
   }
 
   violate(check: string, what: string): void {

@@ -27,6 +27,7 @@ interface Simulations<Report> {
     | { readonly kind: 'done'; readonly reports: readonly Report[]; readonly failed: readonly Report[] }
   >;
   describeReport(report: Report): string;
+  describeSeries(reports: readonly Report[]): string;
   describeFailure(report: Report): string;
 }
 
@@ -44,7 +45,7 @@ export function simulateCommand(io: Io): Command {
 }
 
 async function run({ io, flags, out }: Session<SimulateFlags>, scenario: string | undefined): Promise<void> {
-  const { simulate, describeReport, describeFailure } = await simulations();
+  const { simulate, describeReport, describeSeries, describeFailure } = await simulations();
   const { seed, seeds, nodes } = flags;
   // A run does not yield, so that nothing could be shown in between.
   out.note('Simulating…');
@@ -66,6 +67,8 @@ async function run({ io, flags, out }: Session<SimulateFlags>, scenario: string 
     );
   }
   const { reports, failed } = result;
+  const series = describeSeries(reports);
+  if (!out.json && series !== '') await io.writeOut(`${series}\n`);
   await out.result({ reports, failed }, () =>
     failed.length === 0
       ? `${count(reports.length, 'run')}: every promise held.`
