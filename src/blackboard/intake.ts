@@ -8,6 +8,7 @@ import type { BoardName, NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Cryptography } from '../kernel/ports.ts';
 import type { Instant } from '../kernel/time.ts';
+import { SIGNATURE_COST } from '../replication/budget.ts';
 import type { Merged } from '../replication/lattice.ts';
 import type { Board } from './board.ts';
 import { ByteReader } from './bytes.ts';
@@ -44,6 +45,12 @@ export interface YjsChange {
 type Outcome = { readonly kind: 'merged'; readonly changed: boolean } | { readonly kind: 'behind' } | Refused;
 type Raw<Each> = Each & { readonly raw: Uint8Array };
 type Refused = { readonly kind: 'refused'; readonly reason: string };
+
+/** Heads of others in one delta whose signature is checked: about 0.1 ms each. */
+const MOST_CHECKS = 512;
+/** Work, in structs of a lane: a section apart from its contents, and as many bytes of a document as one may stand for. */
+const SECTION_COST = 2;
+const BYTES_PER_DOCUMENT_STRUCT = 16;
 
 const KNOWN: Outcome = { kind: 'merged', changed: false };
 const NEW: Outcome = { kind: 'merged', changed: true };
@@ -96,16 +103,21 @@ export class Intake {
     let changed = false;
     let behind = false;
     let structs = 0;
+    let cost = 0;
     this.#relay.begin();
     for (const section of sections) {
+      if (this.#relay.checks > MOST_CHECKS) return { kind: 'refused', reason: 'too many heads of others' };
       const outcome = this.#section(section, from, now, structs);
       if (outcome.kind === 'refused') return outcome;
       if (outcome.kind === 'behind') behind = true;
       else if (outcome.changed) changed = true;
       structs += this.#lastStructs;
       this.#lastStructs = 0;
+      cost += SECTION_COST;
+      if (section.kind === 'document') cost += section.update.length / BYTES_PER_DOCUMENT_STRUCT;
     }
-    return behind ? { kind: 'behind' } : { kind: 'merged', changed };
+    cost += structs + this.#relay.checks * SIGNATURE_COST;
+    return behind ? { kind: 'behind', cost } : { kind: 'merged', changed, cost };
   }
 
   #lastStructs = 0;

@@ -32,7 +32,11 @@ export class Relay {
     return this.#cryptography.hash;
   }
 
+  /** Heads whose signature was checked for this delta. */
+  checks = 0;
+
   begin(): void {
+    this.checks = 0;
     if (this.#heads.size > 0) this.#heads.clear();
     if (this.#proofs.size > 0) this.#proofs.clear();
   }
@@ -46,16 +50,21 @@ export class Relay {
   ): 'known' | 'newer' | 'forged' | 'equivocation' {
     const known = lane?.head;
     const isKnown = known !== undefined && equalBytes(known.signature, head.signature);
-    if (!isKnown && !fromAuthor && !verifyHead(head, owner, this.#cryptography)) return 'forged';
+    if (!isKnown && !fromAuthor && !this.#isSigned(head, owner)) return 'forged';
     this.#heads.set(head.incarnation, head);
     if (isKnown || lane === undefined) return 'known';
     if (known !== undefined && isEquivocation(known, head)) {
-      const both = [known, head].every((each) => verifyHead(each, owner, this.#cryptography));
+      const both = [known, head].every((each) => this.#isSigned(each, owner));
       return both ? 'equivocation' : 'forged';
     }
     if (known !== undefined && compareHeads(head, known) <= 0) return 'known';
     lane.head = head;
     return 'newer';
+  }
+
+  #isSigned(head: Head, owner: NodeId): boolean {
+    this.checks++;
+    return verifyHead(head, owner, this.#cryptography);
   }
 
   /** The clock of the head that came before in this delta; 0 without. */

@@ -9,6 +9,12 @@ export const limits = {
   repairBytes: 128 * 1024,
   /** Repair frames that one digest may ask for. */
   repairFrames: 32,
+  /**
+   * Work that one neighbour may cause on each channel, in structs checked (about 4 µs each): in a second, and at once.
+   * Beyond it, it is heard later.
+   */
+  neighbourWork: 100_000,
+  neighbourWorkBurst: 200_000,
   /** Queue of frames that wait for one peer's connection. */
   peerQueueBytes: 8 * 1024 * 1024,
   peerQueueFrames: 16_384,

@@ -14,6 +14,9 @@
  *   next digest asks for, so that neither side waits for the other. The side that pulled and still differs says so,
  *   and the other pulls.
  *
+ * What neighbours send unasked is charged to a budget, see `budget.ts`: beyond it a neighbour is heard later, and not
+ * blamed, since nothing that it does is wrong.
+ *
  * Limits: two replicas of which one refuses what the other holds can never be equal; they back off to a try a
  * minute. A push that is lost without the wire knowing is found by the next root. Nothing is forwarded: a
  * neighbour's neighbour waits for the rumour.
@@ -26,6 +29,7 @@ import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import { Budget, costOf, GIVEN_COST, ROOT_COST } from './budget.ts';
 import { decodeFrame, encodeFrame, FRAME_HEADER_BYTES, type Frame } from './frames.ts';
 import type { Delta, Lattice, Merged } from './lattice.ts';
 import { Pulls } from './pulls.ts';
@@ -74,6 +78,7 @@ const SERVED_AT_ONCE = 4;
 interface Neighbour {
   serves: number;
   servesAtMs: number;
+  readonly budget: Budget;
 }
 
 /** What a neighbour still gets for its last digest. */
@@ -161,7 +166,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     }
     const told = this.#dueRoots(now);
     if (told.length > 0) effects.push(this.#send(told, this.#root(false)));
-    effects.push(...this.#serveOn());
+    effects.push(...this.#serveOn(now));
     for (const peer of this.#pulls.timeOut(now)) {
       effects.push(this.#mark('debug', 'replication.pullTimedOut', { peer }));
     }
@@ -175,7 +180,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       this.#period,
       this.#rumour.deadline,
       this.#pulls.deadline,
-      this.#servings.size === 0 ? undefined : { atMs: 0, reason: 'replication.serve' },
+      this.#servings.size === 0 ? undefined : { atMs: this.#serveAtMs(), reason: 'replication.serve' },
       this.#owed.size === 0
         ? undefined
         : { atMs: Math.min(...this.#owed.values()), reason: 'replication.root' },
@@ -187,7 +192,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     if (this.#neighbours.size >= limits.members) {
       return [this.#mark('warn', 'replication.tooManyNeighbours', { peer })];
     }
-    this.#neighbours.set(peer, { serves: SERVES_BURST, servesAtMs: now.monoMs });
+    this.#neighbours.set(peer, { serves: SERVES_BURST, servesAtMs: now.monoMs, budget: new Budget(now) });
     return [this.#send([peer], this.#root(false))];
   }
 
@@ -240,14 +245,36 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       case undefined:
         return this.#blame(from, 'malformed frame');
       case 'push':
-        return [...this.#merge(frame.delta, from, now).effects, ...this.#startPulls(now)];
+        return this.#pushed(from, neighbour, frame.delta, now);
       case 'root':
-        return this.#compare(from, frame.root, frame.pulled, now);
+        return [
+          ...this.#compare(from, frame.root, frame.pulled, now),
+          ...this.#charge(from, neighbour, ROOT_COST, now),
+        ];
       case 'digest':
         return this.#serve(from, neighbour, frame, now);
       case 'delta':
-        return this.#answered(from, frame, now);
+        return this.#answered(from, neighbour, frame, now);
     }
+  }
+
+  /** What a neighbour over its budget pushes is not looked at, and asked for once it may be heard again. */
+  #pushed(from: NodeId, neighbour: Neighbour, delta: Uint8Array, now: Instant): readonly AntiEntropyEffect[] {
+    if (neighbour.budget.isPaused(now)) {
+      this.#pulls.want(from, { tell: false });
+      return [];
+    }
+    const { cost, effects } = this.#merge(delta, from, now);
+    return [...effects, ...this.#charge(from, neighbour, cost, now), ...this.#startPulls(now)];
+  }
+
+  #charge(from: NodeId, neighbour: Neighbour, cost: number, now: Instant): readonly AntiEntropyEffect[] {
+    if (!neighbour.budget.charge(cost, now)) return [];
+    const untilMs = neighbour.budget.pausedUntilMs;
+    this.#pulls.pause(from, untilMs);
+    return [
+      this.#mark('warn', 'replication.overBudget', { peer: from, ms: Math.round(untilMs - now.monoMs) }),
+    ];
   }
 
   #compare(from: NodeId, root: Uint8Array, pulled: boolean, now: Instant): readonly AntiEntropyEffect[] {
@@ -268,28 +295,58 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     if (!admitServe(neighbour, now)) return this.#blame(from, 'too many digests');
     // A new digest says more than the one before: what is left of the answer to that is void.
     this.#servings.delete(from);
+    if (neighbour.budget.isPaused(now)) {
+      const copy = digest.slice();
+      const next = () => {
+        const delta = this.#lattice.delta(copy, from, limits.repairBytes);
+        return delta === 'malformed' ? undefined : delta;
+      };
+      this.#servings.set(from, { request, next, left: frames });
+      return [];
+    }
     const delta = this.#lattice.delta(digest, from, limits.repairBytes);
     if (delta === 'malformed') return this.#blame(from, 'malformed digest');
     if (delta !== undefined) this.#rumour.served(from, now);
-    return [this.#give(from, request, delta, frames - 1)];
+    const charged = this.#charge(from, neighbour, costOf(digest.length, 0), now);
+    return [...this.#give(from, request, delta, frames - 1, now), ...charged];
+  }
+
+  /** When the first of the neighbours that are owed something may get it; in the past where one may now. */
+  #serveAtMs(): number {
+    let atMs = Number.POSITIVE_INFINITY;
+    for (const peer of this.#servings.keys()) {
+      atMs = Math.min(atMs, this.#neighbours.get(peer)?.budget.pausedUntilMs ?? 0);
+    }
+    return Math.max(0, atMs);
   }
 
   /** The next frames of unfinished answers, in turn. */
-  #serveOn(): readonly AntiEntropyEffect[] {
+  #serveOn(now: Instant): readonly AntiEntropyEffect[] {
     const effects: AntiEntropyEffect[] = [];
-    for (const [peer, { request, next, left }] of this.#servings) {
-      if (effects.length === SERVED_AT_ONCE) break;
+    let served = 0;
+    for (const [peer, { request, next, left }] of [...this.#servings]) {
+      if (served === SERVED_AT_ONCE) break;
+      if (this.#neighbours.get(peer)?.budget.isPaused(now) === true) continue;
+      served++;
       this.#servings.delete(peer);
-      effects.push(this.#give(peer, request, next(), left - 1));
+      effects.push(...this.#give(peer, request, next(), left - 1, now));
     }
     return effects;
   }
 
-  #give(peer: NodeId, request: number, delta: Delta | undefined, left: number): AntiEntropyEffect {
+  #give(
+    peer: NodeId,
+    request: number,
+    delta: Delta | undefined,
+    left: number,
+    now: Instant,
+  ): readonly AntiEntropyEffect[] {
     const next = left > 0 ? delta?.next : undefined;
     // Behind those of the others, so that all have their turn.
     if (next !== undefined) this.#servings.set(peer, { request, next, left });
-    return this.#send([peer], {
+    const neighbour = this.#neighbours.get(peer);
+    const charged = neighbour === undefined ? [] : this.#charge(peer, neighbour, GIVEN_COST, now);
+    const frame = this.#send([peer], {
       kind: 'delta',
       request,
       more: delta?.more ?? false,
@@ -298,15 +355,27 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       delta: delta?.bytes ?? new Uint8Array(0),
       room: delta?.room ?? 0,
     });
+    return [frame, ...charged];
   }
 
-  #answered(from: NodeId, frame: Frame & { kind: 'delta' }, now: Instant): readonly AntiEntropyEffect[] {
+  #answered(
+    from: NodeId,
+    neighbour: Neighbour,
+    frame: Frame & { kind: 'delta' },
+    now: Instant,
+  ): readonly AntiEntropyEffect[] {
     const { request, more, follows, delta } = frame;
+    const isAwaited = this.#pulls.awaits(from, request);
+    if (!isAwaited && delta.length > 0 && neighbour.budget.isPaused(now)) return [];
     // A copy: what is merged may be kept, and the frame with it.
     const theirs = frame.root.slice();
     const gave = delta.length > 0;
     const merged = gave ? this.#merge(delta, from, now) : undefined;
     const effects = merged === undefined ? [] : [...merged.effects];
+    // What was asked for comes no faster than it is asked for; unless asking makes up for what was dropped.
+    if (merged !== undefined && (!isAwaited || neighbour.budget.isStrained(now))) {
+      effects.push(...this.#charge(from, neighbour, merged.cost, now));
+    }
     const refused = merged?.kind === 'refused';
     if (follows && !refused) {
       this.#pulls.received(from, request, now);
@@ -324,18 +393,13 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     delta: Uint8Array,
     from: NodeId,
     now: Instant,
-  ): { kind: Merged['kind']; effects: AntiEntropyEffect[] } {
+  ): { kind: Merged['kind']; cost: number; effects: readonly AntiEntropyEffect[] } {
     const merged = this.#lattice.merge(delta, from, now);
-    switch (merged.kind) {
-      case 'merged':
-        if (merged.changed) this.#rumour.changed(from, now);
-        return { kind: 'merged', effects: [] };
-      case 'behind':
-        this.#pulls.behind(from);
-        return { kind: 'behind', effects: [] };
-      case 'refused':
-        return { kind: 'refused', effects: [...this.#blame(from, merged.reason)] };
-    }
+    const { kind } = merged;
+    if (kind === 'refused') return { kind, cost: 0, effects: this.#blame(from, merged.reason) };
+    if (kind === 'behind') this.#pulls.behind(from);
+    else if (merged.changed) this.#rumour.changed(from, now);
+    return { kind, cost: costOf(delta.length, merged.cost ?? 0), effects: [] };
   }
 
   #startPulls(now: Instant): readonly AntiEntropyEffect[] {

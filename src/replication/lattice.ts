@@ -41,10 +41,11 @@ export interface Delta {
   readonly next?: () => Delta | undefined;
 }
 
+/** `cost`: the work that it was, in structs checked, beside what its bytes alone cost; see `budget.ts`. */
 export type Merged =
   /** In, or known before (`changed: false`). */
-  | { readonly kind: 'merged'; readonly changed: boolean }
+  | { readonly kind: 'merged'; readonly changed: boolean; readonly cost?: number }
   /** Something that precedes it is missing: ask the sender with a digest. */
-  | { readonly kind: 'behind' }
+  | { readonly kind: 'behind'; readonly cost?: number }
   /** It breaks the rules: not taken in, and the sender is to blame. */
   | { readonly kind: 'refused'; readonly reason: string };

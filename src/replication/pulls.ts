@@ -65,6 +65,8 @@ interface History {
   timeouts: number;
   stuck: number;
   notBeforeMs: number;
+  /** Over its budget: left alone until then, also in the middle of a pull. */
+  pausedUntilMs: number;
 }
 
 /** What a neighbour answered to a digest. */
@@ -94,6 +96,7 @@ export interface Ask {
   readonly frames: number;
 }
 
+const NEVER = Number.NEGATIVE_INFINITY;
 const NOTHING: Outcome = { tell: false, diverged: false };
 
 export class Pulls {
@@ -123,7 +126,7 @@ export class Pulls {
   mayStart(now: Instant): boolean {
     for (const pull of this.#active.values()) if (pull.ready) return true;
     if (!this.#hasSlot) return false;
-    for (const peer of this.#wanted.keys()) if (this.#history(peer).notBeforeMs <= now.monoMs) return true;
+    for (const peer of this.#wanted.keys()) if (this.#startAtMs(peer) <= now.monoMs) return true;
     return false;
   }
 
@@ -134,7 +137,7 @@ export class Pulls {
     }
     if (this.#hasSlot) {
       for (const peer of this.#wanted.keys()) {
-        deadlines.push({ atMs: this.#history(peer).notBeforeMs, reason: 'replication.pull' });
+        deadlines.push({ atMs: this.#startAtMs(peer), reason: 'replication.pull' });
       }
     }
     return earliest(deadlines);
@@ -151,6 +154,17 @@ export class Pulls {
     const history = this.#history(peer);
     history.notBeforeMs = Math.min(history.notBeforeMs, history.startedAtMs + BACKOFF_MS);
     this.want(peer, { tell: false });
+  }
+
+  /** Nothing is asked of the neighbour until then, but what it lacks of an answer under way. */
+  pause(peer: NodeId, untilMs: number): void {
+    this.#history(peer).pausedUntilMs = untilMs;
+  }
+
+  /** True where this is an answer to the digest under way. */
+  awaits(peer: NodeId, request: number): boolean {
+    const pull = this.#active.get(peer);
+    return pull !== undefined && pull.request === request && !pull.ready;
   }
 
   /** The neighbour was found equal. */
@@ -180,9 +194,9 @@ export class Pulls {
         this.agreed(peer);
         continue;
       }
-      const history = this.#history(peer);
-      if (history.notBeforeMs > now.monoMs) continue;
+      if (this.#startAtMs(peer) > now.monoMs) continue;
       this.#wanted.delete(peer);
+      const history = this.#history(peer);
       history.startedAtMs = now.monoMs;
       history.notBeforeMs = now.monoMs + SPACING_MS;
       const pull = newPull(want.tell, now);
@@ -259,8 +273,9 @@ export class Pulls {
   #continue(peer: NodeId, pull: Pull, theirs: Uint8Array, now: Instant): void {
     const overTurn = pull.frames >= TURN_FRAMES || now.monoMs - pull.startedAtMs >= TURN_MS;
     const othersWait = this.#wanted.size > 0;
+    const isPaused = this.#history(peer).pausedUntilMs > now.monoMs;
     this.#bulk ??= peer;
-    if (this.#bulk === peer && !(overTurn && othersWait)) {
+    if (this.#bulk === peer && !(overTurn && othersWait) && !isPaused) {
       pull.ready = true;
       const tookMs = now.monoMs - pull.askedAtMs;
       if (tookMs <= FAST_WINDOW_MS) pull.window = Math.min(pull.window * WINDOW_GROWTH, limits.repairFrames);
@@ -289,6 +304,11 @@ export class Pulls {
     return history.stuck === STUCK_PULLS + 1;
   }
 
+  #startAtMs(peer: NodeId): number {
+    const { notBeforeMs, pausedUntilMs } = this.#history(peer);
+    return Math.max(notBeforeMs, pausedUntilMs);
+  }
+
   #end(peer: NodeId): void {
     this.#active.delete(peer);
     if (this.#bulk === peer) this.#bulk = undefined;
@@ -297,12 +317,7 @@ export class Pulls {
   #history(peer: NodeId): History {
     let history = this.#histories.get(peer);
     if (history === undefined) {
-      history = {
-        startedAtMs: Number.NEGATIVE_INFINITY,
-        timeouts: 0,
-        stuck: 0,
-        notBeforeMs: Number.NEGATIVE_INFINITY,
-      };
+      history = { startedAtMs: NEVER, timeouts: 0, stuck: 0, notBeforeMs: NEVER, pausedUntilMs: NEVER };
       this.#histories.set(peer, history);
     }
     return history;

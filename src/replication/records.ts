@@ -27,6 +27,7 @@ import type { Cryptography, Signer } from '../kernel/ports.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { AntiEntropy, type AntiEntropyConfig, type AntiEntropyEffect } from './anti-entropy.ts';
+import { SIGNATURE_COST } from './budget.ts';
 import { type Equivocation, Equivocations } from './equivocations.ts';
 import type { Lattice, Merged } from './lattice.ts';
 import { OwnRecords } from './own-records.ts';
@@ -232,6 +233,9 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     };
   }
 
+  /** Signatures checked for the frame that is being taken in. */
+  #checks = 0;
+
   #merge(bytes: Uint8Array, from: NodeId, now: Instant): Merged {
     const delta = decodeDelta(bytes);
     if (delta === undefined) return { kind: 'refused', reason: 'malformed records' };
@@ -242,6 +246,7 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     const before = this.#store.root();
     let refused: string | undefined;
     let forgeries = 0;
+    this.#checks = 0;
     for (const record of delta.records) {
       const reason = this.#take(record, now);
       if (reason === undefined) continue;
@@ -249,7 +254,8 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
       if (++forgeries >= FORGERIES) break;
     }
     if (refused !== undefined) return { kind: 'refused', reason: refused };
-    return { kind: 'merged', changed: !equalBytes(before, this.#store.root()) };
+    const cost = delta.records.length + this.#checks * SIGNATURE_COST;
+    return { kind: 'merged', changed: !equalBytes(before, this.#store.root()), cost };
   }
 
   /** The reason where a record breaks the rules; one that is merely old, known or not admitted is passed over. */
@@ -257,6 +263,7 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     const standing = this.#store.standing(record);
     if (standing === 'old' || standing === 'known') return undefined;
     const signed = signedBytes(record);
+    this.#checks++;
     if (!this.#cryptography.verifyNode(record.owner, signed, record.signature)) {
       return `forged record of ${record.owner}`;
     }

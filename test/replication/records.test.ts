@@ -204,6 +204,8 @@ describe('records: what is believed', () => {
         mesh.sign(victim, { ...fields, key: `${page}-${item}`, body: encode(1) }),
       );
       mesh.push(0, victim.nodeId, records);
+      // As fast as one neighbour is heard.
+      mesh.run(100);
     }
     expect(mesh.records(0).ofKind('budget').length).toBe(limits.recordsPerOwner);
     const tombstone = {

@@ -11,6 +11,8 @@ export class ToyLattice implements Lattice {
   readonly writer: string;
   /** Writers whose items this replica refuses. */
   readonly refuses = new Set<string>();
+  /** Items of others looked at, known ones included. */
+  work = 0;
   #pushes: Slice[] = [];
   #root: Uint8Array | undefined;
 
@@ -79,7 +81,9 @@ export class ToyLattice implements Lattice {
     if (!Array.isArray(slices)) return { kind: 'refused', reason: 'not a list' };
     let changed = false;
     let behind = false;
+    let cost = 0;
     for (const [writer, from, items] of slices as Slice[]) {
+      cost += items.length;
       if (this.refuses.has(writer)) return { kind: 'refused', reason: `items of ${writer}` };
       const list = this.#list(writer);
       if (from > list.length) behind = true;
@@ -91,7 +95,8 @@ export class ToyLattice implements Lattice {
       }
     }
     if (changed) this.#root = undefined;
-    return behind ? { kind: 'behind' } : { kind: 'merged', changed };
+    this.work += cost;
+    return behind ? { kind: 'behind', cost } : { kind: 'merged', changed, cost };
   }
 
   takePushes(): readonly Uint8Array[] {
