@@ -13,7 +13,8 @@ import type { Cryptography, Signer } from '../kernel/ports.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { Board } from './board.ts';
 import { ByteWriter } from './bytes.ts';
-import { HASH_BYTES, type Hash, type Lane } from './lane.ts';
+import { wallMsOf } from './hlc.ts';
+import { BUCKET_CLOCKS, HASH_BYTES, type Hash, type Lane } from './lane.ts';
 import { type Head, type ProofSection, writeHead } from './sections.ts';
 
 const DOMAIN = utf8('skein/lane-head/1');
@@ -34,10 +35,19 @@ export function signHead(board: Board, lane: Lane, hash: Hash, signer: Signer, n
     clock: lane.clock,
     live: lane.liveItems,
     root: lane.root(hash),
-    atMs: Math.max(0, Math.floor(now.wallMs)),
+    atMs: Math.max(0, Math.floor(now.wallMs), newestMs(lane)),
     deps: new Map(lane.deps),
   };
   return { ...head, signature: signer.sign(messageOf(head)) };
+}
+
+/** Of the living items at the lane's end, the latest stamp: ahead of a clock that was set back, and what comes next is later still. */
+function newestMs(lane: Lane): number {
+  let newest = 0;
+  for (const { revision } of lane.items(Math.max(0, lane.clock - BUCKET_CLOCKS))) {
+    if (revision > newest) newest = revision;
+  }
+  return newest === 0 ? 0 : wallMsOf(newest);
 }
 
 export function verifyHead(head: Head, owner: NodeId, cryptography: Cryptography): boolean {
