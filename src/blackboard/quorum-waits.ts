@@ -58,14 +58,8 @@ export class QuorumWaits {
   async wait(call: WaitCall, session: StoreSeen, signal?: AbortSignal): Promise<Result<Waited>> {
     const startedMs = this.#clock.now().monoMs;
     const givesUpMs = startedMs + Math.max(call.timeoutMs, REMEMBER_MS);
-    if (!(await this.#mirror.reached(0, limits.sessionWaitMs, signal))) {
-      return failWith(
-        'QUORUM_UNAVAILABLE',
-        'This node has no copy of the quorum boards yet, so it cannot tell what changes.',
-        'See skein voters list and skein doctor, and try again shortly.',
-        { retryAfterMs: 500, details: { outcome: 'not-done' } },
-      );
-    }
+    if (!(await this.#mirror.reached(0, limits.sessionWaitMs, signal))) return noCopyYet();
+    if (!(await this.#knowsItsStore(call, signal))) return noCopyYet();
     const position = this.#positionOf(call, session);
     if (!position.ok) return position;
     const told = this.#history(call, position.value);
@@ -105,6 +99,17 @@ export class QuorumWaits {
       if (isOtherStore) waiter.finish(fail(historyGone(position, revision)));
       else if (position < revision) waiter.goBack(position);
     }
+  }
+
+  /**
+   * A node that has just started may have no more than the beginning of its copy, from before the store had a name: a
+   * cursor may be of this very store, and its caller would be told of a gap that there is not.
+   */
+  async #knowsItsStore({ cursor = '' }: WaitCall, signal?: AbortSignal): Promise<boolean> {
+    const [, store, position = ''] = CURSOR.exec(cursor) ?? [];
+    if (store === undefined || store === '' || this.#mirror.storeId !== '') return true;
+    await this.#mirror.reached(Number.parseInt(position, 36), limits.sessionWaitMs, signal);
+    return this.#mirror.storeId !== '';
   }
 
   #positionOf(call: WaitCall, session: StoreSeen): Result<number> {
@@ -246,6 +251,15 @@ const CURSOR = /^s\.([0-9a-f]{0,32})\.([0-9a-z]{1,11})$/;
 
 function concerns({ key, prefix = '' }: WaitCall, each: string): boolean {
   return key === undefined ? each.startsWith(prefix) : each === key;
+}
+
+function noCopyYet(): Result<never> {
+  return failWith(
+    'QUORUM_UNAVAILABLE',
+    'This node has no copy of the quorum boards yet, so it cannot tell what changes.',
+    'See skein voters list and skein doctor, and try again shortly, with the same cursor.',
+    { retryAfterMs: 500, details: { outcome: 'not-done' } },
+  );
 }
 
 function historyGone(position: number, compactedRevision: number): ErrorBody {

@@ -429,6 +429,26 @@ describe('quorum boards: waiting', () => {
     expect(await a.value(read('k', { level: 'eventual' }))).toMatchObject({ value: 2 });
   });
 
+  it('a cursor is good on a node that has no more yet than the beginning of its copy (K26)', async () => {
+    const { nodes, clock } = await swarm('ab');
+    const [a, b] = nodes;
+    b.store.isHeld = true;
+    await a.value(write('k', 1));
+    const { cursor } = await a.value(wait({}));
+    const tooEarly = b.call(wait({ cursor }));
+    await clock.advance(2_500);
+    expect(await tooEarly).toMatchObject({
+      error: { code: 'QUORUM_UNAVAILABLE', retryable: true, details: { outcome: 'not-done' } },
+    });
+    const waiting = b.value(wait({ cursor }, 10_000));
+    b.store.isHeld = false;
+    b.store.follow();
+    await clock.advance(10);
+    const { revision } = await a.value(write('k', 2));
+    await clock.advance(10);
+    expect((await waiting).changes).toMatchObject([{ key: 'k', revision, entry: { value: 2 } }]);
+  });
+
   it('a store that was put back to an older state is another one to tokens and to those who wait', async () => {
     const { nodes, clock, store } = await swarm('a');
     const [a] = nodes;
