@@ -12,6 +12,7 @@ import { outcomeOf, Report, render } from './lib/report.ts';
 import { cleanUpAlways } from './lib/scratch.ts';
 import { mcp } from './mcp.ts';
 import { propagation } from './propagation.ts';
+import { quorum } from './quorum.ts';
 import { rest } from './rest.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -21,6 +22,7 @@ const RUN: Readonly<Record<Section, (options: Options, report: Report) => Promis
   mcp,
   rest,
   detection,
+  quorum,
 };
 
 interface Machine {
