@@ -46,8 +46,10 @@ interface Outgoing {
   /** Everything before was confirmed. */
   confirmed: number;
   sent: number;
-  /** Of the last confirmation, or of the last time pieces were sent again. */
+  /** Of the last confirmation. */
   movedMs: number;
+  /** When pieces are sent again that are not confirmed by then. */
+  resendAtMs: number;
   startedMs: number;
 }
 
@@ -93,6 +95,7 @@ export class SnapshotSenders {
       confirmed: 0,
       sent: 0,
       movedMs: now.monoMs,
+      resendAtMs: now.monoMs + RESEND_MS,
       startedMs: now.monoMs,
     };
     this.#transfers.set(to, outgoing);
@@ -111,6 +114,7 @@ export class SnapshotSenders {
     if (answer.next > outgoing.confirmed) {
       outgoing.confirmed = answer.next;
       outgoing.movedMs = now.monoMs;
+      outgoing.resendAtMs = now.monoMs + RESEND_MS;
     }
     if (outgoing.capture.piece(answer.next - 1)?.isLast === true)
       return { frames: [], outcome: this.#end(from, outgoing, true) };
@@ -131,9 +135,10 @@ export class SnapshotSenders {
       const silentMs = now.monoMs - outgoing.movedMs;
       if (now.monoMs - outgoing.startedMs > GIVE_UP_MS && silentMs > GIVE_UP_MS / 2) {
         outcomes.push(this.#end(to, outgoing, false));
-      } else if (silentMs >= RESEND_MS && isReachable(to)) {
+      } else if (outgoing.resendAtMs <= now.monoMs) {
+        outgoing.resendAtMs = now.monoMs + RESEND_MS;
+        if (!isReachable(to)) continue;
         outgoing.sent = outgoing.confirmed;
-        outgoing.movedMs = now.monoMs;
         for (const frame of this.#fill(outgoing)) frames.push({ to, frame });
       }
     }
@@ -148,7 +153,7 @@ export class SnapshotSenders {
 
   get deadlineMs(): number | undefined {
     if (this.#transfers.size > 0)
-      return Math.min(...[...this.#transfers.values()].map((outgoing) => outgoing.movedMs + RESEND_MS));
+      return Math.min(...[...this.#transfers.values()].map(({ resendAtMs }) => resendAtMs));
     return this.#capture === undefined ? undefined : this.#capture.atMs + SHARED_MS + 1;
   }
 
