@@ -21,6 +21,8 @@ export interface WorldOptions {
 }
 
 const VIOLATIONS = 10;
+/** Ten times what a busy seed takes. */
+const MOST_STEPS = 400_000;
 
 export class QuorumWorld {
   readonly rng: Rng;
@@ -113,6 +115,7 @@ export class QuorumWorld {
 
   #stepped(machine: QuorumMachine, event: string, effects: readonly QuorumEffect[]): void {
     this.steps += 1;
+    if (this.steps === MOST_STEPS) this.violate('liveness', `${MOST_STEPS} events, and no end`);
     this.trace.note(this.nowMs, machine.name, [event, ...effects.map(({ kind }) => kind)]);
     for (const listener of this.onStep) listener(machine);
   }
