@@ -25,7 +25,7 @@ export class Ledger {
     return this.#refused.size;
   }
 
-  /** Values grow by this many characters from now on. */
+  /** Values grow by this many characters from now on, and as much again is overwritten each time: a log that is all alive calls for no checkpoint. */
   pad(characters: number): void {
     this.#padding = 'x'.repeat(characters);
   }
@@ -41,6 +41,7 @@ export class Ledger {
         const outcome = await write(key, { number, padding: this.#padding });
         if (outcome === 'done') this.#acknowledged.add(key);
         if (outcome === 'not-done') this.#refused.add(key);
+        if (this.#padding !== '') await write(`padding/${writer}`, this.#padding + String(number));
         const counted = await write(`counter/${writer}`, number);
         if (counted === 'done') counter.acknowledged = number;
       }
