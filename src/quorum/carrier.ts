@@ -82,7 +82,7 @@ export class Carrier {
    * be forgotten; the node then goes on as another server, which never voted.
    */
   load(records: readonly Uint8Array[], isSuspect: boolean, now: Instant): readonly QuorumEffect[] {
-    const reader = new StorageReader();
+    const reader = new StorageReader(isSuspect);
     for (const record of records) reader.take(record);
     const { identity, restored, register } = reader.stored();
     this.#writer = new StorageWriter(reader.lastSequence);
@@ -99,7 +99,7 @@ export class Carrier {
     if (!isLost) this.#claim = { term: restored.hardState.term, lastIndex: lastIndexOf(restored) };
     this.#replica = this.#makeReplica(this.#identity.carried, restored, register, now);
     if (carried === undefined || !isLost) return [];
-    const persisted = this.#persist([this.#writer.identity(this.#identity, false)]);
+    const persisted = this.#persist([this.#writer.identity(this.#identity, 'same')]);
     return [persisted, mark('warn', 'quorum.storageSuspect', carried.store)];
   }
 
@@ -119,7 +119,7 @@ export class Carrier {
       old.register,
       now,
     );
-    const persisted = this.#persist([this.#writer.identity(this.#identity, false)]);
+    const persisted = this.#persist([this.#writer.identity(this.#identity, 'same')]);
     return [persisted, mark('error', 'quorum.storageWentBack', carried.store)];
   }
 
@@ -127,7 +127,7 @@ export class Carrier {
   *checkpoint(): Generator<Uint8Array> {
     const replica = this.#replica;
     if (replica !== undefined) yield* this.#writer.checkpoint(replica.captured(this.#identity));
-    else if (this.#identity.dissolved.length > 0) yield this.#writer.identity(this.#identity, true);
+    else if (this.#identity.dissolved.length > 0) yield this.#writer.identity(this.#identity, 'checkpoint');
   }
 
   /** As one who knows nothing of the store yet. */
@@ -186,7 +186,7 @@ export class Carrier {
       dissolved: [...dissolved, carried.store].slice(-GONE),
     };
     this.#replica = undefined;
-    const persisted = this.#persist([this.#writer.identity(this.#identity, true)]);
+    const persisted = this.#persist([this.#writer.identity(this.#identity, 'new')]);
     return [persisted, mark('info', 'quorum.dropped', carried.store)];
   }
 
@@ -201,7 +201,7 @@ export class Carrier {
     this.#claim = NO_CLAIM;
     this.#replica = this.#makeReplica(carried, restored, register, now);
     // The identity empties what was kept of another store, so it comes first.
-    const identity = this.#writer.identity(this.#identity, true);
+    const identity = this.#writer.identity(this.#identity, 'new');
     return this.#persist([identity, ...records]);
   }
 

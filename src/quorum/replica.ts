@@ -214,6 +214,11 @@ export class Replica {
       point: this.#applied,
       pieces: this.#register.capture(),
       entries: this.raft.entries().filter((entry) => entry.index > this.#applied.index),
+      arriving: [...this.#arriving.values()].reduce<Arrived | undefined>(
+        (newest, arrived) =>
+          newest === undefined || arrived.point.index > newest.point.index ? arrived : newest,
+        undefined,
+      ),
     };
   }
 

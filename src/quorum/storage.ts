@@ -34,6 +34,7 @@ export interface Stored {
 }
 
 const RECORD = { identity: 0, hardState: 1, entries: 2, piece: 3, snapshot: 4 } as const;
+const IDENTITY = { same: 0, new: 1, checkpoint: 2 } as const;
 export const EMPTY_POINT: SnapshotPoint = {
   index: 0,
   term: 0,
@@ -47,6 +48,8 @@ export interface Captured {
   readonly point: SnapshotPoint;
   readonly pieces: Iterable<Uint8Array>;
   readonly entries: readonly LogEntry[];
+  /** Came from a leader and was given to the disk, but does not count yet: the log and `point` are of before it. */
+  readonly arriving: { readonly point: SnapshotPoint; readonly pieces: readonly Uint8Array[] } | undefined;
 }
 
 /** Makes the journal's records. */
@@ -54,14 +57,15 @@ export class StorageWriter {
   #sequence: number;
   readonly #out = new ByteWriter(4096);
 
+  /** `lastSequence`: of what was read. */
   constructor(lastSequence: number) {
     this.#sequence = lastSequence;
   }
 
-  /** The store is begun anew: whatever was kept of another is forgotten. */
-  identity(identity: StoredIdentity, isNewStore: boolean): Uint8Array {
+  /** `new`: the store is begun anew, whatever was kept of another is forgotten. `checkpoint`: of a node without one. */
+  identity(identity: StoredIdentity, kind: keyof typeof IDENTITY): Uint8Array {
     return this.#record(RECORD.identity, (out) => {
-      out.byte(isNewStore ? 1 : 0);
+      out.byte(IDENTITY[kind]);
       writeIdentity(out, identity);
     });
   }
@@ -98,6 +102,13 @@ export class StorageWriter {
     });
     for (const chunk of chunksOf(captured.entries))
       yield numbered(RECORD.entries, (out) => writeEntries(out, chunk));
+    const { arriving } = captured;
+    if (arriving === undefined) return;
+    for (const bytes of arriving.pieces) yield numbered(RECORD.piece, (out) => out.sized(bytes));
+    yield numbered(RECORD.snapshot, (out) => {
+      out.byte(0);
+      writePoint(out, arriving.point);
+    });
   }
 
   #record(kind: number, write: (out: ByteWriter) => void): Uint8Array {
@@ -132,8 +143,18 @@ function* chunksOf(entries: readonly LogEntry[]): Generator<readonly LogEntry[]>
   if (chunk.length > 0) yield chunk;
 }
 
-/** Takes the journal's records in order and says what state they leave. A record that cannot be read breaks the store: `damaged`. */
+/**
+ * Takes the journal's records in order and says what state they leave. A record that cannot be read breaks the store:
+ * `damaged`.
+ *
+ * Where the journal was damaged, any record may be missing. Sequences then tell: what stands behind a hole may rest on
+ * what was lost in it (entries that took the place of others), so nothing of it is taken before the store begins anew.
+ */
 export class StorageReader {
+  readonly #isSuspect: boolean;
+  #isBehindHole = false;
+  /** Of the record before. */
+  #previous = 0;
   #identity: StoredIdentity | undefined;
   #hardState: HardState = { term: 0, votedFor: undefined };
   #point = EMPTY_POINT;
@@ -145,8 +166,14 @@ export class StorageReader {
   #lastSequence = 0;
   #damaged = false;
 
+  /** `isSuspect`: the journal may lack records. */
+  constructor(isSuspect = false) {
+    this.#isSuspect = isSuspect;
+  }
+
+  /** One is left out behind a snapshot that a crash cut off: what comes next must not look like its rest. */
   get lastSequence(): number {
-    return this.#lastSequence;
+    return this.#restorer === undefined ? this.#lastSequence : this.#lastSequence + 1;
   }
 
   /** Something could not be read: what this storage promised may be forgotten, so it must not vote any more. */
@@ -158,8 +185,13 @@ export class StorageReader {
     const input = new ByteReader(record);
     const kind = input.byte();
     const sequence = input.varuint();
-    this.#lastSequence = Math.max(this.#lastSequence, sequence);
     if (sequence < this.#reflected) return;
+    if (this.#isSuspect && sequence > this.#lastSequence + 1) this.#isBehindHole = true;
+    // The pieces of a snapshot are written in one go: where they break off, a crash cut them off.
+    const isNext = sequence === this.#previous || sequence === this.#previous + 1;
+    if (!isNext || (kind !== RECORD.piece && kind !== RECORD.snapshot)) this.#restorer = undefined;
+    this.#lastSequence = Math.max(this.#lastSequence, sequence);
+    this.#previous = sequence;
     this.#apply(kind, sequence, input);
     if (!input.done) this.#damaged = true;
   }
@@ -174,22 +206,17 @@ export class StorageReader {
 
   #apply(kind: number, sequence: number, input: ByteReader): void {
     switch (kind) {
-      case RECORD.identity: {
-        const isNewStore = input.byte() === 1;
-        const identity = readIdentity(input);
-        if (input.failed) return;
-        this.#identity = identity;
-        if (isNewStore) this.#reset();
+      case RECORD.identity:
+        this.#takeIdentity(sequence, input);
         return;
-      }
       case RECORD.hardState: {
         const state = readHardState(input);
-        if (!input.failed) this.#hardState = state;
+        if (!input.failed && !this.#isBehindHole) this.#hardState = state;
         return;
       }
       case RECORD.entries: {
         const entries = readEntries(input);
-        if (!input.failed) this.#place(entries);
+        if (!input.failed && !this.#isBehindHole) this.#place(entries);
         return;
       }
       case RECORD.piece:
@@ -204,12 +231,21 @@ export class StorageReader {
     }
   }
 
+  #takeIdentity(sequence: number, input: ByteReader): void {
+    const kind = input.byte();
+    const identity = readIdentity(input);
+    if (input.failed) return;
+    if (kind === IDENTITY.checkpoint) this.#reflected = sequence;
+    if (kind !== IDENTITY.same) this.#reset();
+    if (!this.#isBehindHole) this.#identity = identity;
+  }
+
   #reset(): void {
     this.#hardState = { term: 0, votedFor: undefined };
     this.#point = EMPTY_POINT;
     this.#entries = [];
     this.#register = new Register();
-    this.#restorer = undefined;
+    this.#isBehindHole = false;
   }
 
   #finishSnapshot(sequence: number, input: ByteReader): void {
@@ -225,11 +261,14 @@ export class StorageReader {
       this.#hardState = hardState;
       this.#entries = [];
       this.#reflected = sequence;
+      this.#isBehindHole = register === undefined;
     }
     if (register === undefined || input.failed) {
       input.fail();
       return;
     }
+    // Of two that were on their way to the disk at once, the older does not take back the newer.
+    if (this.#isBehindHole || (!isCheckpoint && point.index <= this.#point.index)) return;
     this.#keepAfter(point);
     this.#point = point;
     this.#register = register;
