@@ -56,6 +56,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'whole swarms in simulated time, with faults, from a seed',
     load: async () => (await import('./commands/simulate.ts')).simulateCommand,
   },
+  chaos: {
+    summary: 'real processes with faults under load, from start to judgement',
+    load: async () => (await import('./commands/chaos.ts')).chaosCommand,
+  },
 };
 
 /** Runs one command. Never throws; whatever went wrong has been printed when it resolves. */

@@ -35,6 +35,8 @@ const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
   [['up', '--config', '/nonexistent.yaml'], /there is no such file/, /./],
   [['simulate', 'clam'], /There is no scenario "clam"/, /Did you mean calm/],
   [['simulate', '--seeds', 'many'], /whole number/, /./],
+  [['chaos', 'kils'], /There is no scenario "kils"/, /Did you mean kills/],
+  [['chaos', '--nodes', '1'], /whole number from 2 to 9/, /./],
   [['config', 'validate', '/nonexistent.yaml'], /there is no such file/, /./],
 ];
 

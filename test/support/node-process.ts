@@ -27,6 +27,10 @@ export interface NodeSetting {
   readonly env?: Readonly<Record<string, string>>;
   /** Network namespace to run in. */
   readonly namespace?: string;
+  /** How long its start may take. */
+  readonly readyMs?: number;
+  /** Told of the process before it is ready, so that it can be ended whatever happens. */
+  readonly onSpawn?: (pid: number) => void;
 }
 
 export const SECRET = 'a secret that only these tests know';
@@ -65,12 +69,13 @@ export class NodeProcess {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, SKEIN_SWARM_SECRET: SECRET, ...setting.env },
     });
+    if (child.pid !== undefined) setting.onSpawn?.(child.pid);
     const log: string[] = [];
     child.stderr?.on('data', (chunk: Buffer) => {
       log.push(chunk.toString());
       if (log.length > 500) log.shift();
     });
-    const ready = await readyLine(child, log);
+    const ready = await readyLine(child, log, setting.readyMs);
     return new NodeProcess(setting, child, ready, log);
   }
 
@@ -111,9 +116,9 @@ export class NodeProcess {
   }
 }
 
-async function readyLine(child: ChildProcess, log: string[]): Promise<Ready> {
+async function readyLine(child: ChildProcess, log: string[], readyMs = READY_MS): Promise<Ready> {
   const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
-  const timer = setTimeout(() => child.kill('SIGKILL'), READY_MS);
+  const timer = setTimeout(() => child.kill('SIGKILL'), readyMs);
   try {
     for await (const line of lines) {
       const parsed = JSON.parse(line) as { ready?: boolean } & Ready;

@@ -1,0 +1,235 @@
+/**
+ * What is done to the machines of a live run, one after the other. Each fault strikes, waits while the load goes on, and
+ * puts right what it did; so that a run that is cut short may leave a fault, and the healing at the end ends it.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Ability, Machine, Machines } from './machines.ts';
+import { apart, oneWay, ring } from './network.ts';
+
+export interface World {
+  readonly machines: Machines;
+  readonly dice: () => number;
+  readonly until: AbortSignal;
+  /** As some node sees it now. */
+  leader(): Promise<Machine | undefined>;
+  /** Waits until as many vote as are wanted; throws where they do not come. */
+  whole(): Promise<void>;
+}
+
+export interface Fault {
+  readonly name: string;
+  readonly what: string;
+  readonly needs?: Ability;
+  strike(world: World): Promise<void>;
+}
+
+/** Thrice the election time-out, and then some. */
+const LONG_MS = 3_500;
+
+export const FAULTS: readonly Fault[] = [
+  {
+    name: 'kill-leader',
+    what: 'kill -9 of the leader (K24)',
+    strike: async (world) => restarted(world, [await leaderOf(world)], 1_500),
+  },
+  {
+    name: 'kill-follower',
+    what: 'kill -9 of a follower (K25)',
+    strike: async (world) => restarted(world, [await followerOf(world)], 1_500),
+  },
+  {
+    name: 'kill-all',
+    what: 'kill -9 of all at once (K26)',
+    strike: async (world) => restarted(world, world.machines.all, 0),
+  },
+  {
+    name: 'move',
+    what: 'a machine comes back at another port (K44)',
+    strike: async (world) => restarted(world, [anyOf(world)], 500, { elsewhere: true }),
+  },
+  {
+    name: 'pause-leader',
+    what: 'SIGSTOP of the leader beyond the election time-out (K27)',
+    strike: async (world) => paused(world, await leaderOf(world)),
+  },
+  {
+    name: 'pause-follower',
+    what: 'SIGSTOP of a follower beyond the election time-out (K27)',
+    strike: async (world) => paused(world, await followerOf(world)),
+  },
+  {
+    name: 'isolate-leader',
+    what: 'the leader cut off from all (K21)',
+    needs: 'partitions',
+    strike: async (world) => {
+      const leader = await leaderOf(world);
+      await cutFor(world, apart(world.machines.all.length, [leader.place]), LONG_MS);
+    },
+  },
+  {
+    name: 'halves',
+    what: 'majority and minority (K21)',
+    needs: 'partitions',
+    strike: async (world) => {
+      const { all } = world.machines;
+      const side = shuffled(world, all).slice(0, Math.floor((all.length - 1) / 2));
+      await cutFor(
+        world,
+        apart(
+          all.length,
+          side.map(({ place }) => place),
+        ),
+        LONG_MS,
+      );
+    },
+  },
+  {
+    name: 'ring',
+    what: 'every machine sees another majority (K22)',
+    needs: 'partitions',
+    strike: (world) => cutFor(world, ring(world.machines.all.length), LONG_MS),
+  },
+  {
+    name: 'one-way',
+    what: 'the leader is heard, or hears, but not both (K23)',
+    needs: 'partitions',
+    strike: async (world) => {
+      const { place } = await leaderOf(world);
+      const what = world.dice() < 0.5 ? 'deaf' : 'mute';
+      await cutFor(world, oneWay(world.machines.all.length, place, what), LONG_MS);
+    },
+  },
+  {
+    name: 'flap',
+    what: 'a machine cut off and back every half second (K23)',
+    needs: 'partitions',
+    strike: async (world) => {
+      const { place } = anyOf(world);
+      for (let times = 0; times < 4 && !world.until.aborted; times++) {
+        await cutFor(world, apart(world.machines.all.length, [place]), 500);
+        await wait(world, 500);
+      }
+    },
+  },
+  {
+    name: 'wipe-kept-key',
+    what: 'the disk of a machine is lost, but not its key (K37)',
+    needs: 'copies',
+    strike: (world) => wiped(world, true),
+  },
+  {
+    name: 'wipe',
+    what: 'the disk of a machine is lost, its key too (K37)',
+    needs: 'copies',
+    strike: (world) => wiped(world, false),
+  },
+  {
+    name: 'full-disk-leader',
+    what: 'the disk of the leader is full (K31)',
+    needs: 'disks',
+    strike: async (world) => fullDisk(world, await leaderOf(world)),
+  },
+  {
+    name: 'full-disk-follower',
+    what: 'the disk of a follower is full (K31)',
+    needs: 'disks',
+    strike: async (world) => fullDisk(world, await followerOf(world)),
+  },
+  {
+    name: 'clock',
+    what: 'the clock of a machine jumps by up to an hour, and back (K28)',
+    needs: 'clocks',
+    strike: async (world) => {
+      const { machines } = world;
+      const machine = world.dice() < 0.5 ? await leaderOf(world) : anyOf(world);
+      const steps = [-3_600, -30, 30, 3_600];
+      machines.setClock(machine, steps[Math.floor(world.dice() * steps.length)] as number);
+      await wait(world, LONG_MS);
+      machines.setClock(machine, 0);
+    },
+  },
+];
+
+/** Names of faults by what a person calls for. */
+export const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
+  all: FAULTS.map(({ name }) => name),
+  short: ['kill-leader', 'isolate-leader', 'pause-leader', 'one-way', 'kill-all'],
+  kills: ['kill-leader', 'kill-follower', 'kill-all', 'move'],
+  pauses: ['pause-leader', 'pause-follower'],
+  partitions: ['isolate-leader', 'halves', 'ring', 'one-way', 'flap'],
+  disks: ['wipe-kept-key', 'wipe', 'full-disk-leader', 'full-disk-follower'],
+  clocks: ['clock', 'kill-leader'],
+};
+
+async function restarted(
+  world: World,
+  machines: readonly Machine[],
+  downMs: number,
+  how: { readonly elsewhere?: boolean } = {},
+): Promise<void> {
+  await Promise.all(machines.map((machine) => world.machines.kill(machine)));
+  await wait(world, downMs);
+  await Promise.all(machines.map((machine) => world.machines.start(machine, how)));
+}
+
+async function paused(world: World, machine: Machine): Promise<void> {
+  world.machines.signal(machine, 'SIGSTOP');
+  await wait(world, LONG_MS);
+  world.machines.signal(machine, 'SIGCONT');
+}
+
+async function cutFor(
+  { machines, until }: World,
+  cuts: Parameters<Machines['cut']>[0],
+  ms: number,
+): Promise<void> {
+  machines.cut(cuts);
+  await wait({ until }, ms);
+  machines.cut([]);
+}
+
+/** Only one disk at a time: of three voters two without memory would be a majority that forgot. */
+async function wiped(world: World, keepIdentity: boolean): Promise<void> {
+  const { machines } = world;
+  await world.whole();
+  const machine = anyOf(world);
+  await machines.kill(machine);
+  machines.wipe(machine, { keepIdentity });
+  await wait(world, 500);
+  await machines.start(machine);
+  await world.whole();
+}
+
+async function fullDisk(world: World, machine: Machine): Promise<void> {
+  const { machines } = world;
+  machines.mayFall(machine);
+  machines.fillDisk(machine);
+  await wait(world, LONG_MS);
+  machines.emptyDisk(machine);
+  if (machines.node(machine) === undefined) await machines.start(machine);
+}
+
+async function leaderOf(world: World): Promise<Machine> {
+  return (await world.leader()) ?? anyOf(world);
+}
+
+async function followerOf(world: World): Promise<Machine> {
+  const leader = await world.leader();
+  const others = world.machines.all.filter((machine) => machine !== leader);
+  return shuffled(world, others)[0] ?? anyOf(world);
+}
+
+function anyOf(world: World): Machine {
+  return shuffled(world, world.machines.all)[0] as Machine;
+}
+
+export function shuffled<T>({ dice }: Pick<World, 'dice'>, all: readonly T[]): readonly T[] {
+  return all
+    .map((each) => [dice(), each] as const)
+    .sort(([left], [right]) => left - right)
+    .map(([, each]) => each);
+}
+
+export async function wait({ until }: Pick<World, 'until'>, ms: number): Promise<void> {
+  await delay(ms, undefined, { signal: until }).catch(() => {});
+}
