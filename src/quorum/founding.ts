@@ -39,8 +39,12 @@ export function decide(situation: Situation): Decision {
   const { carried, greetings } = situation;
   if (carried !== undefined) {
     for (const greeting of greetings.values()) {
-      if (greeting?.dissolved.includes(carried.store) === true && !carried.hasData)
-        return { kind: 'drop', tookNoEffect: true };
+      // With data it was given up by a person's order; whoever led then said no more, so this node may not have heard.
+      if (
+        greeting?.dissolved.includes(carried.store) === true &&
+        (!carried.hasData || situation.isLeaderless)
+      )
+        return { kind: 'drop', tookNoEffect: !carried.hasData };
       if (greeting?.replaced.includes(carried.store) === true && situation.isLeaderless)
         return { kind: 'drop', tookNoEffect: false };
     }

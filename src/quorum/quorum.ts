@@ -59,6 +59,7 @@ export interface QuorumOptions {
 }
 
 const TICK_MS = 200;
+const STREAM = 'quorum';
 const NOW_STREAM = 'quorum/now';
 /** How long a store must have had no leader here before a recovered one takes its place. */
 const LEADERLESS_MS = 5_000;
@@ -238,7 +239,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     };
     for (const { peer, greeting } of this.#neighbours.takeGreetings(own, now)) {
       const bytes = encodeGreeting(greeting);
-      this.#effects.push({ kind: 'send', stream: NOW_STREAM, to: [peer], channel: 'quorum', bytes });
+      // Behind the disk: others take up a store that they hear of, so it must not vanish in a crash.
+      this.#effects.push({ kind: 'send', stream: STREAM, to: [peer], channel: 'quorum', bytes });
     }
   }
 

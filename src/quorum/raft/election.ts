@@ -37,9 +37,12 @@ export class Election {
 
   deadline(): Deadline | undefined {
     const server = this.#server;
-    if (server.role === 'leader' || !server.mayStand) return undefined;
+    if (server.role === 'leader') return undefined;
+    const atMs = this.#sinceMs + this.#timeoutMs;
+    if (!server.mayStand)
+      return server.leader === undefined ? undefined : { atMs, reason: 'raft: leader silent' };
     if (server.isAlone) return { atMs: this.#sinceMs, reason: 'raft: alone' };
-    return { atMs: this.#sinceMs + this.#timeoutMs, reason: 'raft: election timeout' };
+    return { atMs, reason: 'raft: election timeout' };
   }
 
   /** A new random timeout from now on: between one and two election timeouts, so that few stand at once (3.4). */
@@ -57,7 +60,9 @@ export class Election {
   expire(): void {
     const deadline = this.deadline();
     if (deadline === undefined || deadline.atMs > this.#server.nowMs) return;
-    if (this.#server.isAlone) this.stand(false);
+    // Who has no vote only forgets the leader: what it asks of it would be lost.
+    if (!this.#server.mayStand) this.#transitions.becomeFollower(this.#server.term, undefined);
+    else if (this.#server.isAlone) this.stand(false);
     else this.#askFirst();
   }
 

@@ -168,6 +168,16 @@ describe('raft: membership changes', () => {
     solo.append('b', 1, [0, 0], log);
     expect(solo.raft.deadline()?.reason).toBe('raft: election timeout');
     solo.append('b', 1, [5, 1], [], 5, 2);
+    expect(solo.raft.deadline()?.reason).toBe('raft: leader silent');
+  });
+
+  it('a server without a vote that hears no leader for long forgets it, and stands for nothing', () => {
+    const solo = new Solo({ voters: ['b'], term: 1 });
+    solo.append('b', 1, [0, 0], [], 0, 1);
+    expect(solo.raft.leader).toBe(id('b'));
+    const { atMs } = solo.raft.deadline() as { atMs: number };
+    solo.raft.expire({ wallMs: atMs, monoMs: atMs });
+    expect([solo.raft.leader, solo.raft.role, solo.raft.term]).toEqual([undefined, 'follower', 1]);
     expect(solo.raft.deadline()).toBeUndefined();
   });
 
