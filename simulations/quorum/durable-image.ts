@@ -6,9 +6,6 @@ import { DiskImage } from '../../src/sim/disk.ts';
 
 export class DurableImage extends DiskImage {
   #reader = new StorageReader();
-  /** Told after every write. */
-  onWrite: (() => void) | undefined;
-
   get stored(): Stored {
     return this.#reader.stored();
   }
@@ -33,7 +30,6 @@ export class DurableImage extends DiskImage {
   override write(records: readonly Uint8Array[]): void {
     super.write(records);
     for (const record of records) this.#reader.take(record.subarray(1));
-    this.onWrite?.();
   }
 
   /** The image was changed otherwise, or its log cut short. */

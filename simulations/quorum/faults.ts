@@ -3,6 +3,7 @@
  * schedule can be printed, cut down and kept.
  */
 import type { Rng } from '../../src/kernel/rng.ts';
+import { decodeFrame } from '../../src/quorum/frames.ts';
 import { wishKey, wishValue } from '../../src/quorum/voter-wishes.ts';
 import { DISK_HEALTHY } from '../lib/machine.ts';
 import type { QuorumMachine } from './machine.ts';
@@ -19,6 +20,10 @@ export type QuorumFault = { readonly atMs: number; readonly forMs: number } & (
   | { readonly kind: 'pause'; readonly node: Target }
   | { readonly kind: 'partition'; readonly groups: readonly (readonly number[])[] }
   | { readonly kind: 'isolate'; readonly node: Target; readonly hears: boolean; readonly isHeard: boolean }
+  /** Whoever leads is cut off, and its clock goes half as fast: it believes to lead for longer than it does. */
+  | { readonly kind: 'leftBehind'; readonly rate: number }
+  /** The next who votes falls over at once, comes back, and is asked again by all who ever asked it. */
+  | { readonly kind: 'askedAgain' }
   | { readonly kind: 'cut'; readonly from: number; readonly to: number }
   /** Every node sees a majority, and no two the same one (K22). */
   | { readonly kind: 'ring' }
@@ -110,7 +115,10 @@ function drawFault(
       const way = rng.below(3);
       return { kind, node, hears: way === 1, isHeard: way === 2, ...when };
     }
+    case 'leftBehind':
+      return { kind, rate: 0.5, ...when };
     case 'ring':
+    case 'askedAgain':
       return { kind, ...when };
     case 'bridge':
       return { kind, node: from, ...when };
@@ -143,6 +151,10 @@ function drawFault(
 }
 
 const REMEMBERED_FRAMES = 200;
+const REMEMBERED_VOTES = 30;
+const VOTE_BYTES = 48;
+/** For so long a voter that fell over is asked again. */
+const AGAIN_MS = 1_500;
 const FLAP_MS = 1_000;
 const IMAGE_EVERY_MS = 2_000;
 
@@ -161,6 +173,8 @@ export class QuorumFaultInjector {
   readonly #frames: SentFrame[] = [];
   readonly #images = new Map<QuorumMachine, unknown[]>();
   readonly #cancels: (() => void)[] = [];
+  readonly #asked: SentFrame[] = [];
+  #armedUntilMs = Number.NEGATIVE_INFINITY;
   #disksLost = 0;
 
   constructor(world: QuorumWorld, faults: readonly QuorumFault[]) {
@@ -168,6 +182,7 @@ export class QuorumFaultInjector {
     this.#rng = world.rng.fork();
     for (const fault of faults) this.#at(fault.atMs, () => this.#begin(fault));
     if (faults.some(({ kind }) => kind === 'forge')) this.#rememberFrames();
+    if (faults.some(({ kind }) => kind === 'askedAgain')) this.#rememberVotes();
     if (faults.some((fault) => fault.kind === 'disk' && fault.becomes === 'old')) this.#keepImages();
   }
 
@@ -232,6 +247,10 @@ export class QuorumFaultInjector {
         this.#afterwards(fault, () => this.#world.calm());
         return true;
       }
+      case 'leftBehind':
+        return this.#leaveBehind(fault);
+      case 'askedAgain':
+        return this.#askAgain(fault);
       case 'flapping':
         return this.#flap(fault);
       case 'breakLink':
@@ -322,6 +341,63 @@ export class QuorumFaultInjector {
       });
     }
     return true;
+  }
+
+  #leaveBehind(fault: Extract<QuorumFault, { kind: 'leftBehind' }>): boolean {
+    const { leader } = this.#world;
+    if (leader === undefined) return false;
+    leader.time.setRate(fault.rate);
+    this.#afterwards(fault, () => leader.time.setRate(1));
+    const others = this.#world.machines.filter((machine) => machine !== leader);
+    return this.#cut(
+      fault,
+      others.flatMap(({ index }): [number, number][] => [
+        [index, leader.index],
+        [leader.index, index],
+      ]),
+    );
+  }
+
+  #askAgain(fault: Extract<QuorumFault, { kind: 'askedAgain' }>): boolean {
+    this.#armedUntilMs = this.#world.nowMs + fault.forMs;
+    // An election is what it takes.
+    const { leader } = this.#world;
+    leader?.crash('kill');
+    this.#afterwards(fault, () => leader?.start());
+    return true;
+  }
+
+  /** Remembers who asks whom for a vote; where a fault waits for it, strikes down who has just voted. */
+  #rememberVotes(): void {
+    this.#world.onEffect.push((machine, effect) => {
+      if (effect.kind !== 'send' || effect.bytes.length > VOTE_BYTES) return;
+      const [to] = effect.to;
+      const frame = to === undefined ? undefined : decodeFrame(effect.bytes, machine.nodeId, to);
+      if (to === undefined || frame?.kind !== 'addressed' || frame.frame.kind !== 'raft') return;
+      const { message } = frame.frame;
+      if (message.kind === 'voteRequest' && !message.isPreVote)
+        this.#asked.push({ from: machine, to, bytes: effect.bytes });
+      const isVote = message.kind === 'voteAnswer' && message.granted && !message.isPreVote;
+      if (!isVote || this.#world.nowMs > this.#armedUntilMs) return;
+      this.#armedUntilMs = Number.NEGATIVE_INFINITY;
+      this.#strikeVoter(machine);
+    });
+  }
+
+  #strikeVoter(voter: QuorumMachine): void {
+    const { network } = this.#world;
+    const startMs = this.#world.nowMs + this.#rng.below(40);
+    this.#at(startMs, () => {
+      if (voter.state !== 'running') return;
+      voter.crash('kill');
+      this.#world.scheduler.after(1, () => voter.start());
+      for (let atMs = startMs + 5; atMs < startMs + AGAIN_MS; atMs += 15)
+        this.#at(atMs, () => {
+          for (const { from, to, bytes } of this.#asked.slice(-REMEMBERED_VOTES))
+            if (to === voter.nodeId)
+              network.inject({ from: from.nodeId, to: voter.nodeId, channel: 'quorum', bytes });
+        });
+    });
   }
 
   #wish(fault: Extract<QuorumFault, { kind: 'wish' }>, about: QuorumMachine): boolean {

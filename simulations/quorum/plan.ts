@@ -32,6 +32,8 @@ const KINDS: readonly (readonly [QuorumFaultKind, number])[] = [
   ['isolate', 3],
   ['ring', 1],
   ['bridge', 1],
+  ['leftBehind', 2],
+  ['askedAgain', 2],
   ['cut', 2],
   ['flapping', 1],
   ['breakLink', 2],
@@ -55,7 +57,7 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
   const foundAfterMs = rng.chance(0.8) ? 200 : FOUND_AFTER_MS;
   // Short, so that elections are many and collide; several network delays long, so that they end.
   const electionTimeoutMs = rng.pick([RAFT_CONFIG.electionTimeoutMs, RAFT_CONFIG.electionTimeoutMs, 150]);
-  const usesDrift = mix.drift !== undefined;
+  const usesDrift = mix.drift !== undefined || mix.leftBehind !== undefined;
   return {
     nodes: count,
     targetVoters: rng.pick([1, 3, 3, 3, 5, 5]),

@@ -141,7 +141,7 @@ class QuorumRun {
     if (endMs - startMs <= ANSWER_MS) return;
     const wasDisturbed = this.#faults.some(
       (fault) =>
-        ['pause', 'drift', 'crash', 'crashAll', 'disk'].includes(fault.kind) &&
+        ['pause', 'drift', 'leftBehind', 'askedAgain', 'crash', 'crashAll', 'disk'].includes(fault.kind) &&
         fault.atMs <= endMs &&
         fault.atMs + fault.forMs >= startMs,
     );

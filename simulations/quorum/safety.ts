@@ -2,6 +2,8 @@
  * What must hold after every step, seen from outside as one who sees everything: Raft's properties (Ongaro 2014, figure
  * 3.2), what a commitment rests on, and that copies do not differ.
  */
+import { decodeFrame } from '../../src/quorum/frames.ts';
+import type { QuorumEffect } from '../../src/quorum/messages.ts';
 import type { KeyChange } from '../../src/quorum/port.ts';
 import type { Configuration, LogEntry, ServerId } from '../../src/quorum/raft/types.ts';
 import type { Replica } from '../../src/quorum/replica.ts';
@@ -41,6 +43,8 @@ interface RunFacts {
 
 /** The state is compared at every so many applied entries: it costs more than the rest. */
 const DIGEST_EVERY = 8;
+/** Frames about votes are short. */
+const VOTE_BYTES = 48;
 
 export class Safety {
   readonly #world: QuorumWorld;
@@ -56,8 +60,8 @@ export class Safety {
     world.onStep.push((machine) => this.#check(machine));
     world.onEffect.push((machine, effect) => {
       if (effect.kind === 'registerChanged') this.#changed(machine, effect.revision, effect.changes);
+      else if (effect.kind === 'send' && effect.bytes.length <= VOTE_BYTES) this.#said(machine, effect);
     });
-    for (const machine of world.machines) machine.image.onWrite = () => this.#wrote(machine);
   }
 
   #storeOf(id: number): StoreFacts {
@@ -107,8 +111,8 @@ export class Safety {
     run.term = raft.term;
     this.#checkLog(machine, run, store);
     if (replica.isLeader) this.#checkLeader(machine, run, store);
-    run.wasLeader = replica.isLeader;
     if (raft.commitIndex !== run.commit) this.#checkCommit(machine, run, store);
+    run.wasLeader = replica.isLeader;
     if (replica.appliedIndex !== run.applied) this.#checkApplied(machine, run, store);
     run.configuration = raft.configuration;
   }
@@ -177,6 +181,13 @@ export class Safety {
           `${machine.name} committed ${index}@${entry.term} where ${index}@${known.term} was committed`,
         );
     }
+    // What is of an older term commits with an entry of its leader's own, never by itself (3.6.2).
+    const newest = raft.termAt(raft.commitIndex);
+    if (run.wasLeader && run.replica.isLeader && newest !== raft.term)
+      this.#violate(
+        'own term',
+        `${machine.name} leads term ${raft.term} and commits an entry of term ${newest}`,
+      );
     run.commit = raft.commitIndex;
   }
 
@@ -236,17 +247,32 @@ export class Safety {
       this.#violate('equal copies', `${machine.name} tells other changes of revision ${revision}`);
   }
 
-  /** A vote that is on disk may have been said: it is the only one in its term (3.4). */
-  #wrote(machine: QuorumMachine): void {
-    const { identity } = machine.image.stored;
-    const { term, votedFor } = machine.image.hardState;
-    if (votedFor === undefined || identity?.carried === undefined) return;
-    const store = this.#storeOf(identity.carried.store);
-    const vote = `${identity.carried.storage}/${term}`;
-    const known = store.votes.get(vote);
-    if (known === undefined) store.votes.set(vote, votedFor);
+  /** A vote that was said is the only one in its term (3.4), and is on disk (3.8). */
+  #said(machine: QuorumMachine, { to, bytes }: Extract<QuorumEffect, { kind: 'send' }>): void {
+    const [receiver] = to;
+    const frame = receiver === undefined ? undefined : decodeFrame(bytes, machine.nodeId, receiver);
+    if (frame?.kind !== 'addressed' || frame.frame.kind !== 'raft') return;
+    const { message } = frame.frame;
+    const isVote =
+      (message.kind === 'voteAnswer' && message.granted && !message.isPreVote) ||
+      (message.kind === 'voteRequest' && !message.isPreVote);
+    if (!isVote) return;
+    const votedFor = message.kind === 'voteRequest' ? message.from : message.to;
+    const store = this.#storeOf(frame.store);
+    const name = `${message.from}/${message.term}`;
+    const known = store.votes.get(name);
+    if (known === undefined) store.votes.set(name, votedFor);
     else if (known !== votedFor)
-      this.#violate('votes', `${machine.name} voted for ${known} and for ${votedFor} in term ${term}`);
+      this.#violate(
+        'votes',
+        `${machine.name} votes for ${known} and for ${votedFor} in term ${message.term}`,
+      );
+    const kept = machine.image.hardState;
+    if (kept.term < message.term || (kept.term === message.term && kept.votedFor !== votedFor))
+      this.#violate(
+        'durable votes',
+        `${machine.name} votes for ${votedFor} in term ${message.term}, on its disk is term ${kept.term}`,
+      );
   }
 
   #contentOf(entry: LogEntry): number {
