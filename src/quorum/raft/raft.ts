@@ -207,9 +207,7 @@ export class Raft {
       return { atMs: nowMs, reason: 'raft: flush' };
     }
     const own = isLeader
-      ? replication.newsAtMs < replication.heartbeatAtMs
-        ? { atMs: replication.newsAtMs, reason: 'raft: commit news' }
-        : { atMs: replication.heartbeatAtMs, reason: 'raft: heartbeat' }
+      ? { atMs: replication.heartbeatAtMs, reason: 'raft: heartbeat' }
       : this.#election.deadline();
     return earliest([own, this.#transfer.deadline(), this.#reads.deadline()]);
   }
@@ -268,7 +266,6 @@ export class Raft {
     } else if (replication.isFlushWanted) {
       replication.flush(this.#reads.beginRound());
     }
-    if (replication.newsAtMs <= server.nowMs) replication.tellCommit();
     this.#reads.confirm();
   }
 

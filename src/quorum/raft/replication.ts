@@ -18,9 +18,6 @@ import type { LogIndex, RaftMessage, ServerId } from './types.ts';
 
 type AppendAnswer = Extract<RaftMessage, { kind: 'appendAnswer' }>;
 
-/** Followers learn of a commit this late at the latest; mostly the next entries tell them earlier. */
-const COMMIT_NEWS_MS = 1;
-
 export class Replication {
   readonly #server: Server;
   #progress = new Map<ServerId, Progress>();
@@ -31,7 +28,6 @@ export class Replication {
   #roundsFrom = 0;
   #batch: { readonly from: LogIndex; readonly end: LogIndex; readonly batch: Batch } | undefined;
   heartbeatAtMs = Number.POSITIVE_INFINITY;
-  newsAtMs = Number.POSITIVE_INFINITY;
   /** Something waits to leave at the end of the turn. */
   isFlushWanted = false;
 
@@ -54,7 +50,6 @@ export class Replication {
     this.#progress = new Map();
     this.#batch = undefined;
     this.heartbeatAtMs = Number.POSITIVE_INFINITY;
-    this.newsAtMs = Number.POSITIVE_INFINITY;
     this.isFlushWanted = false;
   }
 
@@ -130,7 +125,10 @@ export class Replication {
     );
   }
 
-  /** Own disk and followers in parallel (10.2.1). With `isRound`, everybody hears something. */
+  /**
+   * Own disk and followers in parallel (10.2.1). With `isRound`, everybody hears something; else who is sent no entries
+   * hears of what was committed since.
+   */
   flush(isRound: boolean): void {
     this.isFlushWanted = false;
     const persisted = this.#server.persistLog();
@@ -141,12 +139,8 @@ export class Replication {
         batch: persisted,
       };
     }
-    let isCommitTold = true;
-    for (const progress of this.#progress.values()) {
-      this.#sendTo(progress, isRound);
-      isCommitTold &&= !this.#lacksCommit(progress);
-    }
-    if (isCommitTold) this.newsAtMs = Number.POSITIVE_INFINITY;
+    for (const progress of this.#progress.values())
+      this.#sendTo(progress, isRound || this.#lacksCommit(progress));
   }
 
   heartbeat(): void {
@@ -155,14 +149,6 @@ export class Replication {
     this.beginRound();
     for (const progress of this.#progress.values()) progress.isPaused = false;
     this.flush(true);
-  }
-
-  /** Tells the commit index to those that do not know it yet. */
-  tellCommit(): void {
-    this.newsAtMs = Number.POSITIVE_INFINITY;
-    for (const progress of this.#progress.values()) {
-      if (this.#lacksCommit(progress)) this.#sendTo(progress, true);
-    }
   }
 
   /** The message is of the current term. True where it may have moved the commit index. */
@@ -206,7 +192,7 @@ export class Replication {
     );
     if (index <= this.#server.commitIndex || log.termAt(index) !== term) return false;
     this.#server.commitTo(index);
-    if (this.newsAtMs === Number.POSITIVE_INFINITY) this.newsAtMs = this.#server.nowMs + COMMIT_NEWS_MS;
+    this.isFlushWanted = true;
     return true;
   }
 
@@ -280,7 +266,10 @@ export class Replication {
   }
 
   #lacksCommit(progress: Progress): boolean {
-    return progress.state === 'replicate' && progress.toldCommit < this.#server.commitIndex;
+    return (
+      progress.state === 'replicate' &&
+      progress.toldCommit < Math.min(this.#server.commitIndex, progress.next - 1)
+    );
   }
 
   #told(progress: Progress): void {

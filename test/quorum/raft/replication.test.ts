@@ -67,14 +67,14 @@ describe('raft: log replication', () => {
     expect(quick.raft.commitIndex).toBe(2);
   });
 
-  it('3.5: followers learn of a commit with the next entries, or by themselves soon after', () => {
+  it('3.5: followers learn of a commit in the same turn, with the next entries if there are any', () => {
     const solo = new Solo().leadAll();
     solo.propose('x');
     solo.flush();
     solo.sync();
     solo.have('b', 2);
-    expect(solo.raft.deadline()).toEqual({ atMs: solo.nowMs + 1, reason: 'raft: commit news' });
-    expect(sent(solo.expire(1), 'append').map(({ commit, entries }) => [commit, entries.length])).toEqual([
+    expect(solo.raft.deadline()).toEqual({ atMs: solo.nowMs, reason: 'raft: flush' });
+    expect(sent(solo.flush(), 'append').map(({ commit, entries }) => [commit, entries.length])).toEqual([
       [2, 0],
       [2, 0],
     ]);
