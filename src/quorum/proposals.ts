@@ -19,7 +19,7 @@ interface Pending {
   command: Uint8Array;
   readonly deadlineMs: number;
   sentMs: number;
-  /** Copies that were handed to a leader, this one or another. */
+  /** Copies that were handed to a leader, this one or another, and may be in its log. */
   copies: number;
 }
 
@@ -113,17 +113,23 @@ export class Proposals {
     return requests;
   }
 
-  /** Whoever was asked did not take it. */
+  /** This node leads, or did just now, and did not take it: that copy is no more. */
   refused(sequence: number, isBusy: boolean, now: Instant): void {
     const pending = this.#pending.get(sequence);
     if (pending === undefined) return;
     pending.copies--;
-    pending.sentMs = isBusy ? now.monoMs - RESEND_MS + BUSY_MS : now.monoMs - RESEND_MS / 2;
+    this.#askAgain(pending, isBusy, now);
+  }
+
+  /** Another member says that it did not take it. It may say so twice, or of an earlier copy, so none is taken back. */
+  refusedElsewhere(sequence: number, isBusy: boolean, now: Instant): void {
+    const pending = this.#pending.get(sequence);
+    if (pending !== undefined) this.#askAgain(pending, isBusy, now);
   }
 
   /** The store took it for too much at once: the command in the log has had no effect. */
   busy(client: ClientId, sequence: number, now: Instant): void {
-    if (client === this.#client) this.refused(sequence, true, now);
+    if (client === this.#client) this.refusedElsewhere(sequence, true, now);
   }
 
   /** Nobody can be asked: what waits is sent when there is a leader, or by and by. */
@@ -160,11 +166,16 @@ export class Proposals {
   }
 
   /**
-   * The store does not know this client (any more): nothing that was sent as it takes effect from here on. What was
-   * sent once only is sent again as another; of the rest nobody can tell whether an earlier copy took effect.
+   * The store does not know this client. Before it was opened, the request has overtaken what opens it, and others may
+   * follow that: it is sent again under the same number. Later the client was forgotten, and nothing that was sent as it
+   * takes effect from here on. What was sent once only is sent again as another; of the rest nobody can tell whether
+   * an earlier copy took effect.
    */
-  clientUnknown(client: ClientId): readonly Unanswered[] {
-    return client === this.#client ? this.#startOver((pending) => pending.copies <= 1) : [];
+  clientUnknown(client: ClientId, sequence: number, now: Instant): readonly Unanswered[] {
+    if (client !== this.#client) return [];
+    if (this.#isOpen) return this.#startOver((pending) => pending.copies <= 1);
+    this.refusedElsewhere(sequence, true, now);
+    return [];
   }
 
   /** Another store takes the place of the one that was written to; `tookNoEffect`: nothing that waits was applied there. */
@@ -221,6 +232,10 @@ export class Proposals {
   get deadline(): Deadline | undefined {
     if (this.#isDue) return { atMs: Number.NEGATIVE_INFINITY, reason: 'proposals' };
     return undefined;
+  }
+
+  #askAgain(pending: Pending, isBusy: boolean, now: Instant): void {
+    pending.sentMs = isBusy ? now.monoMs - RESEND_MS + BUSY_MS : now.monoMs - RESEND_MS / 2;
   }
 
   #makePending(id: number, build: Build, sequence: number, deadlineMs: number): Pending {

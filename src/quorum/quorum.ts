@@ -204,7 +204,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     if (frame.kind === 'propose') {
       this.#proposedByPeer(replica, from, frame.requests, now);
     } else if (frame.kind === 'refuse') {
-      for (const sequence of frame.sequences) this.#proposals.refused(sequence, frame.reason === 'busy', now);
+      for (const sequence of frame.sequences)
+        this.#proposals.refusedElsewhere(sequence, frame.reason === 'busy', now);
     } else {
       // Before its greeting nothing is known of the run that speaks.
       if (!this.#neighbours.hasGreeted(nodeOf(from))) return;
@@ -281,15 +282,16 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   #drop(tookNoEffect: boolean, now: Instant): void {
     this.#effects.push(...this.#carrier.drop(), { kind: 'registerReplaced', isSameStore: false });
-    this.#restart(tookNoEffect);
+    this.#restart(tookNoEffect, now);
     this.#storelessSinceMs = now.monoMs;
     this.#greet(now);
     this.#heed(now);
   }
 
-  #restart(tookNoEffect: boolean): void {
+  #restart(tookNoEffect: boolean, now: Instant): void {
     this.#neighbours.forgetServers();
     this.#leases.led(undefined);
+    this.#reads.restart(now);
     for (const { id, error } of this.#proposals.restart(tookNoEffect)) this.#answer(id, fail(error));
   }
 
@@ -353,7 +355,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     } else if (call.op === 'recover') {
       if (replica.raft.leader !== undefined)
         return fail(conflict('The store has a leader: its voters are not lost.'));
-      this.#restart(false);
+      this.#restart(false, now);
       this.#began(this.#carrier.recover(now), now);
     } else {
       const keep = parseStoreId(Number.parseInt(call.keep, 36));
@@ -372,7 +374,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   #propose(now: Instant): void {
     const replica = this.replica;
     const leader = replica?.raft.leader;
-    if (replica === undefined || leader === undefined || this.#isDiskBroken) {
+    const isHeard = leader !== undefined && (replica?.isLeader === true || replica?.isReachable(leader));
+    if (replica === undefined || leader === undefined || !isHeard || this.#isDiskBroken) {
       this.#proposals.postpone();
       return;
     }
@@ -486,7 +489,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   #refused({ result, client, sequence }: Applied, now: Instant): void {
     if (result.kind !== 'refused') return;
     if (result.why === 'unknownClient') {
-      for (const { id, error } of this.#proposals.clientUnknown(client)) this.#answer(id, fail(error));
+      for (const { id, error } of this.#proposals.clientUnknown(client, sequence, now))
+        this.#answer(id, fail(error));
     } else if (result.why === 'busy') {
       this.#proposals.busy(client, sequence, now);
     }

@@ -90,6 +90,15 @@ export class Reads {
     return late;
   }
 
+  /** Another store takes the place of the one that was asked: what that one proved says nothing of this one. */
+  restart(now: Instant): void {
+    this.#proved.clear();
+    for (const read of this.#waiting.values()) {
+      read.index = undefined;
+      read.askAtMs = now.monoMs;
+    }
+  }
+
   cancel(id: number): void {
     for (const [token, read] of this.#waiting) {
       if (read.id !== id) continue;
