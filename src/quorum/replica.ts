@@ -249,6 +249,10 @@ export class Replica {
         case 'mark':
           out.push(effect as Mark);
           break;
+        case 'leadership':
+          if (effect.role !== 'leader') this.#senders.clear();
+          out.push(effect);
+          break;
         default:
           out.push(effect);
       }
@@ -332,9 +336,9 @@ export class Replica {
     out: (QuorumEffect | ReplicaFact)[],
   ): void {
     if (frame.term < this.raft.term) return;
-    const { answer, arrived } = this.#receiver.take(from, frame);
+    const { answer, afterDisk, arrived } = this.#receiver.take(from, frame);
     if (arrived === undefined || arrived.point.index <= this.#applied.index) {
-      this.#send(from, answer, NOW_STREAM, out);
+      this.#send(from, answer, afterDisk ? STREAM : NOW_STREAM, out);
       return;
     }
     this.#persist([...this.#writer.snapshot(arrived.point, arrived.pieces)], out);

@@ -2,6 +2,7 @@
  * Snapshots on their way to followers whose log is too short: in pieces, a few at a time, resumed where a piece or an
  * answer was lost. One capture serves all followers that need one at about the same time.
  */
+import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { StoreFrame } from './frames.ts';
 import type { LogIndex, ServerId, SnapshotPoint } from './raft/types.ts';
@@ -46,6 +47,8 @@ interface Outgoing {
   /** Everything before was confirmed. */
   confirmed: number;
   sent: number;
+  /** The most that `sent` was. */
+  reached: number;
   /** Of the last confirmation. */
   movedMs: number;
   /** When pieces are sent again that are not confirmed by then. */
@@ -70,10 +73,6 @@ export class SnapshotSenders {
   #capture: { readonly capture: Capture; readonly atMs: number } | undefined;
   #lastTransfer = 0;
 
-  get isBusy(): boolean {
-    return this.#transfers.size > 0;
-  }
-
   /** Pieces to send first. The log goes on from `oldest`: of an earlier capture the follower would need another at once. */
   begin(
     to: ServerId,
@@ -94,6 +93,7 @@ export class SnapshotSenders {
       capture: this.#capture.capture,
       confirmed: 0,
       sent: 0,
+      reached: 0,
       movedMs: now.monoMs,
       resendAtMs: now.monoMs + RESEND_MS,
       startedMs: now.monoMs,
@@ -110,9 +110,15 @@ export class SnapshotSenders {
     const outgoing = this.#transfers.get(from);
     if (outgoing === undefined || outgoing.transfer !== answer.transfer) return { frames: [] };
     if (!answer.ok) return { frames: [], outcome: this.#end(from, outgoing, false) };
-    if (answer.next > outgoing.sent || answer.next < outgoing.confirmed) return { frames: [] };
+    if (answer.next > outgoing.reached) return { frames: [] };
+    if (answer.next < outgoing.confirmed) {
+      // It has started anew, or takes another's snapshot: the pieces are sent again from the first when it is time to.
+      if (answer.next === 0) outgoing.confirmed = 0;
+      return { frames: [] };
+    }
     if (answer.next > outgoing.confirmed) {
       outgoing.confirmed = answer.next;
+      outgoing.sent = Math.max(outgoing.sent, answer.next);
       outgoing.movedMs = now.monoMs;
       outgoing.resendAtMs = now.monoMs + RESEND_MS;
     }
@@ -171,6 +177,7 @@ export class SnapshotSenders {
       frames.push({ kind: 'snapshot', transfer, term, point: capture.point, piece: outgoing.sent, ...piece });
       outgoing.sent++;
     }
+    outgoing.reached = Math.max(outgoing.reached, outgoing.sent);
     return frames;
   }
 
@@ -189,50 +196,69 @@ export interface Arrived {
   readonly register: Register;
 }
 
+/** The largest store with all that goes along with it, and room to spare. */
+const MOST_BYTES = 2 * (limits.quorumBytes + limits.quorumAnswersBytes + limits.quorumHistoryBytes);
+
+export interface Taken {
+  readonly answer: StoreFrame;
+  /** The answer is true only once what arrived is on disk. */
+  readonly afterDisk: boolean;
+  readonly arrived?: Arrived;
+}
+
 /** Takes the pieces of one transfer at a time; a newer one takes the place of an older. */
 export class SnapshotReceiver {
-  #from: ServerId | undefined;
-  #transfer = 0;
+  readonly #mostBytes: number;
+  /** The transfer that is under way, and the last that has ended. */
+  #transfer: string | undefined;
+  #ended: string | undefined;
   #pieces: Uint8Array[] = [];
+  #bytes = 0;
   #restorer = new Restorer();
 
-  /** The answer to send, and the snapshot where this was its last piece. */
-  take(from: ServerId, frame: SnapshotFrame): { readonly answer: StoreFrame; readonly arrived?: Arrived } {
-    if (from !== this.#from || frame.transfer !== this.#transfer) {
-      if (frame.piece !== 0) return { answer: this.#answer(frame, 0, true) };
-      this.#begin(from, frame.transfer);
-    }
-    if (frame.piece !== this.#pieces.length)
-      return { answer: this.#answer(frame, this.#pieces.length, true) };
-    this.#pieces.push(frame.bytes);
-    this.#restorer.take(frame.bytes);
-    const fits = !this.#restorer.failed;
-    const register = fits && frame.isLast ? this.#restorer.finish() : undefined;
-    if (!fits || (frame.isLast && register === undefined)) {
-      this.clear();
-      return { answer: this.#answer(frame, 0, false) };
-    }
-    if (register === undefined) return { answer: this.#answer(frame, this.#pieces.length, true) };
-    const answer = this.#answer(frame, this.#pieces.length, true);
-    const arrived = { from, term: frame.term, point: frame.point, pieces: this.#pieces, register };
-    this.clear();
-    return { answer, arrived };
+  constructor(mostBytes = MOST_BYTES) {
+    this.#mostBytes = mostBytes;
   }
 
-  clear(): void {
-    this.#from = undefined;
-    this.#transfer = 0;
+  /** The answer to send, and the snapshot where this was its last piece. */
+  take(from: ServerId, frame: SnapshotFrame): Taken {
+    // A leader that started anew counts its transfers from the beginning, but never leads the same term again.
+    const transfer = `${from} ${frame.term} ${frame.transfer}`;
+    if (transfer === this.#ended) return answer(frame, frame.piece + 1, true);
+    if (transfer !== this.#transfer) {
+      if (frame.piece !== 0) return answer(frame, 0);
+      this.#begin(transfer);
+    }
+    if (frame.piece !== this.#pieces.length) return answer(frame, this.#pieces.length);
+    this.#bytes += frame.bytes.length;
+    if (this.#bytes > this.#mostBytes) return this.#giveUp(frame);
+    this.#pieces.push(frame.bytes);
+    this.#restorer.take(frame.bytes);
+    if (this.#restorer.failed) return this.#giveUp(frame);
+    const pieces = this.#pieces;
+    if (!frame.isLast) return answer(frame, pieces.length);
+    const register = this.#restorer.finish();
+    if (register === undefined) return this.#giveUp(frame);
+    this.#begin(undefined);
+    this.#ended = transfer;
+    const { term, point } = frame;
+    return { ...answer(frame, pieces.length, true), arrived: { from, term, point, pieces, register } };
+  }
+
+  #begin(transfer: string | undefined): void {
+    this.#transfer = transfer;
     this.#pieces = [];
+    this.#bytes = 0;
     this.#restorer = new Restorer();
   }
 
-  #begin(from: ServerId, transfer: number): void {
-    this.clear();
-    this.#from = from;
-    this.#transfer = transfer;
+  #giveUp(frame: SnapshotFrame): Taken {
+    this.#begin(undefined);
+    const { transfer } = frame;
+    return { answer: { kind: 'snapshotAnswer', transfer, next: 0, ok: false }, afterDisk: false };
   }
+}
 
-  #answer(frame: SnapshotFrame, next: number, ok: boolean): StoreFrame {
-    return { kind: 'snapshotAnswer', transfer: frame.transfer, next, ok };
-  }
+function answer({ transfer }: SnapshotFrame, next: number, afterDisk = false): Taken {
+  return { answer: { kind: 'snapshotAnswer', transfer, next, ok: true }, afterDisk };
 }
