@@ -51,7 +51,7 @@ export interface ExecutorOptions<Event, Effect> {
   readonly perform: (effect: Effect) => void;
   /** The machine threw: an invariant is broken and nothing it would do next can be trusted. */
   readonly onBroken: (error: unknown) => void;
-  /** Log below which no checkpoint is worth its syncs, in bytes; default 1 MiB. */
+  /** Log below which no checkpoint is worth its work and its syncs, in bytes; default 8 MiB. */
   readonly checkpointFloorBytes?: number;
   /** Sees every event and its effects, in order: the simulator's trace. */
   readonly observe?: (event: Event | 'expire', effects: readonly Effect[]) => void;
@@ -67,7 +67,7 @@ const LAZY_SYNC_MS = 100;
  * together outgrow the state by as much.
  */
 const CHECKPOINT_SHARE = 0.75;
-const CHECKPOINT_FLOOR_BYTES = 1024 * 1024;
+const CHECKPOINT_FLOOR_BYTES = 8 * 1024 * 1024;
 
 /**
  * Runs a machine on the ports: one queue of events, one timer, effects in the order of their streams.

@@ -194,12 +194,12 @@ describe('executor', () => {
 
   it('writes no checkpoint of a log that holds little but what lives', () => {
     const { executor, settle, disk, machine } = setUp();
-    disk.logBytes = 2_000_000;
-    machine.liveBytes = 1_200_000;
+    disk.logBytes = 16_000_000;
+    machine.liveBytes = 9_600_000;
     executor.deliver({ kind: 'fact' });
     settle();
     expect(disk.steps).toEqual([]);
-    machine.liveBytes = 1_100_000;
+    machine.liveBytes = 8_800_000;
     executor.deliver({ kind: 'fact' });
     settle();
     expect(disk.steps).toContain('commit');
@@ -207,7 +207,7 @@ describe('executor', () => {
 
   it('writes a checkpoint in pieces once the log has grown', () => {
     const { executor, settle, disk } = setUp();
-    disk.logBytes = 2_000_000;
+    disk.logBytes = 16_000_000;
     executor.deliver({ kind: 'fact' });
     settle();
     expect(disk.steps).toEqual(['begin', 'write 1', 'write 2', 'commit']);
