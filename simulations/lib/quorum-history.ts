@@ -4,7 +4,7 @@
  *
  * A line is one JSON object:
  *
- *     {"client":3,"kind":"put","key":"a","input":{"value":"x"},"output":{"revision":7},"start":"120","end":"450"}
+ *     {"client":3,"kind":"put","key":"a","input":{"value":"x"},"output":{"at":7},"start":"120","end":"450"}
  *     {"client":4,"kind":"put","key":"a","input":{"value":"y"},"start":"130","outcome":"unknown"}
  *
  * `start` and `end` are nanoseconds on one clock for the whole file, written as decimal strings since they may pass

@@ -2,6 +2,7 @@
  * Faults of a world that runs only the quorum store, as data: drawn from the seed before the run, so that a failing
  * schedule can be printed, cut down and kept.
  */
+import type { NodeId } from '../../src/kernel/ids.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
 import { decodeFrame } from '../../src/quorum/frames.ts';
 import { wishKey, wishValue } from '../../src/quorum/voter-wishes.ts';
@@ -22,7 +23,7 @@ export type QuorumFault = { readonly atMs: number; readonly forMs: number } & (
   | { readonly kind: 'isolate'; readonly node: Target; readonly hears: boolean; readonly isHeard: boolean }
   /** Whoever leads is cut off, and its clock goes half as fast: it believes to lead for longer than it does. */
   | { readonly kind: 'leftBehind'; readonly rate: number }
-  /** The next who votes falls over at once, comes back, and is asked again by all who ever asked it. */
+  /** All freeze and stand at once; one who voted, and was asked by another too, falls over, comes back, and is asked again. */
   | { readonly kind: 'askedAgain' }
   | { readonly kind: 'cut'; readonly from: number; readonly to: number }
   /** Every node sees a majority, and no two the same one (K22). */
@@ -152,6 +153,8 @@ function drawFault(
 
 const REMEMBERED_FRAMES = 200;
 const REMEMBERED_VOTES = 30;
+/** Longer than any election timeout. */
+const FROZEN_MS = 1_300;
 const VOTE_BYTES = 48;
 /** For so long a voter that fell over is asked again. */
 const AGAIN_MS = 1_500;
@@ -173,7 +176,9 @@ export class QuorumFaultInjector {
   readonly #frames: SentFrame[] = [];
   readonly #images = new Map<QuorumMachine, unknown[]>();
   readonly #cancels: (() => void)[] = [];
-  readonly #asked: SentFrame[] = [];
+  readonly #asked: (SentFrame & { readonly term: number })[] = [];
+  /** By voter and term: for whom. */
+  readonly #votes = new Map<string, NodeId>();
   #armedUntilMs = Number.NEGATIVE_INFINITY;
   #disksLost = 0;
 
@@ -358,16 +363,18 @@ export class QuorumFaultInjector {
     );
   }
 
+  /** All machines freeze and go on together, so that all stand at once. */
   #askAgain(fault: Extract<QuorumFault, { kind: 'askedAgain' }>): boolean {
-    this.#armedUntilMs = this.#world.nowMs + fault.forMs;
-    // An election is what it takes.
-    const { leader } = this.#world;
-    leader?.crash('kill');
-    this.#afterwards(fault, () => leader?.start());
-    return true;
+    const { running, nowMs } = this.#world;
+    for (const machine of running) machine.pause();
+    this.#at(nowMs + FROZEN_MS, () => {
+      for (const machine of running) machine.resume();
+      this.#armedUntilMs = this.#world.nowMs + Math.max(fault.forMs, FROZEN_MS);
+    });
+    return running.length > 0;
   }
 
-  /** Remembers who asks whom for a vote; where a fault waits for it, strikes down who has just voted. */
+  /** Remembers who votes for whom and who else asks; where a fault waits for it, strikes down who was asked by two. */
   #rememberVotes(): void {
     this.#world.onEffect.push((machine, effect) => {
       if (effect.kind !== 'send' || effect.bytes.length > VOTE_BYTES) return;
@@ -375,13 +382,25 @@ export class QuorumFaultInjector {
       const frame = to === undefined ? undefined : decodeFrame(effect.bytes, machine.nodeId, to);
       if (to === undefined || frame?.kind !== 'addressed' || frame.frame.kind !== 'raft') return;
       const { message } = frame.frame;
-      if (message.kind === 'voteRequest' && !message.isPreVote)
-        this.#asked.push({ from: machine, to, bytes: effect.bytes });
-      const isVote = message.kind === 'voteAnswer' && message.granted && !message.isPreVote;
-      if (!isVote || this.#world.nowMs > this.#armedUntilMs) return;
-      this.#armedUntilMs = Number.NEGATIVE_INFINITY;
-      this.#strikeVoter(machine);
+      if (message.kind === 'voteRequest' && !message.isPreVote) {
+        this.#asked.push({ from: machine, to, bytes: effect.bytes, term: message.term });
+        this.#votes.set(`${machine.nodeId}/${message.term}`, machine.nodeId);
+      } else if (message.kind === 'voteAnswer' && message.granted && !message.isPreVote)
+        this.#votes.set(`${machine.nodeId}/${message.term}`, to);
+      else return;
+      this.#considerStriking();
     });
+  }
+
+  #considerStriking(): void {
+    if (this.#world.nowMs > this.#armedUntilMs) return;
+    const twice = this.#asked
+      .slice(-REMEMBERED_VOTES)
+      .find(({ from, to, term }) => (this.#votes.get(`${to}/${term}`) ?? from.nodeId) !== from.nodeId);
+    const voter = this.#world.machines.find(({ nodeId }) => nodeId === twice?.to);
+    if (voter === undefined) return;
+    this.#armedUntilMs = Number.NEGATIVE_INFINITY;
+    this.#strikeVoter(voter);
   }
 
   #strikeVoter(voter: QuorumMachine): void {

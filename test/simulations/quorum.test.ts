@@ -103,7 +103,7 @@ describe('planted bugs', () => {
     expect(() => edited('x = 1; x = 1', edit)).toThrow(/2 times/);
   });
 
-  for (const name of ['commit-before-majority', 'read-without-confirmation', 'snapshot-without-clients']) {
+  for (const name of ['vote-forgotten', 'commit-before-majority', 'snapshot-without-clients']) {
     const bug = plantedBugs.find((each) => each.name === name);
     it(`${name} is found: ${bug?.about}`, { timeout: 120_000 }, async () => {
       expect(bug).toBeDefined();
