@@ -68,6 +68,9 @@ const LAZY_SYNC_MS = 100;
  */
 const CHECKPOINT_SHARE = 0.75;
 const CHECKPOINT_FLOOR_BYTES = 8 * 1024 * 1024;
+/** The same for a node that wrote nothing for `QUIET_MS`: work that nobody waits for keeps small states small on disk. */
+const QUIET_FLOOR_BYTES = 128 * 1024;
+const QUIET_MS = 1_000;
 
 /**
  * Runs a machine on the ports: one queue of events, one timer, effects in the order of their streams.
@@ -93,6 +96,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   #diskBroken = false;
   #probeAsked = false;
   #checkpointing = false;
+  #quietAsked = false;
 
   constructor(options: ExecutorOptions<Event | Told, Effect>) {
     this.#options = options;
@@ -216,6 +220,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   #persist(effect: Persist): void {
     if (effect.records.length === 0) return;
     this.#options.disk.append(effect.records);
+    this.#awaitQuiet();
     if (!effect.durable) {
       this.#syncLater();
       return;
@@ -313,11 +318,24 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     });
   }
 
-  #considerCheckpoint(): void {
+  /** One timer at a time; it looks whether the log has grown since it was set. */
+  #awaitQuiet(): void {
+    if (this.#quietAsked) return;
+    this.#quietAsked = true;
+    const { clock, disk } = this.#options;
+    const { logBytes } = disk.size();
+    clock.callAt(clock.now().monoMs + QUIET_MS, () => {
+      this.#quietAsked = false;
+      if (this.#stopped) return;
+      if (disk.size().logBytes === logBytes) this.#considerCheckpoint(QUIET_FLOOR_BYTES);
+      else this.#awaitQuiet();
+    });
+  }
+
+  #considerCheckpoint(floorBytes = this.#options.checkpointFloorBytes ?? CHECKPOINT_FLOOR_BYTES): void {
     if (this.#checkpointing || this.#diskBroken) return;
     const { logBytes, checkpointBytes } = this.#options.disk.size();
-    const { checkpointFloorBytes = CHECKPOINT_FLOOR_BYTES } = this.#options;
-    if (logBytes < Math.max(checkpointFloorBytes, checkpointBytes * CHECKPOINT_SHARE)) return;
+    if (logBytes < Math.max(floorBytes, checkpointBytes * CHECKPOINT_SHARE)) return;
     // A log that grew by new contents alone would not be shorter as a checkpoint.
     const liveBytes = this.#options.machine.liveBytes ?? 0;
     if (logBytes + checkpointBytes < liveBytes * (1 + CHECKPOINT_SHARE)) return;

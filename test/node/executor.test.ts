@@ -213,6 +213,19 @@ describe('executor', () => {
     expect(disk.steps).toEqual(['begin', 'write 1', 'write 2', 'commit']);
   });
 
+  it('cuts even a small log once nothing was written for a while', () => {
+    const { executor, settle, fire, disk } = setUp();
+    disk.logBytes = 300_000;
+    executor.deliver({ kind: 'fact', effects: [persist('a', 1)] });
+    settle();
+    disk.logBytes = 400_000;
+    fire(1_000);
+    expect(disk.steps, 'written to meanwhile').toEqual([]);
+    fire(2_000);
+    settle();
+    expect(disk.steps).toEqual(['begin', 'write 1', 'write 2', 'commit']);
+  });
+
   it('stops for good when the machine throws', () => {
     const { executor, machine, broken, performed } = setUp();
     machine.handle = () => {
