@@ -217,7 +217,7 @@ export class Carrier {
     const restored = { hardState: { term, votedFor: undefined }, point, entries: [first] };
     return {
       restored,
-      records: [this.#writer.hardState(restored.hardState), this.#writer.entries(restored.entries)],
+      records: [this.#writer.hardState(restored.hardState), ...this.#writer.entries(restored.entries)],
     };
   }
 

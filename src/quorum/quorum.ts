@@ -20,8 +20,10 @@ import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts'
 import { answerOf } from './answers.ts';
 import { Carrier } from './carrier.ts';
 import type { QuorumConfig } from './config.ts';
+import { Forwarded } from './forwarded.ts';
 import { decide, yields } from './founding.ts';
 import { decodeFrame, encodeGreeting, type Greeting, type StoreFrame } from './frames.ts';
+import { freshIds } from './fresh-ids.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import {
   type QuorumCall,
@@ -31,7 +33,7 @@ import {
   unavailable,
 } from './messages.ts';
 import { Neighbours } from './neighbours.ts';
-import { Proposals, portions, type Request } from './proposals.ts';
+import { Proposals, portions } from './proposals.ts';
 import type { ServerId } from './raft/types.ts';
 import { Reads } from './reads.ts';
 import { encodeCommand } from './register/command.ts';
@@ -69,16 +71,15 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   readonly #options: QuorumOptions;
   readonly #carrier: Carrier;
   readonly #neighbours: Neighbours;
+  readonly #freshId: () => number;
   readonly #proposals: Proposals;
+  readonly #forwarded = new Forwarded();
   readonly #reads = new Reads();
   readonly #leases = new LeaseKeeper();
   readonly #trust: Trust;
   readonly #boot: number;
   /** The carried store is to go on above this revision. */
   #revisionToPass = 0;
-  #idCount = 0;
-  /** Tokens of other members' proposals: below zero, so that they are not taken for sequences of this node. */
-  #foreignToken = 0;
   #storelessSinceMs: number;
   #leaderlessSinceMs: number | undefined;
   #tickMs: number;
@@ -88,12 +89,12 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   constructor(options: QuorumOptions) {
     const { self, config, rng, now } = options;
     this.#options = options;
+    this.#freshId = freshIds(options.cryptography, options.nonce);
     this.#neighbours = new Neighbours(options.isDoubtful ?? (() => false));
-    const freshId = () => this.#freshId();
-    this.#carrier = new Carrier({ self, raft: config.raft, freshId, rng });
+    this.#carrier = new Carrier({ self, raft: config.raft, freshId: this.#freshId, rng });
     this.#trust = new Trust(this.#carrier, this.#neighbours);
-    this.#proposals = new Proposals(freshId);
-    this.#boot = freshId();
+    this.#proposals = new Proposals(this.#freshId);
+    this.#boot = this.#freshId();
     this.#storelessSinceMs = now.monoMs;
     this.#tickMs = now.monoMs + TICK_MS;
   }
@@ -202,7 +203,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   #addressed(replica: Replica, from: ServerId, frame: StoreFrame, now: Instant): void {
     if (frame.kind === 'propose') {
-      this.#proposedByPeer(replica, from, frame.requests, now);
+      this.#take(this.#forwarded.propose(replica, from, frame.requests, now), now);
     } else if (frame.kind === 'refuse') {
       for (const sequence of frame.sequences)
         this.#proposals.refusedElsewhere(sequence, frame.reason === 'busy', now);
@@ -323,11 +324,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       case 'transact':
       case 'grantLease':
       case 'revokeLease':
-        this.#proposals.submit(
-          id,
-          commandOf(call, () => this.#freshId()),
-          now,
-        );
+        this.#proposals.submit(id, commandOf(call, this.#freshId), now);
         return;
       case 'renewLease':
         this.#proposals.renew(id, call.id, now);
@@ -395,27 +392,6 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#take(replica.step({ kind: 'proposed', proposals: [{ token: 0, command }] }, now), now);
   }
 
-  #proposedByPeer(replica: Replica, from: ServerId, requests: readonly Request[], now: Instant): void {
-    const sequences = new Map<number, number>();
-    const proposals = requests.map(({ sequence, command }) => {
-      const token = --this.#foreignToken;
-      sequences.set(token, sequence);
-      return { token, command };
-    });
-    const refused = { notLeader: [] as number[], busy: [] as number[] };
-    const rest = replica.step({ kind: 'proposed', proposals }, now).filter((effect) => {
-      const sequence = effect.kind === 'refused' ? sequences.get(effect.token) : undefined;
-      if (effect.kind !== 'refused' || sequence === undefined) return true;
-      if (sequence > 0) refused[effect.reason === 'notLeader' ? 'notLeader' : 'busy'].push(sequence);
-      return false;
-    });
-    for (const reason of ['notLeader', 'busy'] as const) {
-      if (refused[reason].length === 0) continue;
-      this.#effects.push(...replica.sendTo(from, { kind: 'refuse', reason, sequences: refused[reason] }));
-    }
-    this.#take(rest, now);
-  }
-
   // What the replica says.
 
   #take(effects: readonly (QuorumEffect | ReplicaFact)[] | undefined, now: Instant): void {
@@ -434,7 +410,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
           // Fencing tokens of the store that went must not come again from the one that stays.
           this.#revisionToPass = Math.max(this.#revisionToPass, this.register.revision);
           this.#drop(effect.tookNoEffect, now);
-          break;
+          // What else the replica ordered is of a store that is gone: on disk it would spoil the next.
+          return;
         case 'refused':
           if (effect.token > 0) this.#proposals.refused(effect.token, effect.reason !== 'notLeader', now);
           break;
@@ -585,15 +562,5 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   #answer(id: number, result: Result<unknown>): void {
     this.#effects.push({ kind: 'answer', stream: NOW_STREAM, id, result });
-  }
-
-  /** The first 53 bits of a hash over what is random for this run and a count. */
-  #freshId(): number {
-    const { cryptography, nonce } = this.#options;
-    const seed = new Uint8Array(nonce.length + 4);
-    seed.set(nonce);
-    new DataView(seed.buffer).setUint32(nonce.length, ++this.#idCount);
-    const hash = new DataView(cryptography.hash(seed).slice(0, 8).buffer);
-    return (hash.getUint32(0) >>> 11) * 2 ** 32 + hash.getUint32(4) || 1;
   }
 }

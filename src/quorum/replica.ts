@@ -232,7 +232,7 @@ export class Replica {
           this.#persist([this.#writer.hardState(effect.state)], out);
           break;
         case 'persistEntries':
-          this.#persist([this.#writer.entries(effect.entries)], out);
+          this.#persist(this.#writer.entries(effect.entries), out);
           break;
         case 'awaitDisk':
           this.#raftSequences.set(this.#awaitDisk(out), effect.sequence);

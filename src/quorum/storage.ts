@@ -7,6 +7,7 @@
  */
 import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import { journalRecord } from '../kernel/effects.ts';
+import { limits } from '../kernel/limits.ts';
 import { readPoint, writePoint } from './frames.ts';
 import { readEntries, readNumbers, writeEntries, writeNumbers } from './message-codec.ts';
 import type { HardState, LogEntry, Restored, ServerId, SnapshotPoint } from './raft/types.ts';
@@ -74,8 +75,10 @@ export class StorageWriter {
     return this.#record(RECORD.hardState, (out) => writeHardState(out, state));
   }
 
-  entries(entries: readonly LogEntry[]): Uint8Array {
-    return this.#record(RECORD.entries, (out) => writeEntries(out, entries));
+  entries(entries: readonly LogEntry[]): readonly Uint8Array[] {
+    // One record where it can be read back as one: its bytes are then those of the frame to the followers.
+    const parts = entries.length > CHUNK_ENTRIES || isLong(entries) ? chunksOf(entries) : [entries];
+    return [...parts].map((part) => this.#record(RECORD.entries, (out) => writeEntries(out, part)));
   }
 
   /** A snapshot that came from a leader: its pieces, then what makes them count. */
@@ -128,6 +131,16 @@ export class StorageWriter {
 }
 
 const CHUNK_BYTES = 256 * 1024;
+const CHUNK_ENTRIES = 16_384;
+/** So few have at most the size of a record. */
+const FEW_ENTRIES = 16;
+
+function isLong(entries: readonly LogEntry[]): boolean {
+  if (entries.length <= FEW_ENTRIES) return false;
+  let bytes = 0;
+  for (const entry of entries) if (entry.kind === 'command') bytes += entry.command.length;
+  return bytes > limits.journalRecordBytes / 2;
+}
 
 function* chunksOf(entries: readonly LogEntry[]): Generator<readonly LogEntry[]> {
   let chunk: LogEntry[] = [];

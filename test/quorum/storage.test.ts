@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import type { NodeId } from '../../src/kernel/ids.ts';
+import { limits } from '../../src/kernel/limits.ts';
 import { type Rng, seededRng } from '../../src/kernel/rng.ts';
 import type { HardState, LogEntry, ServerId, SnapshotPoint } from '../../src/quorum/raft/types.ts';
 import { encodeCommand } from '../../src/quorum/register/command.ts';
@@ -137,7 +138,7 @@ class Twin {
     const keep = this.#rng.chance(0.3) ? committed + this.#rng.below(log.length - committed + 1) : log.length;
     if (keep < log.length) this.#term++;
     const added = this.#entries(keep + 1, this.#rng.below(6) + 1);
-    this.#write([this.#writer.entries(added)], { ...this.state, log: [...log.slice(0, keep), ...added] });
+    this.#write(this.#writer.entries(added), { ...this.state, log: [...log.slice(0, keep), ...added] });
   }
 
   commit(): void {
@@ -349,12 +350,33 @@ describe('storage of the quorum store', () => {
     const blank = (index: number): LogEntry => ({ kind: 'blank', index, term: 1 });
     const records = [
       writer.identity(carried(1), 'new'),
-      writer.entries([blank(1), blank(2)]),
-      writer.entries([blank(4)]),
+      ...writer.entries([blank(1), blank(2)]),
+      ...writer.entries([blank(4)]),
     ];
     const reader = read(records);
     expect(reader.damaged).toBe(true);
     expect(reader.stored().restored.entries.map(({ index }) => index)).toEqual([1, 2]);
+  });
+
+  it('as many entries as gather in one turn are read back (100,000 at once)', () => {
+    const writer = new StorageWriter(0);
+    const entries = Array.from(
+      { length: 100_000 },
+      (_, at) => ({ kind: 'blank', index: at + 1, term: 1 }) as const,
+    );
+    const reader = read([writer.identity(carried(1), 'new'), ...writer.entries(entries)]);
+    expect(reader.damaged).toBe(false);
+    expect(reader.stored().restored.entries).toEqual(entries);
+  });
+
+  it('no record is larger than the journal takes, however much gathers in one turn (100 entries of 700 KiB)', () => {
+    const command = new Uint8Array(700 * 1024);
+    const entries = Array.from(
+      { length: 100 },
+      (_, at) => ({ kind: 'command', index: at + 1, term: 1, command }) as const,
+    );
+    const records = new StorageWriter(0).entries(entries);
+    expect(Math.max(...records.map((record) => record.length))).toBeLessThan(limits.journalRecordBytes);
   });
 
   it('random bytes never throw (10,000 records)', () => {
