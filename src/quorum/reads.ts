@@ -1,8 +1,8 @@
 /** Strong reads of this node: first the log's index that proves them new enough, then the answer from its own copy. */
 
-import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { QuorumCall } from './messages.ts';
+import { GIVE_UP_MS } from './proposals.ts';
 
 export type ReadCall = Extract<QuorumCall, { op: 'get' | 'range' }>;
 
@@ -36,7 +36,7 @@ export class Reads {
   /** The token to ask the Raft core with. */
   add(id: number, call: ReadCall, now: Instant): number {
     const token = ++this.#lastToken;
-    const deadlineMs = now.monoMs + limits.quorumWaitMs;
+    const deadlineMs = now.monoMs + GIVE_UP_MS;
     this.#waiting.set(token, { id, call, deadlineMs, index: undefined, askAtMs: now.monoMs + LOST_MS });
     return token;
   }

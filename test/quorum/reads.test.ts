@@ -33,7 +33,7 @@ describe('reads', () => {
     expect(reads.takeAgain(at(100))).toEqual([]);
     expect(reads.takeAgain(at(400))).toEqual([token]);
     expect(reads.takeLate(at(1_000))).toEqual([]);
-    expect(reads.takeLate(at(2_000))).toMatchObject([{ id: 1 }]);
+    expect(reads.takeLate(at(1_800))).toMatchObject([{ id: 1 }]);
     expect(reads.size).toBe(0);
   });
 });
