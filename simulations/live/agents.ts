@@ -19,6 +19,8 @@ const THINK_MS = 20;
 export class Recorder {
   readonly operations: HistoryOperation[] = [];
   readonly errors = new Map<string, number>();
+  /** What calls of the history were told that were not carried out, or not for certain. */
+  readonly refusals: object[] = [];
   readonly #startedNs = process.hrtime.bigint();
 
   now(): number {
@@ -29,7 +31,19 @@ export class Recorder {
     const outcome = told.kind === 'done' ? 'ok' : told.kind === 'refused' ? 'failed' : 'unknown';
     const end = outcome === 'ok' ? this.now() : Number.POSITIVE_INFINITY;
     this.operations.push({ ...call, client, key, start, end, outcome } as HistoryOperation);
-    if (told.kind !== 'done') this.fail(told);
+    if (told.kind === 'done') return;
+    this.fail(told);
+    const input = 'input' in call ? call.input : {};
+    this.refusals.push({
+      client,
+      kind: call.kind,
+      key,
+      ...input,
+      start,
+      end: this.now(),
+      outcome,
+      error: told.error,
+    });
   }
 
   fail(told: Told): void {

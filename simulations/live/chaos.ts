@@ -215,6 +215,7 @@ class Run {
     const lines = (values: readonly unknown[]) =>
       values.map((value) => `${JSON.stringify(value)}\n`).join('');
     writeFileSync(`${history}.leases`, lines(this.#holdings));
+    writeFileSync(`${history}.refusals`, lines(this.#recorder.refusals));
     writeFileSync(
       `${history}.watches`,
       lines(this.#watchers.map(({ watcher, seen, gaps }) => ({ watcher, seen, gaps }))),

@@ -49,13 +49,10 @@ export class RestClient implements Client {
       });
       return { kind: 'done', value };
     } catch (error) {
+      // A kind of SkeinError, but not an answer.
+      if (error instanceof NodeUnreachable)
+        return { kind: neverLeft(error) ? 'refused' : 'unknown', error: error.body };
       if (error instanceof SkeinError) return toldOf(error.body);
-      // No node there: the call never left.
-      if (error instanceof NodeUnreachable && /No node runs/.test(error.message))
-        return {
-          kind: 'refused',
-          error: { code: 'UNREACHABLE', message: error.message, hint: '', retryable: true },
-        };
       return { kind: 'unknown', error: undefined };
     }
   }
@@ -134,6 +131,11 @@ function toldOf(error: ErrorBody): Told {
   if (outcome === 'not-done') return { kind: 'refused', error };
   const isOpen = outcome === 'unknown' || ['INTERNAL', 'TIMEOUT', 'QUORUM_UNAVAILABLE'].includes(error.code);
   return { kind: isOpen ? 'unknown' : 'refused', error };
+}
+
+/** There was nobody to take it. */
+function neverLeft({ message }: NodeUnreachable): boolean {
+  return message.startsWith('No node runs');
 }
 
 function waitOf({ timeout_seconds: seconds = 0 }: Fields): number {
