@@ -8,7 +8,7 @@ import type { Rng } from '../kernel/rng.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { Claim } from './evidence.ts';
 import type { QuorumEffect } from './messages.ts';
-import type { LogEntry, RaftConfig, Restored } from './raft/types.ts';
+import type { LogIndex, RaftConfig, Restored, Term } from './raft/types.ts';
 import { encodeCommand } from './register/command.ts';
 import { Register } from './register/register.ts';
 import { EMPTY_REVISION, Replica } from './replica.ts';
@@ -133,15 +133,15 @@ export class Carrier {
   /** As one who knows nothing of the store yet. */
   join(store: StoreId, now: Instant): readonly QuorumEffect[] {
     const nothing = { hardState: { term: 0, votedFor: undefined }, point: EMPTY_POINT, entries: [] };
-    const persisted = this.#carry(this.#freshCarried(store), nothing, new Register(), [], now);
+    this.#carry(this.#freshCarried(store), nothing, new Register(), now);
+    const persisted = this.#persist([this.#writer.identity(this.#identity, 'new')]);
     return [persisted, mark('info', 'quorum.joined', store)];
   }
 
   /** With this node as its only voter. */
   found(now: Instant): readonly QuorumEffect[] {
     const carried = this.#freshCarried(this.#freshStore());
-    const { restored, records } = this.#founded(carried, EMPTY_POINT, 1);
-    const persisted = this.#carry(carried, restored, new Register(), records, now);
+    const persisted = this.#begin(carried, { index: 0, term: 0 }, new Register(), now);
     return [persisted, mark('info', 'quorum.founded', carried.store)];
   }
 
@@ -163,15 +163,11 @@ export class Carrier {
     const advance = { kind: 'advance', revision: register.revision + RECOVERY_STEP } as const;
     register.apply(last.index, encodeCommand(advance));
     const carried = this.#freshCarried(this.#freshStore());
-    const configuration = { incoming: [serverIdOf(this.#options.self, carried.storage)], outgoing: [] };
-    const point = { ...last, configuration };
     this.#identity = {
       ...this.#identity,
       replaced: [...this.#identity.replaced, old.carried.store].slice(-GONE),
     };
-    const { restored, records } = this.#founded(carried, point, last.term + 1);
-    const snapshot = this.#writer.snapshot(point, register.capture());
-    const persisted = this.#carry(carried, restored, register, [...snapshot, ...records], now);
+    const persisted = this.#begin(carried, last, register, now);
     return [persisted, mark('warn', 'quorum.recovered', carried.store)];
   }
 
@@ -190,35 +186,30 @@ export class Carrier {
     return [persisted, mark('info', 'quorum.dropped', carried.store)];
   }
 
-  #carry(
-    carried: Carried,
-    restored: Restored,
-    register: Register,
-    records: readonly Uint8Array[],
-    now: Instant,
-  ): QuorumEffect {
+  #carry(carried: Carried, restored: Restored, register: Register, now: Instant): void {
     this.#identity = { ...this.#identity, carried };
     this.#claim = NO_CLAIM;
     this.#replica = this.#makeReplica(carried, restored, register, now);
-    // The identity empties what was kept of another store, so it comes first.
-    const identity = this.#writer.identity(this.#identity, 'new');
-    return this.#persist([identity, ...records]);
   }
 
-  /** The log's first entry names its only voter. */
-  #founded(carried: Carried, point: Restored['point'], term: number) {
-    const server = serverIdOf(this.#options.self, carried.storage);
-    const first: LogEntry = {
-      kind: 'configuration',
-      index: point.index + 1,
-      term,
-      configuration: { incoming: [server], outgoing: [] },
-    };
-    const restored = { hardState: { term, votedFor: undefined }, point, entries: [first] };
-    return {
-      restored,
-      records: [this.#writer.hardState(restored.hardState), ...this.#writer.entries(restored.entries)],
-    };
+  /**
+   * A store that goes on behind `last`, with this node as its only voter. Written as a checkpoint is: one record makes
+   * all of it count, so that a crash leaves what was before or what is now.
+   */
+  #begin(
+    carried: Carried,
+    last: { readonly index: LogIndex; readonly term: Term },
+    register: Register,
+    now: Instant,
+  ): QuorumEffect {
+    const configuration = { incoming: [serverIdOf(this.#options.self, carried.storage)], outgoing: [] };
+    const hardState = { term: last.term + 1, votedFor: undefined };
+    const begun = { hardState, point: { ...last, configuration }, entries: [] };
+    this.#carry(carried, begun, register, now);
+    const pieces = register.capture();
+    return this.#persist([
+      ...this.#writer.checkpoint({ identity: this.#identity, ...begun, pieces, arriving: undefined }),
+    ]);
   }
 
   #makeReplica(carried: Carried, restored: Restored, register: Register, now: Instant): Replica {
