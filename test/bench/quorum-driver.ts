@@ -17,6 +17,8 @@ export interface LoadRequest {
   readonly kind: 'put' | 'read' | 'increment';
   readonly clients: number;
   readonly forMs: number;
+  /** Each client's calls are due so often, and timed from when they are due; one after the other where left out. */
+  readonly everyMs?: number;
 }
 
 export interface Load {
@@ -111,7 +113,7 @@ async function leadsEtcd(endpoint: string): Promise<boolean> {
   return /^etcd_server_is_leader 1$/m.test(metrics);
 }
 
-async function load({ kind, clients, forMs }: LoadRequest): Promise<Load> {
+async function load({ kind, clients, forMs, everyMs }: LoadRequest): Promise<Load> {
   const { put, read, increment } = opened();
   const latencies: number[] = [];
   let next = 0;
@@ -125,9 +127,10 @@ async function load({ kind, clients, forMs }: LoadRequest): Promise<Load> {
   const worker = async () => {
     for (let beganUs = nowUs(); beganUs < endUs; ) {
       await call();
-      const nextUs = nowUs();
-      latencies.push(nextUs - beganUs);
-      beganUs = nextUs;
+      const doneUs = nowUs();
+      latencies.push(doneUs - beganUs);
+      beganUs = everyMs === undefined ? doneUs : beganUs + everyMs * 1000;
+      if (beganUs > doneUs) await sleep((beganUs - doneUs) / 1000);
     }
   };
   await Promise.all(Array.from({ length: clients }, worker));
@@ -204,18 +207,21 @@ async function filledKeys(): Promise<number> {
   }
 }
 
-function bytesUnder(folder: string): number {
-  let bytes = 0;
-  for (const name of readdirSync(folder)) {
+function filesUnder(folder: string): { readonly name: string; readonly bytes: number }[] {
+  return readdirSync(folder).flatMap((name) => {
     const path = join(folder, name);
     try {
       const found = statSync(path);
-      bytes += found.isDirectory() ? bytesUnder(path) : found.size;
+      return found.isDirectory() ? filesUnder(path) : [{ name, bytes: found.size }];
     } catch {
       // A segment that has just been removed takes no room.
+      return [];
     }
-  }
-  return bytes;
+  });
+}
+
+function sumOf(files: readonly { readonly bytes: number }[]): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** Starts a node against a running store; when its copy had reached `revision`, and when it voted. */
@@ -241,7 +247,10 @@ serve({
   endSteady,
   fill,
   size,
-  diskBytes: () => bytesUnder(directory),
+  diskBytes: () => {
+    const files = filesUnder(directory);
+    return { all: sumOf(files), log: sumOf(files.filter(({ name }) => name.endsWith('.log'))) };
+  },
   join: joinStore,
   total: () => opened().total(HOT_KEY),
   isLeader: () => opened().isLeader(),

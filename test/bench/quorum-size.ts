@@ -2,7 +2,7 @@
 import { sleep } from './lib/clock.ts';
 import { type Options, wanted } from './lib/options.ts';
 import { FILLED, VALUE_BYTES } from './lib/quorum-client.ts';
-import { type ClientSetup, driverFor, skeinSetup, startMember } from './lib/quorum-clusters.ts';
+import { type ClientSetup, driverFor, skeinSetup, startMember, votersAre } from './lib/quorum-clusters.ts';
 import type { Remote } from './lib/remote.ts';
 import type { Report } from './lib/report.ts';
 import { removeScratch, scratchDirectory } from './lib/scratch.ts';
@@ -32,6 +32,7 @@ export async function quorumSize(options: Options, report: Report): Promise<void
     ['new voter, of that the start of its node', 's', undefined],
     ['new voter, votes', 's', undefined],
     ['log on disk at most, to the live data', 'x', 3],
+    ['log and checkpoints on disk at most, to the live data', 'x', undefined],
   ] as const;
   for (const [name, unit, bound] of rows) {
     const spread = samples.spread(name);
@@ -55,9 +56,9 @@ async function measure(options: Options, keys: number, samples: Samples): Promis
     }
     const [writer] = drivers;
     if (writer === undefined) throw new Error('no member');
+    await votersAre(drivers, 1);
     await writer.ask('fill', { keys, round: 0 });
-    if (wanted(options, 'log on disk'))
-      samples.add('log on disk at most, to the live data', await rewrite(writer, keys));
+    if (wanted(options, 'log on disk')) await rewrite(writer, keys, samples);
     if (wanted(options, 'new voter')) await join(drivers, skeinSetup(directory, 2, addresses), keys, samples);
   } finally {
     await Promise.all(drivers.map((driver) => driver.end()));
@@ -66,12 +67,14 @@ async function measure(options: Options, keys: number, samples: Samples): Promis
 }
 
 /** The most that the writer's directory took, over the bytes of keys and values. */
-async function rewrite(writer: Remote, keys: number): Promise<number> {
-  let mostBytes = 0;
+async function rewrite(writer: Remote, keys: number, samples: Samples): Promise<void> {
+  const most = { all: 0, log: 0 };
   let isDone = false;
   const look = async () => {
     while (!isDone) {
-      mostBytes = Math.max(mostBytes, await writer.ask<number>('diskBytes'));
+      const { all, log } = await writer.ask<typeof most>('diskBytes');
+      most.all = Math.max(most.all, all);
+      most.log = Math.max(most.log, log);
       await sleep(LOOK_EVERY_MS);
     }
   };
@@ -79,7 +82,9 @@ async function rewrite(writer: Remote, keys: number): Promise<number> {
   for (let round = 1; round <= REWRITES; round++) await writer.ask('fill', { keys, round });
   isDone = true;
   await looking;
-  return mostBytes / (keys * (FILLED.length + String(keys - 1).length + VALUE_BYTES));
+  const liveBytes = keys * (FILLED.length + String(keys - 1).length + VALUE_BYTES);
+  samples.add('log on disk at most, to the live data', most.log / liveBytes);
+  samples.add('log and checkpoints on disk at most, to the live data', most.all / liveBytes);
 }
 
 async function join(drivers: Remote[], setup: ClientSetup, keys: number, samples: Samples): Promise<void> {

@@ -15,6 +15,9 @@ const ENGINES: readonly Engine[] = ['disk', 'nats', 'etcd', 'skein'];
 const CLIENTS = [1, 16, 128] as const;
 const PLACES = ['leader', 'follower'] as const;
 const HOT = 'read-modify-write, one key, 3 nodes';
+/** Calls of agents come now and then, not as fast as a loop can make them. */
+const HOT_EVERY_MS = 20;
+const PACED = `${HOT}, ${1000 / HOT_EVERY_MS}/s each`;
 
 /** Goals for Skein; bounds on ratios are on those to the etcd of the same run. */
 const GOALS: Readonly<Record<string, Goal>> = {
@@ -24,7 +27,7 @@ const GOALS: Readonly<Record<string, Goal>> = {
   'strong read, 1 client': { direction: 'at least', bound: 2, peer: 'etcd' },
   'strong read, 16 clients': { direction: 'at least', bound: 2, peer: 'etcd' },
   'strong read, 128 clients': { direction: 'at least', bound: 2, peer: 'etcd' },
-  [`${HOT}, p99`]: { direction: 'at most', bound: 6000 },
+  [`${PACED}, p99, of the slowest node`]: { direction: 'at most', bound: 6000 },
 };
 
 export async function quorum(options: Options, report: Report): Promise<void> {
@@ -89,7 +92,7 @@ async function one(
   samples.add(`${who}, ${what}, processor per op`, cpuUs);
 }
 
-/** One client at each of three members; what was counted must be what was done. */
+/** One client at each of three members, paced and then as fast as they can. */
 async function hotKey(
   engine: Engine,
   cluster: Cluster,
@@ -97,28 +100,37 @@ async function hotKey(
   report: Report,
   samples: Samples,
 ): Promise<void> {
-  const { drivers } = cluster;
-  const request: LoadRequest = { kind: 'increment', clients: 1, forMs };
-  const ask = () => Promise.all(drivers.map((driver) => driver.ask<Load>('load', request)));
-  const total = () => drivers[0]?.ask<number>('total') ?? Promise.resolve(Number.NaN);
-  await ask();
-  const before = await total();
-  const loads = await cluster.phase(`${engine} hot key`, ask);
-  const done = loads.reduce((sum, { ops }) => sum + ops, 0);
-  const counted = (await total()) - before;
-  if (counted !== done) {
-    const lost = `of ${done} read-modify-writes that were acknowledged, ${counted} took effect`;
-    if (engine !== 'nats') throw new Error(lost);
-    // Known of the version that Debian has: nats-io/nats-server#4320.
-    report.remark(`${SECTION}: NATS JetStream lost updates (${lost}), so their speed is not shown.`);
-    return;
+  await increments(cluster, { kind: 'increment', clients: 1, forMs });
+  for (const [what, pace] of [
+    [PACED, { everyMs: HOT_EVERY_MS }],
+    [HOT, {}],
+  ] as const) {
+    const { loads, done, counted } = await cluster.phase(`${engine} ${what}`, () =>
+      increments(cluster, { kind: 'increment', clients: 1, forMs, ...pace }),
+    );
+    if (counted !== done) {
+      const lost = `of ${done} read-modify-writes that were acknowledged, ${counted} took effect`;
+      if (engine !== 'nats') throw new Error(lost);
+      // Known of the version that Debian has: nats-io/nats-server#4320.
+      report.remark(`${SECTION}: NATS JetStream lost updates (${lost}), so their speed is not shown.`);
+      return;
+    }
+    samples.add(
+      `${engine}, ${what}`,
+      loads.reduce((sum, { perSecond }) => sum + perSecond, 0),
+    );
+    samples.add(`${engine}, ${what}, p50, of the slowest node`, Math.max(...loads.map(({ p50Us }) => p50Us)));
+    samples.add(`${engine}, ${what}, p99, of the slowest node`, Math.max(...loads.map(({ p99Us }) => p99Us)));
   }
-  samples.add(
-    `${engine}, ${HOT}`,
-    loads.reduce((sum, { perSecond }) => sum + perSecond, 0),
-  );
-  samples.add(`${engine}, ${HOT}, p50`, Math.max(...loads.map(({ p50Us }) => p50Us)));
-  samples.add(`${engine}, ${HOT}, p99`, Math.max(...loads.map(({ p99Us }) => p99Us)));
+}
+
+/** What was counted must be what was done. */
+async function increments({ drivers }: Cluster, request: LoadRequest) {
+  const total = () => drivers[0]?.ask<number>('total') ?? Promise.resolve(Number.NaN);
+  const before = await total();
+  const loads = await Promise.all(drivers.map((driver) => driver.ask<Load>('load', request)));
+  const done = loads.reduce((sum, { ops }) => sum + ops, 0);
+  return { loads, done, counted: (await total()) - before };
 }
 
 function nameOf(what: string, clients: number): string {
@@ -142,9 +154,11 @@ function addRows(report: Report, samples: Samples, engines: readonly Engine[]): 
       }
     }
   }
-  addRow(report, samples, engines, HOT, 'ops/s');
-  addRow(report, samples, engines, `${HOT}, p50`, 'us');
-  addRow(report, samples, engines, `${HOT}, p99`, 'us');
+  for (const what of [PACED, HOT]) {
+    addRow(report, samples, engines, what, 'ops/s');
+    addRow(report, samples, engines, `${what}, p50, of the slowest node`, 'us');
+    addRow(report, samples, engines, `${what}, p99, of the slowest node`, 'us');
+  }
 }
 
 /** `place`: beside which member the clients are; all of them where it is left out. */
