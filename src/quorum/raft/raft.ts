@@ -450,9 +450,14 @@ export class Raft {
   }
 
   #compact(index: LogIndex): void {
-    const { log, commitIndex, config } = this.#server;
+    const { log, disk, commitIndex, config } = this.#server;
     if (index > commitIndex) return;
-    log.compact(index, config.tailEntries ?? limits.raftTailEntries, limits.raftTailBytes);
+    // Others may have committed what this disk has not taken yet: should it fail, it must be given that again.
+    log.compact(
+      Math.min(index, disk.stableIndex),
+      config.tailEntries ?? limits.raftTailEntries,
+      limits.raftTailBytes,
+    );
   }
 
   #failDisk(): void {
