@@ -1,6 +1,9 @@
 /**
  * The commands of this node on their way into the log, each answered by what this node's own copy says when it
  * applies them. A command is sent again under the same number until then, so that it takes effect once.
+ *
+ * Limits: the store forgets the client that was silent longest. One that is forgotten while copies of its commands,
+ * and of what opened it, are on their way (thousands of others spoke meanwhile) may have an answered one carried out again.
  */
 import type { ErrorBody } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
@@ -54,6 +57,8 @@ export class Proposals {
   #client: ClientId;
   #openSentMs = Number.NEGATIVE_INFINITY;
   #isOpen = false;
+  /** Commands that open the client: those that were sent and that the store was not seen to carry out. */
+  #opensOnTheirWay = 0;
   #nextSequence = 1;
   /** In the order of their sequences. */
   readonly #pending = new Map<number, Pending>();
@@ -99,6 +104,7 @@ export class Proposals {
     const beforeMs = now.monoMs - RESEND_MS;
     if (!this.#isOpen && this.#pending.size > 0 && this.#openSentMs <= beforeMs) {
       this.#openSentMs = now.monoMs;
+      this.#opensOnTheirWay++;
       requests.push({ sequence: 0, command: encodeCommand({ kind: 'openClient', client: this.#client }) });
     }
     for (const [sequence, pending] of this.#pending) {
@@ -145,7 +151,9 @@ export class Proposals {
   }
 
   clientOpened(client: ClientId): void {
-    if (client === this.#client) this.#isOpen = true;
+    if (client !== this.#client) return;
+    this.#isOpen = true;
+    this.#opensOnTheirWay--;
   }
 
   /** The call that a command of this node answers, once; `undefined` for others' commands and repetitions. */
@@ -170,12 +178,13 @@ export class Proposals {
   /**
    * The store does not know this client. Before it was opened, the request has overtaken what opens it, and others may
    * follow that: it is sent again under the same number. Later the client was forgotten, and nothing that was sent as it
-   * takes effect from here on. What was sent once only is sent again as another; of the rest nobody can tell whether
-   * an earlier copy took effect.
+   * takes effect from here on, unless something on its way opens it once more. What was sent once only is sent again as
+   * another; of the rest nobody can tell whether a copy took or will take effect.
    */
   clientUnknown(client: ClientId, sequence: number, now: Instant): readonly Unanswered[] {
     if (client !== this.#client) return [];
-    if (this.#isOpen) return this.#startOver((pending) => pending.copies <= 1);
+    if (this.#isOpen)
+      return this.#startOver(({ copies }) => copies === 0 || (copies === 1 && this.#opensOnTheirWay === 0));
     this.refusedElsewhere(sequence, true, now);
     return [];
   }
@@ -186,14 +195,16 @@ export class Proposals {
   }
 
   #startOver(mayRepeat: (pending: Pending) => boolean): readonly Unanswered[] {
+    const waiting = [...this.#pending.values()];
+    const repeated = new Set(waiting.filter(mayRepeat));
     this.#client = this.#freshId();
     this.#isOpen = false;
+    this.#opensOnTheirWay = 0;
     this.#openSentMs = Number.NEGATIVE_INFINITY;
-    const waiting = [...this.#pending.values()];
     this.#pending.clear();
     const unanswered: Unanswered[] = [];
     for (const pending of waiting) {
-      if (mayRepeat(pending)) {
+      if (repeated.has(pending)) {
         const sequence = this.#nextSequence++;
         const { id, build, deadlineMs } = pending;
         this.#pending.set(sequence, this.#makePending(id, build, sequence, deadlineMs));

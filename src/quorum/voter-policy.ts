@@ -50,7 +50,10 @@ export function nextVoters(
   if (unwanted !== undefined && voters.length > 1) return voters.filter((voter) => voter !== unwanted);
   if (candidate !== undefined && members.get(candidate)?.wish === 'always' && voters.length < MOST_VOTERS)
     return [...voters, candidate];
-  const gone = voters.find((voter) => voter !== self && isGone(policy, voter, members, nowMs));
+  // First who can go even where nobody takes the place.
+  const gone =
+    voters.find((voter) => voter !== self && isReplaced(voter, members)) ??
+    voters.find((voter) => voter !== self && isGone(policy, voter, members, nowMs));
   if (gone !== undefined) {
     const rest = voters.filter((voter) => voter !== gone);
     if (candidate !== undefined) return [...rest, candidate];
@@ -97,7 +100,6 @@ function isGone(
   members: ReadonlyMap<ServerId, Member>,
   nowMs: number,
 ): boolean {
-  if (isReplaced(voter, members)) return true;
   const member = members.get(voter);
   return member !== undefined && !member.isReachable && nowMs - member.sinceMs >= policy.replaceAfterMs;
 }
