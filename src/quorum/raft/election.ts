@@ -6,6 +6,9 @@
  * comes back without unseating anybody. And whoever hears a leader gives no vote until it has missed that leader for an
  * election timeout: only then may a leader count on its lease.
  *
+ * A leader whose process ends takes its connections along, which its followers see at once. Where no leader counts on a
+ * lease, such a follower asks soon, and gives its vote to who asks. It still takes a majority that lost the leader.
+ *
  * A vote is on disk before it is said. A candidate's vote for itself need not be: its requests wait for the disk, so
  * the first answer proves it, and where no other answer is needed nothing is said before the disk has it either.
  */
@@ -22,12 +25,19 @@ export interface Transitions {
   becomeLeader(): void;
 }
 
+/** Of an election timeout: how long who lost its leader waits at least, for the others to see it too, and how far such are spread. */
+const LOST_LEAST = 1 / 24;
+const LOST_SPREAD = 1 / 4;
+
 export class Election {
   readonly #server: Server;
   readonly #transitions: Transitions;
   readonly #votes = new Map<ServerId, boolean>();
   #timeoutMs = 0;
   #sinceMs = 0;
+  #reachable: ReadonlySet<ServerId> = new Set();
+  /** The leader could be reached, can no more, and was not heard since. */
+  #isLeaderLost = false;
 
   constructor(server: Server, transitions: Transitions) {
     this.#server = server;
@@ -54,7 +64,25 @@ export class Election {
 
   /** The leader was heard: the timeout counts from now on. */
   putOff(): void {
-    this.#sinceMs = this.#server.nowMs;
+    if (this.#isLeaderLost) this.#findLeader();
+    else this.#sinceMs = this.#server.nowMs;
+  }
+
+  /** Who can be reached besides this server. */
+  handleReachable(servers: readonly ServerId[]): void {
+    const before = this.#reachable;
+    this.#reachable = new Set(servers);
+    const { role, leader, config, rng, nowMs } = this.#server;
+    if (role === 'leader' || leader === undefined || config.reads === 'lease') return;
+    if (this.#reachable.has(leader)) {
+      if (this.#isLeaderLost) this.#findLeader();
+    } else if (before.has(leader)) {
+      this.#isLeaderLost = true;
+      const { electionTimeoutMs } = config;
+      this.#timeoutMs =
+        electionTimeoutMs * LOST_LEAST + rng.below(Math.max(1, Math.floor(electionTimeoutMs * LOST_SPREAD)));
+      this.#sinceMs = nowMs;
+    }
   }
 
   expire(): void {
@@ -94,7 +122,14 @@ export class Election {
   /** Hears, or is, a leader: then nobody else is wanted, unless the leader itself asks for it (4.2.3). */
   isContent(isTransfer: boolean): boolean {
     const { role, leaderHeardMs, nowMs, config } = this.#server;
-    return !isTransfer && (role === 'leader' || nowMs - leaderHeardMs < config.electionTimeoutMs);
+    if (isTransfer) return false;
+    if (role === 'leader') return true;
+    return !this.#isLeaderLost && nowMs - leaderHeardMs < config.electionTimeoutMs;
+  }
+
+  #findLeader(): void {
+    this.#isLeaderLost = false;
+    this.restartTimer();
   }
 
   #askFirst(): void {

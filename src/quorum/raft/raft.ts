@@ -232,7 +232,7 @@ export class Raft {
         this.#advanceTransfer();
         break;
       case 'serversReachable':
-        this.#replication.handleReachable(event.servers.slice(0, limits.raftServers));
+        this.#reach(event.servers.slice(0, limits.raftServers));
         break;
       case 'snapshotted':
         this.#compact(event.index);
@@ -250,6 +250,11 @@ export class Raft {
         this.#recoverDisk();
         break;
     }
+  }
+
+  #reach(servers: readonly ServerId[]): void {
+    this.#replication.handleReachable(servers);
+    this.#election.handleReachable(servers);
   }
 
   #expireLeader(): void {

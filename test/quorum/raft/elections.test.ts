@@ -202,6 +202,48 @@ describe('raft: terms and elections', () => {
     expect([solo.raft.role, solo.raft.leader]).toEqual(['follower', undefined]);
   });
 
+  describe('a follower that sees its leader go', () => {
+    const led = (reads: 'index' | 'lease') => {
+      const solo = new Solo({ term: 1, config: { reads } });
+      solo.tell({ kind: 'serversReachable', servers: [id('b'), id('c')] });
+      solo.append('b', 1, [0, 0], []);
+      return solo;
+    };
+    const ask = (solo: Solo) =>
+      sent(solo.receive('c', { ...voteRequest, isPreVote: true, term: 2 }), 'voteAnswer');
+
+    it('asks soon, and would vote for who asks', () => {
+      const solo = led('index');
+      solo.expire(10);
+      expect(ask(solo)).toMatchObject([{ granted: false }]);
+      solo.tell({ kind: 'serversReachable', servers: [id('c')] });
+      expect(ask(solo)).toMatchObject([{ granted: true }]);
+      expect(solo.raft.deadline()!.atMs - solo.nowMs).toBeLessThan(30);
+      expect(sent(solo.expire(30), 'voteRequest')).toMatchObject([
+        { to: 'b', isPreVote: true },
+        { to: 'c', isPreVote: true },
+      ]);
+    });
+
+    it.each(['comes back', 'is heard all the same'])('wants nobody else where it %s', (how) => {
+      const solo = led('index');
+      solo.tell({ kind: 'serversReachable', servers: [id('c')] });
+      solo.nowMs += 3;
+      if (how === 'comes back') solo.tell({ kind: 'serversReachable', servers: [id('b'), id('c')] });
+      else solo.append('b', 1, [0, 0], [], 0, 2);
+      expect(solo.raft.deadline()!.atMs - solo.nowMs).toBeGreaterThanOrEqual(100);
+      expect(ask(solo)).toMatchObject([{ granted: false }]);
+    });
+
+    it('waits an election timeout all the same where a leader may count on its lease', () => {
+      const solo = led('lease');
+      const { atMs } = solo.raft.deadline()!;
+      solo.tell({ kind: 'serversReachable', servers: [id('c')] });
+      expect(solo.raft.deadline()!.atMs).toBe(atMs);
+      expect(ask(solo)).toMatchObject([{ granted: false }]);
+    });
+  });
+
   it('K46: a store of one elects itself at once, also after a restart, and says nothing before its disk has the term', () => {
     const solo = new Solo({ voters: ['a'] });
     expect(solo.raft.deadline()!.atMs).toBeLessThanOrEqual(solo.nowMs);
