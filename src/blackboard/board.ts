@@ -96,6 +96,7 @@ export class Board {
 
   /** Own items that lost while it was not known that they are own: after loading. */
   findTrims(): void {
+    this.view.reclaim();
     for (const item of this.view.hiddenItems()) if (item.lane.own) this.#trims.push(item);
   }
 
@@ -277,7 +278,7 @@ export class Board {
 
   /** Lets go of ghosts whose time has come. */
   settle(): void {
-    if (this.view.ghosts.size > 0) for (const key of this.view.layGhosts()) this.#changed.push(key);
+    if (this.view.ghostBytes > 0) for (const key of this.view.layGhosts()) this.#changed.push(key);
   }
 
   /** Forgets a lane, its items and what they showed. */

@@ -30,10 +30,11 @@ import { KIND } from './entry.ts';
 import { type HybridClock, STAMPS_PER_MS, stampOf, wallMsOf } from './hlc.ts';
 import type { Item, Lane } from './lane.ts';
 import { entryOf, itemsOf } from './read.ts';
+import { Rivals } from './rivals.ts';
 import { documentSession, type Session } from './session.ts';
 import { clocksOf, type SessionCheck } from './session-check.ts';
 import type { BoardStore } from './store.ts';
-import { isVisible, Log } from './view.ts';
+import { isVisible } from './view.ts';
 
 /** Bytes of an item around its key, author and value. */
 const ITEM_BYTES = 24;
@@ -380,14 +381,14 @@ function checkStamp(
 /** True where this node's own lanes hold the write, or what superseded it: then it is on the disk as soon as they are. */
 function isWritten(board: Board, key: string, { revision, lane }: ClientStamp): boolean {
   const state = board.view.get(key);
-  const base = state instanceof Log ? state.base : state;
+  const base = state instanceof Rivals ? state.base : state;
   if (base === undefined || !base.lane.own) return false;
   return base.revision > revision || (base.revision === revision && base.origin >= lane);
 }
 
 function roomInLog(board: Board, key: string, items: number, bytes: number): Result<undefined> {
   const state = board.view.get(key);
-  const present = state instanceof Log ? state.items : [];
+  const present = state instanceof Rivals ? state.items : [];
   let total = bytes;
   for (const item of present) total += item.length;
   if (present.length + items <= limits.logItems && total <= limits.logBytes) return ok(undefined);

@@ -327,7 +327,8 @@ export class Intake {
   #hasRoom(board: Board, bytes: number, lane: Lane | undefined): string | undefined {
     if (lane === undefined && board.lanes.size >= limits.boardLanes) return 'too many lanes';
     const slack = limits.quotaSlack;
-    if (board.bytes + bytes > board.quotaBytes * slack || board.view.keys > board.quotaKeys * slack) {
+    const held = board.bytes + board.view.ghostBytes;
+    if (held + bytes > board.quotaBytes * slack || board.view.keys > board.quotaKeys * slack) {
       return 'far beyond the quota of the board';
     }
     return undefined;

@@ -61,7 +61,7 @@ export function* checkpoint(store: BoardStore, documents: DocumentsLattice): Gen
   const writer = new ByteWriter(4096);
   for (const board of [...store.boards.values()]) {
     for (const lane of [...board.lanes.values()]) yield* checkpointLane(board, lane, writer);
-    for (const item of [...board.view.ghosts]) {
+    for (const item of [...board.view.ghosts()]) {
       writeGhost(writer, board.name, item.lane.incarnation, item.clock, item.bytes());
       yield journalRecord('board', writer.take());
     }

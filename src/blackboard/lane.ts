@@ -13,7 +13,7 @@
  */
 import type { NodeId } from '../kernel/ids.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
-import { type EntryHead, type ItemKind, readEntryBody } from './entry.ts';
+import { compareBodies, type EntryHead, type ItemKind, readEntryBody } from './entry.ts';
 import { LaneUpdateWriter, MOST_STRUCTS } from './lane-update.ts';
 import type { Head } from './sections.ts';
 
@@ -69,7 +69,11 @@ export class Item {
   }
 
   body(): { readonly author: string; readonly value: Uint8Array } {
-    return readEntryBody(new ByteReader(this.page.bytes, this.offset, this.offset + this.length));
+    return readEntryBody(this.reader());
+  }
+
+  reader(): ByteReader {
+    return new ByteReader(this.page.bytes, this.offset, this.offset + this.length);
   }
 
   /** A view of its bytes, valid until the lane changes. */
@@ -91,13 +95,7 @@ export function compareItems(left: Item, right: Item): number {
 /** Who brings two contents under one identity must not make replicas differ: they agree on one of them. */
 function compareContents(left: Item, right: Item): number {
   if (left.expiresMs !== right.expiresMs) return left.expiresMs - right.expiresMs;
-  const [one, other] = [left.body(), right.body()];
-  if (one.author !== other.author) return one.author < other.author ? -1 : 1;
-  const length = Math.min(one.value.length, other.value.length);
-  for (let at = 0; at < length; at++) {
-    if (one.value[at] !== other.value[at]) return (one.value[at] as number) - (other.value[at] as number);
-  }
-  return one.value.length - other.value.length;
+  return compareBodies(left.reader(), right.reader());
 }
 
 interface Bucket {

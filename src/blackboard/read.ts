@@ -5,7 +5,8 @@ import { decodeUtf8 } from './bytes.ts';
 import { KIND } from './entry.ts';
 import { wallMsOf } from './hlc.ts';
 import type { Item } from './lane.ts';
-import { Log, type View } from './view.ts';
+import { Rivals } from './rivals.ts';
+import type { View } from './view.ts';
 
 export function isExpired(item: Item, wallMs: number): boolean {
   return item.expiresMs !== 0 && item.expiresMs <= wallMs;
@@ -15,7 +16,7 @@ export function isExpired(item: Item, wallMs: number): boolean {
 export function entryOf(view: View, key: string, wallMs: number): Entry | undefined {
   const state = view.get(key);
   if (state === undefined) return undefined;
-  if (state instanceof Log) return logEntry(state, wallMs);
+  if (state instanceof Rivals) return logEntry(state, wallMs);
   if (state.kind !== KIND.set || isExpired(state, wallMs)) return undefined;
   const { author, value } = state.body();
   return entry(state, author, parseValue(value));
@@ -34,11 +35,11 @@ export function changeOf(view: View, key: string, wallMs: number): Change {
 export function itemsOf(view: View, key: string): readonly Item[] {
   const state = view.get(key);
   if (state === undefined) return [];
-  if (state instanceof Log) return state.base === undefined ? state.items : [state.base, ...state.items];
+  if (state instanceof Rivals) return state.base === undefined ? state.items : [state.base, ...state.items];
   return [state];
 }
 
-function logEntry(log: Log, wallMs: number): Entry | undefined {
+function logEntry(log: Rivals, wallMs: number): Entry | undefined {
   const { base } = log;
   const values: Json[] = [];
   if (base !== undefined && base.kind === KIND.set && !isExpired(base, wallMs)) {

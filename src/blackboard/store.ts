@@ -193,9 +193,13 @@ export class BoardStore {
   /** Learns owners that were not known when a lane was loaded. */
   adopt(owner: NodeId): void {
     for (const board of this.boards.values()) {
+      let isMore = false;
       for (const lane of board.lanes.values()) {
-        if (lane.owner === undefined && this.ownerOf(lane.incarnation) === owner) this.#claim(lane);
+        if (lane.owner !== undefined || this.ownerOf(lane.incarnation) !== owner) continue;
+        this.#claim(lane);
+        isMore ||= lane.own;
       }
+      if (isMore) board.view.reclaim();
     }
   }
 }

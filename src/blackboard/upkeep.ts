@@ -19,9 +19,9 @@ import type { Intake } from './intake.ts';
 import { ownRecord } from './journal.ts';
 import type { Lane } from './lane.ts';
 import { Restamping } from './restamping.ts';
+import { Rivals } from './rivals.ts';
 import { writeHeadSection } from './sections.ts';
 import { type BoardStore, foldedAt, retiredIn } from './store.ts';
-import { Log } from './view.ts';
 
 /** Trims wait this long for company, so that many share a frame. */
 const TRIM_DELAY_MS = 250;
@@ -113,7 +113,7 @@ export class Upkeep {
   noticed(board: Board, keys: readonly string[], now: Instant): void {
     for (const key of keys) {
       const state = board.view.get(key);
-      const item = state instanceof Log ? state.base : state;
+      const item = state instanceof Rivals ? state.base : state;
       if (item !== undefined && item.expiresMs > now.wallMs && item.kind === KIND.set)
         this.#expiry.add(board, item);
     }

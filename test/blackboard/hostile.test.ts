@@ -217,6 +217,31 @@ describe('boards: hostile members', () => {
     expect(s.net.node('b').penalties).not.toEqual([]);
   });
 
+  it.each([
+    ['overwrites its keys', (at: number) => ({ key: `k${at % 50}` })],
+    ['writes one key again and again under one stamp', (at: number) => ({ key: 'k', value: `${at}` })],
+  ])('S52 a member that %s without end: bounded work, no blame, others are heard', (_title, forge) => {
+    const { net, m } = scene();
+    let clock = clockOf({ net, a: 0, b: 0, m }, m);
+    const taken = () => net.node('b').effects.filter(({ kind }) => kind === 'yjsUpdated').length;
+    const before = taken();
+    const startMs = cpuMs();
+    for (let ms = 0; ms < 1_000; ms += 20) {
+      const entries = Array.from({ length: 8_000 }, (_, at) => entry(net, forge(at)));
+      net.inject('m', 'b', frame(update(m, clock, entries)));
+      clock += entries.length;
+      if (ms % 200 === 0) {
+        net.write('a', 'x', ms);
+        net.until(() => net.read('b', 'x') === ms, 10);
+      }
+      net.run(20);
+    }
+    expect(cpuMs() - startMs).toBeLessThan(15_000);
+    expect(taken() - before).toBeLessThan(48);
+    expect(net.node('b').penalties).toEqual([]);
+    expect(net.node('b').marks.map(({ name }) => name)).toContain('replication.overBudget');
+  });
+
   it('S79 a member that floods a board is stopped at a multiple of its quota', () => {
     const net = new Network(
       12,

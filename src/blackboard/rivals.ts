@@ -1,0 +1,172 @@
+/**
+ * All items of one key, where there are several or appended ones, and which of them readers see: the greatest set or
+ * delete (`base`), and what was appended above it.
+ *
+ * Intuition: what is shown follows from the order alone, so nothing is moved between what is shown and what is hidden.
+ * Each item that comes or goes costs the logarithm of their number, whatever a member sends in whatever sequence.
+ */
+import { KIND } from './entry.ts';
+import { compareItems, type Item } from './lane.ts';
+import { SortedItems } from './sorted-items.ts';
+
+const NONE: readonly Item[] = [];
+
+export interface Added {
+  /** Readers can tell. */
+  readonly changed: boolean;
+  /** No longer shown, or never: ghosts, items of this node's own lanes, and perhaps others. */
+  readonly hidden: readonly Item[];
+}
+
+export class Rivals {
+  readonly #bases = new SortedItems(order);
+  #appends: SortedItems | undefined;
+  /** Of the appended, ghosts and those of this node's own lanes: whoever hides them must know. */
+  #near: SortedItems | undefined;
+  /** Appended items that stand right below one of the same identity and content. */
+  #twins = 0;
+  /** What `items` says, once asked. */
+  #items: Item[] | undefined;
+
+  get size(): number {
+    return this.#bases.size + (this.#appends?.size ?? 0);
+  }
+
+  /** What readers see of sets and deletes. */
+  get base(): Item | undefined {
+    return this.#bases.last;
+  }
+
+  /** Readers see appended items. */
+  get isLog(): boolean {
+    const last = this.#appends?.last;
+    return last !== undefined && this.#isAboveBase(last);
+  }
+
+  /** The appended items that readers see, in the order of their identity. */
+  get items(): readonly Item[] {
+    if (this.#items === undefined) {
+      this.#items = [];
+      for (const item of this.#appends?.above(this.base) ?? NONE) {
+        const twin = this.#items.at(-1);
+        if (twin !== undefined && compareItems(twin, item) === 0) this.#items.pop();
+        this.#items.push(item);
+      }
+    }
+    return this.#items;
+  }
+
+  get newest(): Item | undefined {
+    return this.isLog ? this.#appends?.last : this.base;
+  }
+
+  /** Some item is not shown. */
+  get hides(): boolean {
+    const first = this.#appends?.first;
+    return this.#bases.size > 1 || this.#twins > 0 || (first !== undefined && !this.#isAboveBase(first));
+  }
+
+  shows(item: Item): boolean {
+    if (item.kind !== KIND.append) return this.base === item;
+    return this.#isAboveBase(item) && !isTwin(this.#appends?.after(item), item);
+  }
+
+  *all(): Generator<Item> {
+    yield* this.#bases.above(undefined);
+    yield* this.#appends?.above(undefined) ?? NONE;
+  }
+
+  add(item: Item): Added {
+    return item.kind === KIND.append ? this.#addAppend(item) : this.#addBase(item);
+  }
+
+  /** Takes an item out, shown or not. True where readers can tell. */
+  remove(item: Item): boolean {
+    if (item.kind === KIND.append) return this.#removeAppend(item);
+    const wasShown = this.base === item;
+    this.#bases.remove(item);
+    if (!wasShown) return false;
+    this.#items = undefined;
+    return !isTwin(this.base, item);
+  }
+
+  /** The item has become a ghost, or one of a lane of this node's own. */
+  draws(item: Item): void {
+    if (item.kind !== KIND.append) return;
+    this.#near ??= new SortedItems(order);
+    this.#near.remove(item);
+    this.#near.add(item);
+  }
+
+  #addBase(item: Item): Added {
+    const old = this.base;
+    this.#bases.add(item);
+    if (this.base !== item) return { changed: false, hidden: [item] };
+    const hidden: Item[] = old === undefined ? [] : [old];
+    for (const other of this.#near?.above(old) ?? NONE) {
+      if (order(other, item) > 0) break;
+      hidden.push(other);
+    }
+    this.#items = undefined;
+    if (old === undefined || compareItems(item, old) !== 0) return { changed: true, hidden };
+    const next = this.#appends?.after(old);
+    return { changed: next !== undefined && order(next, item) < 0, hidden };
+  }
+
+  #addAppend(item: Item): Added {
+    this.#appends ??= new SortedItems(order);
+    const appends = this.#appends;
+    const { last } = appends;
+    appends.add(item);
+    if (item.ghost || item.lane.own) {
+      this.#near ??= new SortedItems(order);
+      this.#near.add(item);
+    }
+    const isNewest = appends.last === item;
+    const before = isNewest ? last : appends.before(item);
+    const after = isNewest ? undefined : appends.after(item);
+    const isLess = isTwin(after, item);
+    const isMore = isTwin(before, item);
+    if (isLess || isMore) this.#twins++;
+    if (!this.#isAboveBase(item) || isLess) return { changed: false, hidden: [item] };
+    if (after === undefined && !isMore) this.#items?.push(item);
+    else this.#items = undefined;
+    return isMore ? { changed: false, hidden: [before as Item] } : { changed: true, hidden: NONE };
+  }
+
+  #removeAppend(item: Item): boolean {
+    const appends = this.#appends;
+    if (appends === undefined) return false;
+    const isLess = isTwin(appends.after(item), item);
+    const isMore = isTwin(appends.before(item), item);
+    if (!appends.remove(item)) return false;
+    this.#near?.remove(item);
+    if (isLess || isMore) this.#twins--;
+    if (isLess || !this.#isAboveBase(item)) return false;
+    this.#items = undefined;
+    return !isMore;
+  }
+
+  #isAboveBase(item: Item): boolean {
+    const { base } = this;
+    return base === undefined || order(item, base) > 0;
+  }
+}
+
+function isTwin(neighbour: Item | undefined, item: Item): boolean {
+  return neighbour !== undefined && compareItems(neighbour, item) === 0;
+}
+
+/**
+ * The greater is shown. Of a copy and its original any would do, except that the author must not trim the one in its
+ * running lane; and what lives comes before its ghost.
+ */
+function order(left: Item, right: Item): number {
+  return (
+    compareItems(left, right) ||
+    Number(left.lane.running) - Number(right.lane.running) ||
+    left.lane.incarnation - right.lane.incarnation ||
+    right.clock - left.clock ||
+    Number(right.ghost) - Number(left.ghost)
+  );
+}
