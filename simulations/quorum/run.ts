@@ -105,9 +105,11 @@ class QuorumRun {
       this.#workload.stop();
       this.#world.heal();
       this.#demandLiveness();
-      this.#safety.checkDigests();
-      this.#watches.finish();
-      if (this.#world.violations.length === 0) this.#checkHistory();
+      if (this.#world.violations.length === 0) {
+        this.#safety.checkDigests();
+        this.#watches.finish();
+        this.#checkHistory();
+      }
     } catch (error) {
       this.#world.violate(
         'invariant',

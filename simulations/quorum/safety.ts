@@ -11,6 +11,14 @@ import { serverIdOf } from '../../src/quorum/server.ts';
 import type { QuorumMachine } from './machine.ts';
 import type { QuorumWorld } from './world.ts';
 
+interface KnownEntry {
+  readonly text: string;
+  /** Who had it first, and in which run. */
+  readonly run: RunFacts;
+  /** Another machine has it too. */
+  isShared: boolean;
+}
+
 interface Committed {
   readonly term: number;
   readonly content: number;
@@ -22,7 +30,7 @@ interface Committed {
 interface StoreFacts {
   readonly leaders: Map<number, ServerId>;
   /** By index and term: what is there, and the term before it. */
-  readonly entries: Map<string, string>;
+  readonly entries: Map<string, KnownEntry>;
   readonly committed: Committed[];
   readonly digests: Map<number, string>;
   readonly changes: Map<number, string>;
@@ -31,6 +39,7 @@ interface StoreFacts {
 
 /** What was seen of one run of one machine on one store. */
 interface RunFacts {
+  readonly machine: QuorumMachine;
   readonly replica: Replica;
   readonly log: (LogEntry | undefined)[];
   term: number;
@@ -94,6 +103,7 @@ export class Safety {
     let run = this.#runs.get(machine);
     if (run?.replica !== replica) {
       run = {
+        machine,
         replica,
         log: [],
         term: 0,
@@ -128,10 +138,17 @@ export class Safety {
       const name = `${index}@${entry.term}`;
       const text = `${raft.termAt(index - 1)}:${this.#contentOf(entry)}`;
       const known = store.entries.get(name);
-      if (known === undefined) store.entries.set(name, text);
-      else if (known !== text)
-        this.#violate('log matching', `${machine.name} has another entry ${name}, or another before it`);
+      // What its only holder lost with its memory was never there for anybody.
+      if (known === undefined || (!known.isShared && this.#wasLost(known.run, index)))
+        store.entries.set(name, { text, run, isShared: false });
+      else if (known.text === text) known.isShared ||= known.run.machine !== machine;
+      else this.#violate('log matching', `${machine.name} has another entry ${name}, or another before it`);
     }
+  }
+
+  /** The run is over, and the disk it was on did not get so far. */
+  #wasLost(run: RunFacts, index: number): boolean {
+    return this.#runs.get(run.machine) !== run && run.machine.image.termAt(index) === undefined;
   }
 
   #checkLeader(machine: QuorumMachine, run: RunFacts, store: StoreFacts): void {

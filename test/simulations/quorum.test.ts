@@ -12,13 +12,16 @@ const regressions = join(import.meta.dirname, '../../simulations/regressions/quo
 
 describe('quorum world: what failed once', () => {
   for (const file of readdirSync(regressions)) {
-    it(`${file} holds`, () => {
+    it(`${file} holds`, ({ skip }) => {
       const kept = JSON.parse(readFileSync(join(regressions, file), 'utf8')) as QuorumRunOptions & {
         about: string;
+        /** Why it does not hold yet. */
+        open?: string;
       };
-      const { about, ...options } = kept;
+      const { about, open, ...options } = kept;
       expect(about.length).toBeGreaterThan(20);
       const report = runQuorum(options);
+      if (open !== undefined && report.violations.length > 0) skip(`not mended yet: ${open}`);
       expect(report.violations, describeFailure(report)).toEqual([]);
     });
   }
