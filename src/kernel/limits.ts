@@ -145,6 +145,28 @@ export const limits = {
   raftTailEntries: 4_096,
   raftTailBytes: 4 * 1024 * 1024,
 
+  /** Budgets known to a node, and levels from one to its last ancestor. */
+  budgets: 1_000,
+  budgetLevels: 8,
+  /** Budgets times periods that one node has money in. */
+  budgetPurses: 4_096,
+  /** Accounts that one account passes rights to in one purse, and the same for those it gets rights from. */
+  budgetPartners: 256,
+  /** Reservations that wait to be settled, and finished requests remembered, so that a retry counts once. */
+  budgetHolds: 50_000,
+  budgetRemembered: 50_000,
+  /** Ids that callers give to reservations and reports. */
+  budgetIdBytes: 128,
+  /** Rows of others that a node keeps, and pairs that prove that one contradicted itself. */
+  budgetRows: 50_000,
+  budgetProofs: 256,
+  /** How long a reservation may wait to be settled. */
+  budgetTtlMs: 24 * 3600_000,
+  /** How long after its end a period still takes what was reserved in it. */
+  budgetGraceMs: 48 * 3600_000,
+  /** Models with a price. */
+  priceModels: 1_000,
+
   members: 1_000,
   addressesPerMember: 16,
   agentsPerNode: 1_000,
@@ -276,6 +298,15 @@ assertRelation(
 assertRelation(
   limits.valueBytes <= limits.quorumLogBytes && limits.quorumLogBytes + 4_096 < limits.quorumValueBytes,
   'an entry of a quorum board fits the store',
+);
+assertRelation(
+  limits.budgetPartners * 2 * 80 + 1_024 < limits.recordBytes,
+  'the row of an account with all its partners fits a record',
+);
+assertRelation(limits.budgetTtlMs < limits.budgetGraceMs, 'a reservation ends before its period is closed');
+assertRelation(
+  (limits.budgetHolds + limits.budgetRemembered) * 320 <= limits.journalRecordBytes,
+  'all reservations fit a journal record',
 );
 assertRelation(limits.frameBytes < limits.peerQueueBytes, 'a queue holds a frame');
 assertRelation(limits.helloBytes < limits.controlQueueBytes, 'a queue holds a hello');

@@ -1,0 +1,176 @@
+/**
+ * Who should have how much. Everything here is advice: whatever it says, nobody can spend what it does not have.
+ *
+ * Rights go out in chunks, large enough that spending rarely waits and small enough that a crash strands little. Who runs
+ * short asks at most three others, the richest, and gathers from everybody only when nobody who asked before it is
+ * still waiting: two that ask each other for their last rights would otherwise pass them to and fro for ever.
+ */
+import { type Amount, parseAmount } from './amount.ts';
+import type { AccountId } from './names.ts';
+
+/** One crash strands at most this part of the limit. */
+const STRANDED_PARTS = 50;
+/** Transfers that one request for rights may cause, but for gathering. */
+export const TRANSFERS_PER_REQUEST = 3;
+
+/** How fast something is spent: an average in which the past fades by half every `halfLifeMs`. */
+export class Burn {
+  readonly #halfLifeMs: number;
+  #faded = 0;
+  #atMs: number;
+
+  constructor(halfLifeMs: number, monoMs: number) {
+    this.#halfLifeMs = halfLifeMs;
+    this.#atMs = monoMs;
+  }
+
+  note(amount: Amount, monoMs: number): void {
+    this.#fade(monoMs);
+    this.#faded += amount;
+  }
+
+  /** In units per millisecond; a prediction, never money. */
+  perMs(monoMs: number): number {
+    this.#fade(monoMs);
+    return (this.#faded * Math.LN2) / this.#halfLifeMs;
+  }
+
+  #fade(monoMs: number): void {
+    const passedMs = Math.max(0, monoMs - this.#atMs);
+    this.#faded *= 2 ** (-passedMs / this.#halfLifeMs);
+    this.#atMs = Math.max(this.#atMs, monoMs);
+  }
+}
+
+/** What is expected to be spent within the time, in whole units, rounded up. */
+export function expected(burnPerMs: number, horizonMs: number): Amount {
+  return parseAmount(Math.ceil(Math.min(burnPerMs * horizonMs, Number.MAX_SAFE_INTEGER))) ?? (0 as Amount);
+}
+
+export interface Demand {
+  readonly limit: Amount;
+  readonly reserve: Amount;
+  /** Of who asks. */
+  readonly rights: Amount;
+  /** What is to be reserved at once. */
+  readonly need: Amount;
+  readonly burnPerMs: number;
+  readonly horizonMs: number;
+  /** Accounts that spend from this budget, who asks among them. */
+  readonly spenders: number;
+}
+
+/** How much to take out of the reserve, and the least that helps; both 0 where nothing is lacking. */
+export function chunkOf(demand: Demand): { readonly amount: Amount; readonly atLeast: Amount } {
+  const { limit, reserve, rights, need, burnPerMs, horizonMs, spenders } = demand;
+  const most = Math.max(1, Math.floor(limit / STRANDED_PARTS));
+  const fair = Math.floor(reserve / Math.max(1, spenders));
+  const lacking = Math.max(0, need - rights);
+  const wanted = Math.max(lacking, expected(burnPerMs, horizonMs) + need - rights);
+  const amount = Math.max(lacking, Math.min(wanted, most - rights, fair));
+  return { amount: amount as Amount, atLeast: lacking as Amount };
+}
+
+export interface Holder {
+  readonly account: AccountId;
+  readonly rights: Amount;
+  readonly burnPerMs: number;
+}
+
+/** What the holder can do without for that long. */
+export function spareOf({ rights, burnPerMs }: Holder, horizonMs: number): Amount {
+  return Math.max(0, rights - expected(burnPerMs, horizonMs)) as Amount;
+}
+
+/** Something that waits for rights. Whoever asked first goes first, so that of any number that ask each other one gets what there is. */
+export interface Request {
+  readonly account: AccountId;
+  /** Wall time in ms: only an order, so a clock that is wrong makes nothing unsafe. */
+  readonly askedAt: number;
+  readonly need: Amount;
+}
+
+export function goesBefore(one: Request, other: Request): boolean {
+  return one.askedAt !== other.askedAt ? one.askedAt < other.askedAt : one.account < other.account;
+}
+
+export interface Ask {
+  readonly from: AccountId;
+  readonly amount: Amount;
+}
+
+/**
+ * Whom to ask for `need`, richest first: at most three, or with `gather` as many as it takes. Empty where all
+ * together have too little: then asking would only scatter what there is.
+ */
+export function asksFor(
+  need: Amount,
+  holders: readonly Holder[],
+  horizonMs: number,
+  gather = false,
+): readonly Ask[] {
+  const spares = holders
+    .map((holder) => ({ from: holder.account, amount: gather ? holder.rights : spareOf(holder, horizonMs) }))
+    .filter(({ amount }) => amount > 0)
+    .sort((left, right) => right.amount - left.amount || (left.from < right.from ? -1 : 1));
+  const asks: Ask[] = [];
+  let left = need as number;
+  for (const { from, amount } of gather ? spares : spares.slice(0, TRANSFERS_PER_REQUEST)) {
+    if (left === 0) break;
+    const part = Math.min(amount, left) as Amount;
+    asks.push({ from, amount: part });
+    left -= part;
+  }
+  return left === 0 ? asks : [];
+}
+
+/**
+ * What to give to a request: what can be spared; everything, where the asker gathers and nothing that waits here goes
+ * before it. 0 is a refusal.
+ */
+export function giftFor(
+  request: Request,
+  self: Holder,
+  horizonMs: number,
+  options: { readonly gather: boolean; readonly waiting: Request | undefined },
+): Amount {
+  const { gather, waiting } = options;
+  if (waiting !== undefined && goesBefore(waiting, request)) return 0 as Amount;
+  const most = gather || waiting !== undefined ? self.rights : spareOf(self, horizonMs);
+  return Math.min(most, request.need) as Amount;
+}
+
+export interface Move {
+  readonly from: AccountId;
+  readonly to: AccountId;
+  readonly amount: Amount;
+}
+
+/**
+ * Moves that even out who runs dry first: from those with more than they will need within the time to those with less.
+ * At most three to any one, none smaller than `least`, and none at all where nobody runs short.
+ */
+export function rebalance(holders: readonly Holder[], horizonMs: number, least: Amount): readonly Move[] {
+  const givers = holders
+    .map((holder) => ({ account: holder.account, spare: spareOf(holder, 2 * horizonMs) as number }))
+    .filter(({ spare }) => spare >= least)
+    .sort((left, right) => right.spare - left.spare || (left.account < right.account ? -1 : 1));
+  const takers = holders
+    .map(({ account, rights, burnPerMs }) => ({ account, lack: expected(burnPerMs, horizonMs) - rights }))
+    .filter(({ lack }) => lack >= least)
+    .sort((left, right) => right.lack - left.lack || (left.account < right.account ? -1 : 1));
+  const moves: Move[] = [];
+  for (const taker of takers) {
+    let left = taker.lack;
+    for (let given = 0; given < TRANSFERS_PER_REQUEST && left >= least; given++) {
+      const giver = givers[0];
+      if (giver === undefined) return moves;
+      const amount = Math.min(giver.spare, left);
+      moves.push({ from: giver.account, to: taker.account, amount: amount as Amount });
+      left -= amount;
+      giver.spare -= amount;
+      if (giver.spare < least) givers.shift();
+    }
+  }
+  return moves;
+}

@@ -1,0 +1,154 @@
+/** The steps of an account, as they stand in the journal: explicit in every number, so that replaying them needs no rule of today. */
+import { parseAgentId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import { utf8 } from '../kernel/text.ts';
+import { type Amount, parseAmount } from './amount.ts';
+import { EXPIRIES, type Expiry } from './definition.ts';
+import {
+  type AccountId,
+  type FreshNumber,
+  type PurseKey,
+  parseAccountId,
+  parseFreshNumber,
+  parsePurseKey,
+} from './names.ts';
+
+/** How a reservation ended: by its holder, by time (counted in full), or by time and given back. */
+export const ENDINGS = ['settled', 'charged', 'freed'] as const;
+export type Ending = (typeof ENDINGS)[number];
+
+/** What one purse paid out of its rights (and the hold), and what exceeded them. */
+export interface Part {
+  readonly purse: PurseKey;
+  readonly spent: Amount;
+  readonly overrun: Amount;
+}
+
+export type Change =
+  | { readonly kind: 'opening'; readonly nonce: FreshNumber }
+  | { readonly kind: 'opened'; readonly nonce: FreshNumber }
+  | { readonly kind: 'granted'; readonly purse: PurseKey; readonly total: Amount }
+  | {
+      readonly kind: 'received';
+      readonly purse: PurseKey;
+      readonly account: AccountId;
+      readonly total: Amount;
+    }
+  | { readonly kind: 'sent'; readonly purse: PurseKey; readonly account: AccountId; readonly total: Amount }
+  | { readonly kind: 'returned'; readonly purse: PurseKey; readonly total: Amount }
+  | {
+      readonly kind: 'reserved';
+      readonly id: string;
+      readonly agent: string;
+      readonly amount: Amount;
+      readonly purses: readonly PurseKey[];
+      /** Wall time in ms. */
+      readonly expiresAt: number;
+      readonly expiry: Expiry;
+    }
+  | {
+      readonly kind: 'settled';
+      readonly id: string;
+      readonly amount: Amount;
+      readonly ending: Ending;
+      readonly parts: readonly Part[];
+    }
+  /** What exceeded a reservation whose time had run out: `amount` is the whole. */
+  | {
+      readonly kind: 'settledLate';
+      readonly id: string;
+      readonly amount: Amount;
+      readonly parts: readonly Part[];
+    }
+  | {
+      readonly kind: 'reported';
+      readonly id: string;
+      readonly agent: string;
+      readonly amount: Amount;
+      readonly parts: readonly Part[];
+    }
+  | { readonly kind: 'covered'; readonly purse: PurseKey; readonly agent: string; readonly amount: Amount }
+  | { readonly kind: 'closed'; readonly purse: PurseKey }
+  | { readonly kind: 'quarantined'; readonly account: AccountId };
+
+type Field = (value: unknown) => unknown;
+
+const FIELDS: { readonly [Kind in Change['kind']]: Readonly<Record<string, Field>> } = {
+  opening: { nonce: parseFreshNumber },
+  opened: { nonce: parseFreshNumber },
+  granted: { purse: parseKey, total: parseAmount1 },
+  received: { purse: parseKey, account: parseAccountId, total: parseAmount1 },
+  sent: { purse: parseKey, account: parseAccountId, total: parseAmount1 },
+  returned: { purse: parseKey, total: parseAmount1 },
+  reserved: {
+    id: parseRequestId,
+    agent: parseAgentId,
+    amount: parseAmount1,
+    purses: listOf(parseKey, limits.budgetLevels),
+    expiresAt: parseAmount0,
+    expiry: (value) => EXPIRIES.find((word) => word === value),
+  },
+  settled: {
+    id: parseRequestId,
+    amount: parseAmount0,
+    ending: (value) => ENDINGS.find((word) => word === value),
+    parts: listOf(parsePart, limits.budgetLevels),
+  },
+  settledLate: {
+    id: parseRequestId,
+    amount: parseAmount1,
+    parts: listOf(parsePart, limits.budgetLevels),
+  },
+  reported: {
+    id: parseRequestId,
+    agent: parseAgentId,
+    amount: parseAmount1,
+    parts: listOf(parsePart, limits.budgetLevels),
+  },
+  covered: { purse: parseKey, agent: parseAgentId, amount: parseAmount1 },
+  closed: { purse: parseKey },
+  quarantined: { account: parseAccountId },
+};
+
+/** `undefined` for what was never written by this code or a later one that kept its fields. */
+export function parseChange(value: unknown): Change | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const given = value as Readonly<Record<string, unknown>>;
+  const fields = Object.hasOwn(FIELDS, String(given.kind)) ? FIELDS[given.kind as Change['kind']] : undefined;
+  if (fields === undefined) return undefined;
+  for (const [name, parse] of Object.entries(fields)) if (parse(given[name]) === undefined) return undefined;
+  return value as Change;
+}
+
+/** Ids that callers give to their requests: 1 to `limits.budgetIdBytes` bytes without control characters. */
+export function parseRequestId(value: unknown): string | undefined {
+  if (typeof value !== 'string' || value === '' || /[\p{Control}\p{Surrogate}]/u.test(value))
+    return undefined;
+  return utf8(value).length <= limits.budgetIdBytes ? value : undefined;
+}
+
+export function parsePart(value: unknown): Part | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { purse, spent, overrun } = value as Readonly<Record<string, unknown>>;
+  const known = parseKey(purse) && parseAmount(spent) !== undefined && parseAmount(overrun) !== undefined;
+  return known ? (value as Part) : undefined;
+}
+
+function parseKey(value: unknown): PurseKey | undefined {
+  return parsePurseKey(value) === undefined ? undefined : (value as PurseKey);
+}
+
+function parseAmount0(value: unknown): Amount | undefined {
+  return parseAmount(value);
+}
+
+function parseAmount1(value: unknown): Amount | undefined {
+  return parseAmount(value, 1);
+}
+
+function listOf(parse: Field, most: number): Field {
+  return (value) =>
+    Array.isArray(value) && value.length <= most && value.every((item) => parse(item) !== undefined)
+      ? value
+      : undefined;
+}

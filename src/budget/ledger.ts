@@ -1,0 +1,550 @@
+/**
+ * One account: what this node may spend of every budget, and what became of it.
+ *
+ * Rights are a number on this node's disk that nobody else can lower, so spending them needs no network and cannot exceed
+ * a limit under any partition. Whatever spends or sends is on the disk before it is answered or shown: all effects are in
+ * one stream, behind the persist of what they tell.
+ *
+ * What can break this is a disk that forgets. So an account that was read back spends nothing before the quorum store
+ * has confirmed that no other copy of the data was started since (`openAccount`, `opened`), and it ends at the first sign
+ * that others know more of it than it does itself: then the node begins another account, with no rights, and what the
+ * former one had stays charged until an operator writes it off. The same where the journal has a gap, or lies in another
+ * place than the account was begun at (a copy of the directory). What nobody heard of, nobody can miss: a machine image
+ * that was restored in place, while what it had spent since then never left it, is not found out.
+ */
+import { Deadlines } from '../blackboard/deadlines.ts';
+import type { Answer, DiskFailed, DiskRecovered, Mark, Persist } from '../kernel/effects.ts';
+import { failWith, type Result } from '../kernel/errors.ts';
+import type { NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Machine } from '../kernel/machine.ts';
+import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import { type Amount, ZERO } from './amount.ts';
+import type { Change } from './change.ts';
+import type { Definition } from './definition.ts';
+import { changesRecord, JournalReader, stateRecords } from './journal.ts';
+import {
+  type AccountId,
+  accountOf,
+  type BudgetName,
+  type FreshNumber,
+  type PurseKey,
+  parsePurseKey,
+  parseRowKey,
+  rowKey,
+} from './names.ts';
+import { periodEndMs } from './period.ts';
+import { parseRow, type Row, rowBody, sum } from './row.ts';
+import { isRemembered, Rows } from './rows.ts';
+import {
+  covering,
+  expired,
+  giveBack,
+  type LedgerCall,
+  report,
+  reserve,
+  type Settlement,
+  type Step,
+  settle,
+  transfer,
+} from './spending.ts';
+import { LedgerState } from './state.ts';
+
+export type LedgerEvent =
+  | { readonly kind: 'requested'; readonly id: number; readonly call: LedgerCall }
+  /** A budget as the quorum store has it now; `undefined`: there is none of this name. */
+  | { readonly kind: 'defined'; readonly budget: BudgetName; readonly definition: Definition | undefined }
+  /** What the register says of an account, this or another; `lastSequence` once it was written off. */
+  | {
+      readonly kind: 'registered';
+      readonly purse: PurseKey;
+      readonly account: AccountId;
+      readonly granted: Amount;
+      readonly lastSequence?: number;
+    }
+  /** A signed record of kind `budget`, checked to be its owner's; `version` is the record's sequence. */
+  | {
+      readonly kind: 'rowHeard';
+      readonly owner: NodeId;
+      readonly key: string;
+      readonly version: number;
+      readonly body: unknown;
+    }
+  /** The quorum store took the number of this start. */
+  | { readonly kind: 'opened'; readonly account: AccountId; readonly nonce: FreshNumber }
+  /** The quorum store has the number of another start, or the account was fenced off. */
+  | { readonly kind: 'fenced'; readonly account: AccountId; readonly reason: string }
+  | DiskFailed
+  | DiskRecovered;
+
+/** Put `nonce` into the register of accounts where that holds none or one of `known` (see `planOpening`), and tell the outcome. Try until there is one. */
+export interface OpenAccount {
+  readonly kind: 'openAccount';
+  readonly stream: 'budget';
+  readonly account: AccountId;
+  readonly nonce: FreshNumber;
+  readonly known: readonly FreshNumber[];
+}
+
+/** Publish the row as a signed record; `undefined` withdraws it. */
+export interface PublishRow {
+  readonly kind: 'publishRow';
+  readonly stream: 'budget';
+  readonly key: string;
+  readonly body: unknown;
+}
+
+/** Rights came in, or the account was replaced: whoever waits for money should look again. */
+export interface RightsChanged {
+  readonly kind: 'rightsChanged';
+  readonly stream: 'budget';
+  readonly purse: PurseKey;
+}
+
+export type LedgerEffect = Persist | Answer | Mark | OpenAccount | PublishRow | RightsChanged;
+
+export interface LedgerOptions {
+  readonly self: NodeId;
+  /** 53 random bits that were never used before, from `Entropy`; never 0. */
+  readonly fresh: () => FreshNumber;
+  /** What tells the place of the data from a copy of it (device and inode of the directory, when it was made). */
+  readonly place: string;
+  readonly now: Instant;
+  /** How long a row that only tells what was spent may wait for more; transfers are told at once. Default 1,000. */
+  readonly publishDelayMs?: number;
+}
+
+const STREAM = 'budget';
+const PUBLISH_DELAY_MS = 1_000;
+/** How often ended periods are looked for. */
+const CLOSING_MS = 60_000;
+const EMPTY: Row = {
+  sequence: 0,
+  granted: ZERO,
+  received: new Map(),
+  sent: new Map(),
+  returned: ZERO,
+  spent: ZERO,
+  held: ZERO,
+  overrun: ZERO,
+  covered: ZERO,
+};
+
+export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
+  readonly #self: NodeId;
+  readonly #fresh: () => FreshNumber;
+  readonly #place: string;
+  readonly #publishDelayMs: number;
+  readonly #definitions = new Map<BudgetName, Definition>();
+  #state: LedgerState;
+  readonly #rows = new Rows((account) => this.#state.quarantined.has(account));
+  #sequence = 0;
+  #isConfirmed = false;
+  #nonce: FreshNumber = 0;
+  #diskFailure: string | undefined;
+  #holdTimes = new Deadlines();
+  readonly #holdIds = new Map<number, string>();
+  readonly #holdNumbers = new Map<string, number>();
+  #holdCount = 0;
+  /** Purses whose row others have not seen as it is. */
+  readonly #dirty = new Set<PurseKey>();
+  #publishing: Deadline | undefined;
+  /** Since when each purse's period has been over, on the monotonic clock. */
+  readonly #overSinceMs = new Map<PurseKey, number>();
+  #closingMs: number;
+  #out: LedgerEffect[] = [];
+
+  constructor(options: LedgerOptions) {
+    this.#self = options.self;
+    this.#fresh = options.fresh;
+    this.#place = options.place;
+    this.#publishDelayMs = options.publishDelayMs ?? PUBLISH_DELAY_MS;
+    this.#closingMs = options.now.monoMs + CLOSING_MS;
+    this.#state = new LedgerState(accountOf(options.self, options.fresh()), options.place);
+  }
+
+  get account(): AccountId {
+    return this.#state.account;
+  }
+
+  /** Accounts that this node's data stood for before: their rights stay charged until written off. */
+  get former(): readonly AccountId[] {
+    return this.#state.former;
+  }
+
+  /** False after a restart until the quorum store has spoken: nothing is spent or sent. */
+  get isConfirmed(): boolean {
+    return this.#isConfirmed;
+  }
+
+  /** Own rows, and those of others that were heard. */
+  get purses(): ReadonlyMap<PurseKey, { readonly row: Row; readonly rights: Amount }> {
+    return this.#state.purses;
+  }
+
+  get rows(): Pick<Rows, 'of' | 'row' | 'proofs'> {
+    return this.#rows;
+  }
+
+  get definitions(): ReadonlyMap<BudgetName, Definition> {
+    return this.#definitions;
+  }
+
+  /** Journal records without their tag, in the order written. Call once, before anything else. */
+  load(records: readonly Uint8Array[], now: Instant): readonly LedgerEffect[] {
+    const reader = new JournalReader();
+    for (const record of records) reader.take(record);
+    this.#sequence = reader.sequence;
+    const { state } = reader;
+    if (records.length === 0) this.#begin(undefined);
+    else if (reader.damaged || state === undefined) this.#replace('the journal has a gap', state);
+    else if (state.place !== this.#place) this.#replace('the data lie in another place', state);
+    else {
+      this.#state = state;
+      for (const hold of state.holds.values()) this.#time(hold.id, hold.expiresAt, now);
+      for (const purse of state.purses.keys()) this.#dirty.add(purse);
+      this.#ask(false);
+    }
+    return this.#take();
+  }
+
+  /** The whole state as journal records. */
+  checkpoint(): readonly Uint8Array[] {
+    return stateRecords(this.#sequence, this.#state);
+  }
+
+  handle(event: LedgerEvent, now: Instant): readonly LedgerEffect[] {
+    switch (event.kind) {
+      case 'requested':
+        this.#requested(event.id, event.call, now);
+        break;
+      case 'defined':
+        this.#defined(event.budget, event.definition);
+        break;
+      case 'registered':
+        this.#registered(event, now);
+        break;
+      case 'rowHeard':
+        this.#heard(event, now);
+        break;
+      case 'opened':
+        this.#opened(event.account, event.nonce, now);
+        break;
+      case 'fenced':
+        if (event.account === this.account) this.#replace(event.reason, this.#state);
+        break;
+      case 'diskFailed':
+        this.#diskFailure = event.reason;
+        break;
+      case 'diskRecovered':
+        this.#recovered(now);
+        break;
+    }
+    return this.#take();
+  }
+
+  expire(now: Instant): readonly LedgerEffect[] {
+    for (const number of this.#holdTimes.takeDue(now.monoMs)) {
+      const id = this.#holdIds.get(number);
+      const hold = id === undefined ? undefined : this.#state.holds.get(id);
+      if (hold === undefined) continue;
+      const step = expired(this.#state, hold);
+      if (step.ok) this.#commit(step.value.changes, now);
+      this.#untime(hold.id);
+      this.#mark('warn', 'budget.reservationExpired', { id: hold.id, amount: hold.amount, as: hold.expiry });
+    }
+    if (this.#closingMs <= now.monoMs) {
+      this.#closingMs = now.monoMs + CLOSING_MS;
+      this.#closeOver(now);
+    }
+    if (isDue(this.#publishing, now)) this.#publish();
+    return this.#take();
+  }
+
+  deadline(): Deadline | undefined {
+    const holdMs = this.#holdTimes.nextMs;
+    return earliest([
+      this.#publishing,
+      holdMs === Number.POSITIVE_INFINITY ? undefined : { atMs: holdMs, reason: 'budget.reservation' },
+      this.#state.purses.size === 0 ? undefined : { atMs: this.#closingMs, reason: 'budget.closing' },
+    ]);
+  }
+
+  #requested(id: number, call: LedgerCall, now: Instant): void {
+    const result = this.#answer(call, now);
+    this.#out.push({ kind: 'answer', stream: STREAM, id, result });
+    if (result.ok && (call.op === 'transfer' || call.op === 'return'))
+      this.#publishOne(call.purse as PurseKey);
+  }
+
+  #answer(call: LedgerCall, now: Instant): Result<unknown> {
+    if (this.#diskFailure !== undefined) {
+      return failWith(
+        'INTERNAL',
+        `The disk of this node fails: ${this.#diskFailure}`,
+        'Free or repair the disk.',
+        {
+          retryable: true,
+          details: { outcome: 'not-done' },
+        },
+      );
+    }
+    const books = { state: this.#state, definitions: this.#definitions, wallMs: now.wallMs };
+    // What was spent already is counted at any time.
+    if (call.op === 'settle') return this.#ended(settle(books, call), now);
+    if (call.op === 'report') return this.#ended(report(books, call), now);
+    if (!this.#isConfirmed) {
+      return failWith(
+        'QUORUM_UNAVAILABLE',
+        'This node has restarted, and no majority has confirmed yet that its account is up to date.',
+        'Try again; see skein doctor.',
+        { retryAfterMs: 500, details: { outcome: 'not-done' } },
+      );
+    }
+    if (call.op === 'transfer') return this.#done(transfer(this.#state, call), now);
+    if (call.op === 'return') return this.#done(giveBack(this.#state, call), now);
+    const step = reserve(books, call);
+    const result = this.#done(step, now);
+    if (step.ok && step.value.changes.length > 0)
+      this.#time(step.value.value.id, step.value.value.expiresAt, now);
+    return result;
+  }
+
+  #done<T>(step: Result<Step<T>>, now: Instant): Result<T> {
+    if (!step.ok) return step;
+    if (step.value.changes.length > 0) this.#commit(step.value.changes, now);
+    return { ok: true, value: step.value.value };
+  }
+
+  #ended(step: Result<Step<Settlement>>, now: Instant): Result<Settlement> {
+    const result = this.#done(step, now);
+    if (!result.ok) return result;
+    this.#untime(result.value.id);
+    if (result.value.overrun > 0) this.#mark('warn', 'budget.overrun', { ...result.value });
+    return result;
+  }
+
+  #defined(budget: BudgetName, definition: Definition | undefined): void {
+    if (definition === undefined) this.#definitions.delete(budget);
+    else if (this.#definitions.has(budget) || this.#definitions.size < limits.budgets)
+      this.#definitions.set(budget, definition);
+  }
+
+  #registered(event: Extract<LedgerEvent, { kind: 'registered' }>, now: Instant): void {
+    const { purse, account, granted, lastSequence } = event;
+    if (this.#state.isClosed(purse)) return;
+    if (account !== this.account) {
+      this.#rows.registered(purse, account, granted, lastSequence);
+      this.#credit(purse, now);
+      return;
+    }
+    if (lastSequence !== undefined) {
+      this.#replace('the account was written off', this.#state);
+      return;
+    }
+    const known = this.#state.purses.get(purse);
+    if (granted <= (known?.granted ?? 0) || !this.#hasRoom(purse)) return;
+    const inflow = known === undefined ? granted : sum([granted, ...known.received.values()]);
+    if (inflow === undefined) return;
+    this.#commit([{ kind: 'granted', purse, total: granted }], now);
+    this.#cameIn(purse, now);
+  }
+
+  #heard(event: Extract<LedgerEvent, { kind: 'rowHeard' }>, now: Instant): void {
+    const { owner, key, version, body } = event;
+    const place = parseRowKey(owner, key);
+    // A withdrawal says that the period is over, which every node sees for itself.
+    if (place === undefined || body === undefined || this.#state.isClosed(place.purse)) return;
+    const row = parseRow(body, place.account);
+    if (row === undefined) {
+      this.#mark('warn', 'budget.rowRefused', { owner, key });
+      return;
+    }
+    if (place.account === this.account) {
+      const own = this.#state.purses.get(place.purse)?.row;
+      if (own !== undefined && isRemembered(row, own)) return;
+      this.#replace('others know more of this account than its own data', this.#state);
+    }
+    const hearing = this.#rows.hear(place.purse, place.account, { row, version });
+    if (hearing === 'newer') this.#credit(place.purse, now);
+    if (hearing === 'contradicts') {
+      this.#commit([{ kind: 'quarantined', account: place.account }], now);
+      this.#mark('error', 'budget.quarantined', { account: place.account, purse: place.purse });
+    }
+  }
+
+  /** Of all others, not only of whom was heard: one's row may be what another's was waiting for. */
+  #credit(purse: PurseKey, now: Instant): void {
+    if (!this.#hasRoom(purse)) return;
+    const known = this.#state.purses.get(purse);
+    const own = known?.row ?? EMPTY;
+    let came = false;
+    for (const [account, total] of this.#rows.creditsFor(purse, this.account, own)) {
+      const purseNow = this.#state.purses.get(purse);
+      const received = new Map(purseNow?.received ?? []).set(account, total);
+      const fits = sum([purseNow?.granted ?? EMPTY.granted, ...received.values()]) !== undefined;
+      if (!fits || received.size > limits.budgetPartners) continue;
+      this.#commit([{ kind: 'received', purse, account, total }], now);
+      came = true;
+    }
+    if (came) this.#cameIn(purse, now);
+  }
+
+  #cameIn(purse: PurseKey, now: Instant): void {
+    const changes = covering(this.#state, purse);
+    if (changes.length > 0) this.#commit(changes, now);
+    this.#out.push({ kind: 'rightsChanged', stream: STREAM, purse });
+  }
+
+  #hasRoom(purse: PurseKey): boolean {
+    return this.#state.purses.has(purse) || this.#state.purses.size < limits.budgetPurses;
+  }
+
+  #opened(account: AccountId, nonce: FreshNumber, now: Instant): void {
+    if (account !== this.account || nonce !== this.#nonce) return;
+    this.#commit([{ kind: 'opened', nonce }], now);
+    this.#isConfirmed = true;
+    this.#publishLater(now);
+  }
+
+  /** What was appended while the disk failed may be lost in part: the whole state makes up for it. */
+  #recovered(now: Instant): void {
+    this.#diskFailure = undefined;
+    this.#persistState();
+    for (const purse of this.#state.purses.keys()) this.#dirty.add(purse);
+    this.#publishLater(now);
+  }
+
+  /** The account ends here; its money stays where its last row says, and the node begins another account. */
+  #replace(reason: string, former: LedgerState | undefined): void {
+    this.#mark('error', 'budget.accountReplaced', {
+      account: former?.account,
+      reason,
+      reserved: former?.holds.size ?? 0,
+    });
+    this.#begin(former);
+  }
+
+  #begin(former: LedgerState | undefined): void {
+    const accounts = former === undefined ? [] : [...former.former, former.account];
+    this.#state = new LedgerState(accountOf(this.#self, this.#fresh()), this.#place, accounts);
+    for (const account of former?.quarantined ?? []) this.#state.quarantined.add(account);
+    // From here on the former account is one among others.
+    for (const { key, row } of former?.purses.values() ?? []) {
+      this.#rows.registered(key, former?.account ?? this.account, row.granted);
+      this.#rows.hear(key, former?.account ?? this.account, { row, version: 0 });
+    }
+    this.#holdTimes = new Deadlines();
+    this.#holdIds.clear();
+    this.#holdNumbers.clear();
+    this.#dirty.clear();
+    this.#publishing = undefined;
+    this.#overSinceMs.clear();
+    this.#persistState();
+    this.#ask(true);
+  }
+
+  /** An account that was begun by this very process cannot be an old state of itself. */
+  #ask(isNew: boolean): void {
+    this.#isConfirmed = isNew;
+    this.#nonce = this.#fresh();
+    this.#commit([{ kind: 'opening', nonce: this.#nonce }], undefined);
+    const { account, openings } = this.#state;
+    this.#out.push({ kind: 'openAccount', stream: STREAM, account, nonce: this.#nonce, known: openings });
+  }
+
+  #persistState(): void {
+    this.#sequence++;
+    const records = stateRecords(this.#sequence, this.#state);
+    this.#out.push({ kind: 'persist', stream: STREAM, records, durable: true });
+  }
+
+  #commit(changes: readonly Change[], now: Instant | undefined): void {
+    this.#sequence++;
+    for (const change of changes) this.#state.apply(change, this.#sequence);
+    const records = [changesRecord(this.#sequence, changes)];
+    this.#out.push({ kind: 'persist', stream: STREAM, records, durable: true });
+    for (const purse of changes.flatMap(pursesOf)) this.#dirty.add(purse);
+    if (now !== undefined && this.#dirty.size > 0) this.#publishLater(now);
+  }
+
+  #publishLater(now: Instant): void {
+    if (!this.#isConfirmed) return;
+    this.#publishing ??= { atMs: now.monoMs + this.#publishDelayMs, reason: 'budget.publish' };
+  }
+
+  #publish(): void {
+    this.#publishing = undefined;
+    for (const purse of [...this.#dirty]) this.#publishOne(purse);
+  }
+
+  #publishOne(key: PurseKey): void {
+    const purse = this.#state.purses.get(key);
+    this.#dirty.delete(key);
+    if (purse === undefined || !this.#isConfirmed) return;
+    this.#out.push({
+      kind: 'publishRow',
+      stream: STREAM,
+      key: rowKey(key, this.account),
+      body: rowBody(purse.row),
+    });
+  }
+
+  /** Purses whose period was over for long, by the clocks of duration and of day alike, and in which nothing is held. */
+  #closeOver(now: Instant): void {
+    for (const key of this.#state.purses.keys()) {
+      const period = parsePurseKey(key)?.period;
+      if (period === undefined || periodEndMs(period) > now.wallMs) this.#overSinceMs.delete(key);
+      else if (!this.#overSinceMs.has(key)) this.#overSinceMs.set(key, now.monoMs);
+    }
+    for (const [key, sinceMs] of this.#overSinceMs) {
+      if (now.monoMs - sinceMs < limits.budgetGraceMs) continue;
+      const series = key.slice(0, key.lastIndexOf('/') + 1);
+      const earlier = [...this.#state.purses.values()].filter(
+        (purse) => purse.key.startsWith(series) && purse.key <= key,
+      );
+      if (earlier.length === 0 || earlier.some(({ held }) => held > 0)) continue;
+      this.#commit([{ kind: 'closed', purse: key }], now);
+      for (const purse of earlier) this.#forget(purse.key);
+    }
+  }
+
+  #forget(purse: PurseKey): void {
+    this.#rows.forget(purse);
+    this.#dirty.delete(purse);
+    this.#overSinceMs.delete(purse);
+    this.#out.push({ kind: 'publishRow', stream: STREAM, key: rowKey(purse, this.account), body: undefined });
+  }
+
+  #time(id: string, expiresAt: number, now: Instant): void {
+    const leftMs = Math.min(Math.max(0, expiresAt - now.wallMs), limits.budgetTtlMs);
+    const number = ++this.#holdCount;
+    this.#holdTimes.add(number, now.monoMs + leftMs);
+    this.#holdIds.set(number, id);
+    this.#holdNumbers.set(id, number);
+  }
+
+  #untime(id: string): void {
+    const number = this.#holdNumbers.get(id);
+    if (number === undefined) return;
+    this.#holdTimes.delete(number);
+    this.#holdIds.delete(number);
+    this.#holdNumbers.delete(id);
+  }
+
+  #mark(level: Mark['level'], name: string, fields: Mark['fields']): void {
+    this.#out.push({ kind: 'mark', level, name, fields });
+  }
+
+  #take(): readonly LedgerEffect[] {
+    const effects = this.#out;
+    this.#out = [];
+    return effects;
+  }
+}
+
+function pursesOf(change: Change): readonly PurseKey[] {
+  if (change.kind === 'reserved') return change.purses;
+  if ('parts' in change) return change.parts.map(({ purse }) => purse);
+  return 'purse' in change ? [change.purse] : [];
+}

@@ -1,0 +1,168 @@
+/**
+ * The rows of other accounts, and how much of what they say can be believed.
+ *
+ * A row is signed by its writer, which proves who said it, not that it is true. It is believed where the money adds up:
+ * the reserve granted what it claims to have been granted, whoever it says it got rights from says so too, and the same
+ * holds for those. (It may go round in a circle: whatever a set of liars tells about each other, what comes out of the set
+ * is then no more than what was granted into it.) What cannot be checked yet is not refused but waits.
+ *
+ * A writer that takes something back, or says two things under one number, has lost its memory, was copied, or cheats:
+ * it is put in quarantine, and nothing it says from then on counts. What was taken in before is bounded by its rights.
+ */
+import { limits } from '../kernel/limits.ts';
+import { type Amount, ZERO } from './amount.ts';
+import type { AccountId, PurseKey } from './names.ts';
+import { type Row, standingOf } from './row.ts';
+
+export interface Heard {
+  readonly row: Row;
+  /** Sequence of the signed record that carried it. */
+  readonly version: number;
+}
+
+export interface Contradiction {
+  readonly purse: PurseKey;
+  readonly account: AccountId;
+  readonly first: Heard;
+  readonly second: Heard;
+}
+
+export type Hearing = 'newer' | 'known' | 'quarantined' | 'full' | 'contradicts';
+
+/** Contradicting rows kept of one account: each may back as much as its rights. */
+const BRANCHES = 3;
+
+interface OtherAccount {
+  heard: Heard | undefined;
+  /** Rows that contradict it: whoever was told one of these took its money in good faith. */
+  readonly branches: Row[];
+  /** By the register. */
+  granted: Amount;
+  /** Written off: rows with a higher sequence come from an account that should not be alive. */
+  lastSequence: number;
+}
+
+export class Rows {
+  readonly #purses = new Map<PurseKey, Map<AccountId, OtherAccount>>();
+  readonly #isQuarantined: (account: AccountId) => boolean;
+  readonly #proofs: Contradiction[] = [];
+  #count = 0;
+
+  /** Whoever contradicts itself is told of and not heard again as soon as `isQuarantined` says so, which the caller keeps over restarts. */
+  constructor(isQuarantined: (account: AccountId) => boolean) {
+    this.#isQuarantined = isQuarantined;
+  }
+
+  /** Oldest first, a bounded number. */
+  get proofs(): readonly Contradiction[] {
+    return this.#proofs;
+  }
+
+  hear(purse: PurseKey, account: AccountId, heard: Heard): Hearing {
+    if (this.#isQuarantined(account)) return 'quarantined';
+    const other = this.#other(purse, account);
+    if (other === undefined) return 'full';
+    if (heard.row.sequence > other.lastSequence) return 'quarantined';
+    const known = other.heard;
+    if (known === undefined) {
+      other.heard = heard;
+      return 'newer';
+    }
+    const standing = standingOf(heard.row, known.row);
+    // Signed later, and yet older: its writer went back in time, even if it takes nothing back.
+    const wentBack = standing === 'older' && heard.version > known.version;
+    if (standing === 'contradicts' || wentBack) {
+      if (this.#proofs.length < limits.budgetProofs)
+        this.#proofs.push({ purse, account, first: known, second: heard });
+      if (other.branches.length < BRANCHES) other.branches.push(heard.row);
+      return 'contradicts';
+    }
+    if (standing !== 'newer') return 'known';
+    other.heard = heard;
+    return 'newer';
+  }
+
+  /** What the register grants to another account, in all. */
+  registered(purse: PurseKey, account: AccountId, granted: Amount, lastSequence?: number): void {
+    const other = this.#other(purse, account);
+    if (other === undefined) return;
+    if (granted > other.granted) other.granted = granted;
+    if (lastSequence !== undefined) other.lastSequence = Math.min(other.lastSequence, lastSequence);
+  }
+
+  row(purse: PurseKey, account: AccountId): Row | undefined {
+    return this.#purses.get(purse)?.get(account)?.heard?.row;
+  }
+
+  /** Every account known in a purse, with its newest row and what the register says. */
+  *of(purse: PurseKey): Generator<{
+    readonly account: AccountId;
+    readonly row: Row | undefined;
+    readonly granted: Amount;
+  }> {
+    for (const [account, { heard, granted }] of this.#purses.get(purse) ?? [])
+      yield { account, row: heard?.row, granted };
+  }
+
+  /** What accounts sent to `self` that can be believed, in all: at least what was believed before. */
+  creditsFor(purse: PurseKey, self: AccountId, own: Row): ReadonlyMap<AccountId, Amount> {
+    const credits = new Map<AccountId, Amount>();
+    for (const [account, { heard }] of this.#purses.get(purse) ?? []) {
+      const total = heard?.row.sent.get(self) ?? ZERO;
+      if (total <= (own.received.get(account) ?? ZERO) || this.#isQuarantined(account)) continue;
+      if (this.#isBacked(purse, account, self, own)) credits.set(account, total);
+    }
+    return credits;
+  }
+
+  forget(purse: PurseKey): void {
+    this.#count -= this.#purses.get(purse)?.size ?? 0;
+    this.#purses.delete(purse);
+  }
+
+  #isBacked(purse: PurseKey, account: AccountId, self: AccountId, own: Row): boolean {
+    const others = this.#purses.get(purse);
+    const first = others?.get(account)?.heard?.row;
+    const seen = new Set<Row>(first === undefined ? [] : [first]);
+    const open: (readonly [AccountId, Row])[] = first === undefined ? [] : [[account, first]];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      const [writer, row] = next;
+      if (row.granted > (others?.get(writer)?.granted ?? ZERO)) return false;
+      for (const [from, total] of row.received) {
+        const said = from === self ? [own] : saidBy(others?.get(from));
+        const backing = said.find((each) => (each.sent.get(writer) ?? ZERO) >= total);
+        if (backing === undefined) return false;
+        if (from === self || seen.has(backing)) continue;
+        seen.add(backing);
+        open.push([from, backing]);
+      }
+    }
+    return first !== undefined;
+  }
+
+  #other(purse: PurseKey, account: AccountId): OtherAccount | undefined {
+    let others = this.#purses.get(purse);
+    if (others === undefined) {
+      others = new Map();
+      this.#purses.set(purse, others);
+    }
+    let other = others.get(account);
+    if (other === undefined) {
+      if (this.#count >= limits.budgetRows) return undefined;
+      this.#count++;
+      other = { heard: undefined, branches: [], granted: ZERO, lastSequence: Number.MAX_SAFE_INTEGER };
+      others.set(account, other);
+    }
+    return other;
+  }
+}
+
+function saidBy(other: OtherAccount | undefined): readonly Row[] {
+  return other?.heard === undefined ? [] : [other.heard.row, ...other.branches];
+}
+
+/** Whether an own row that came back from others tells nothing that `own` does not. */
+export function isRemembered(returned: Row, own: Row): boolean {
+  const standing = standingOf(returned, own);
+  return standing === 'same' || standing === 'older';
+}

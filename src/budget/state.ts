@@ -1,0 +1,326 @@
+/** Everything that an account knows of its own money: made by applying changes in order, on the run and from the journal alike. */
+import { type AgentId, parseAgentId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import { type Amount, parseAmount, ZERO } from './amount.ts';
+import { type Change, ENDINGS, type Ending, type Part, parsePart, parseRequestId } from './change.ts';
+import { EXPIRIES, type Expiry } from './definition.ts';
+import {
+  type AccountId,
+  type FreshNumber,
+  type PurseKey,
+  parseAccountId,
+  parseFreshNumber,
+  parsePurseKey,
+} from './names.ts';
+import { type Period, parsePeriod } from './period.ts';
+import { Purse } from './purse.ts';
+import { parseRow, rowBody } from './row.ts';
+
+export interface Hold {
+  readonly id: string;
+  readonly agent: AgentId;
+  readonly amount: Amount;
+  readonly purses: readonly PurseKey[];
+  /** Wall time in ms. */
+  readonly expiresAt: number;
+  readonly expiry: Expiry;
+}
+
+/** A request that is over and remembered, so that asking again counts nothing twice. */
+export interface Finished {
+  readonly id: string;
+  readonly what: 'reservation' | 'report';
+  readonly agent: AgentId;
+  readonly reserved: Amount;
+  readonly amount: Amount;
+  readonly ending: Ending;
+  readonly parts: readonly Part[];
+}
+
+/** Some of what a state holds: what is missing is in the other pieces. */
+export type StatePiece = Readonly<Record<string, unknown>>;
+
+/** So that a piece stays within what one message may hold (`limits.messageElements`). */
+const PURSES_IN_PIECE = 40;
+const REQUESTS_IN_PIECE = 1_000;
+/** Openings that may stand in the quorum store because a start was cut short: more starts without a majority than this begin a new account. */
+const OPENINGS = 64;
+const FORMER = 64;
+const QUARANTINED = 1_000;
+
+export class LedgerState {
+  readonly account: AccountId;
+  /** What the host knows of the place of the data: a copy elsewhere has another. */
+  readonly place: string;
+  /** Accounts that this data stood for before, newest last. */
+  readonly former: readonly AccountId[];
+  /** Numbers of starts, of which one stands in the quorum store unless another copy of the data put its own there. */
+  openings: readonly FreshNumber[] = [];
+  readonly purses = new Map<PurseKey, Purse>();
+  readonly holds = new Map<string, Hold>();
+  readonly finished = new Map<string, Finished>();
+  readonly quarantined = new Set<AccountId>();
+  /** Last closed period of each budget, by `NAME/EPOCH`. */
+  readonly closed = new Map<string, Period>();
+
+  constructor(account: AccountId, place: string, former: readonly AccountId[] = []) {
+    this.account = account;
+    this.place = place;
+    this.former = former.slice(-FORMER);
+  }
+
+  /** What all purses of the agent owe. */
+  debtOf(agent: string): number {
+    let debt = 0;
+    for (const purse of this.purses.values()) debt += purse.debts.get(agent) ?? 0;
+    return debt;
+  }
+
+  isClosed(key: PurseKey): boolean {
+    const [series, period] = seriesOf(key);
+    const closed = this.closed.get(series);
+    return closed !== undefined && period <= closed;
+  }
+
+  /** `sequence` is that of the journal's record. Throws where the change does not follow from what was. */
+  apply(change: Change, sequence: number): void {
+    switch (change.kind) {
+      case 'opening':
+        this.openings = [...this.openings, change.nonce].slice(-OPENINGS);
+        return;
+      case 'opened':
+        this.openings = [change.nonce];
+        return;
+      case 'granted':
+        this.#changed(change.purse, sequence).grantedIs(change.total);
+        return;
+      case 'received':
+        this.#changed(change.purse, sequence).receivedIs(change.account, change.total);
+        return;
+      case 'sent':
+        this.#changed(change.purse, sequence).sentIs(change.account, change.total);
+        return;
+      case 'returned':
+        this.#changed(change.purse, sequence).returnedIs(change.total);
+        return;
+      case 'reserved':
+        for (const key of change.purses) this.#changed(key, sequence).hold(change.amount);
+        this.holds.set(change.id, { ...change, agent: change.agent as AgentId });
+        return;
+      case 'settled':
+        this.#settled(change, sequence);
+        return;
+      case 'settledLate':
+        this.#settledLate(change, sequence);
+        return;
+      case 'reported':
+        for (const { purse, spent, overrun } of change.parts)
+          this.#changed(purse, sequence).settle(change.agent, ZERO, spent, overrun);
+        this.#finish({
+          id: change.id,
+          what: 'report',
+          agent: change.agent as AgentId,
+          reserved: ZERO,
+          amount: change.amount,
+          ending: 'settled',
+          parts: change.parts,
+        });
+        return;
+      case 'covered':
+        this.#changed(change.purse, sequence).cover(change.agent, change.amount);
+        return;
+      case 'closed':
+        this.#close(change.purse);
+        return;
+      case 'quarantined':
+        if (this.quarantined.size < QUARANTINED) this.quarantined.add(change.account);
+        return;
+    }
+  }
+
+  /** Plain data in pieces that can be decoded one by one; read back by `decodeState`. */
+  encode(): readonly StatePiece[] {
+    const purses = [...this.purses.values()].map((purse) => [
+      purse.key,
+      rowBody(purse.row),
+      [...purse.debts],
+    ]);
+    return [
+      {
+        account: this.account,
+        place: this.place,
+        former: this.former,
+        openings: this.openings,
+        quarantined: [...this.quarantined],
+        closed: [...this.closed],
+      },
+      ...chunked(purses, PURSES_IN_PIECE).map((chunk) => ({ purses: chunk })),
+      ...chunked([...this.holds.values()], REQUESTS_IN_PIECE).map((chunk) => ({ holds: chunk })),
+      ...chunked([...this.finished.values()], REQUESTS_IN_PIECE).map((chunk) => ({ finished: chunk })),
+    ];
+  }
+
+  #settled(change: Extract<Change, { kind: 'settled' }>, sequence: number): void {
+    const hold = this.holds.get(change.id);
+    if (hold === undefined) throw new Error(`budget: there is no reservation ${change.id}`);
+    for (const { purse, spent, overrun } of change.parts)
+      this.#changed(purse, sequence).settle(hold.agent, hold.amount, spent, overrun);
+    this.holds.delete(change.id);
+    const { id, agent, amount: reserved } = hold;
+    const { amount, ending, parts } = change;
+    this.#finish({ id, what: 'reservation', agent, reserved, amount, ending, parts });
+  }
+
+  #settledLate({ id, amount, parts }: Extract<Change, { kind: 'settledLate' }>, sequence: number): void {
+    const before = this.finished.get(id);
+    if (before === undefined) throw new Error(`budget: there was no reservation ${id}`);
+    for (const { purse, spent, overrun } of parts)
+      this.#changed(purse, sequence).settle(before.agent, ZERO, spent, overrun);
+    this.finished.set(id, { ...before, amount });
+  }
+
+  #finish(finished: Finished): void {
+    this.finished.set(finished.id, finished);
+    if (this.finished.size <= limits.budgetRemembered) return;
+    const oldest = this.finished.keys().next();
+    if (oldest.done !== true) this.finished.delete(oldest.value);
+  }
+
+  /** Without this a clock that steps back would open the period anew, with all its rights and nothing spent. */
+  #close(key: PurseKey): void {
+    const [series, period] = seriesOf(key);
+    const closed = this.closed.get(series);
+    if (closed === undefined || closed < period) this.closed.set(series, period);
+    for (const [other, purse] of this.purses) {
+      if (!this.isClosed(other)) continue;
+      if (purse.held > 0) throw new Error(`budget: ${other} cannot be closed while something is held`);
+      this.purses.delete(other);
+    }
+  }
+
+  #changed(key: PurseKey, sequence: number): Purse {
+    let purse = this.purses.get(key);
+    if (purse === undefined) {
+      purse = new Purse(key);
+      this.purses.set(key, purse);
+    }
+    purse.sequence = sequence;
+    return purse;
+  }
+}
+
+/** `undefined` where anything is not as `encode` gives it. */
+export function decodeState(pieces: readonly unknown[]): LedgerState | undefined {
+  const [base, ...rest] = pieces;
+  if (!isPlain(base) || !rest.every(isPlain)) return undefined;
+  const account = parseAccountId(base.account);
+  const former = parsedList(base.former, parseAccountId);
+  const openings = parsedList(base.openings, parseFreshNumber);
+  const quarantined = parsedList(base.quarantined, parseAccountId);
+  const closed = parsedList(base.closed, parseClosed);
+  if (account === undefined || typeof base.place !== 'string' || former === undefined) return undefined;
+  if (openings === undefined || quarantined === undefined || closed === undefined) return undefined;
+  const state = new LedgerState(account, base.place, former);
+  state.openings = openings;
+  for (const each of quarantined) state.quarantined.add(each);
+  for (const [series, period] of closed) state.closed.set(series, period);
+  for (const piece of rest) {
+    const purses = parsedList(piece.purses ?? [], (item) => parsePurse(item, account));
+    const holds = parsedList(piece.holds ?? [], parseHold);
+    const finished = parsedList(piece.finished ?? [], parseFinished);
+    if (purses === undefined || holds === undefined || finished === undefined) return undefined;
+    for (const purse of purses) state.purses.set(purse.key, purse);
+    for (const hold of holds) state.holds.set(hold.id, hold);
+    for (const each of finished) state.finished.set(each.id, each);
+  }
+  return holdsAddUp(state) ? state : undefined;
+}
+
+/** What the reservations say is held is what the purses say. */
+function holdsAddUp(state: LedgerState): boolean {
+  const held = new Map<PurseKey, number>();
+  for (const hold of state.holds.values())
+    for (const key of hold.purses) held.set(key, (held.get(key) ?? 0) + hold.amount);
+  for (const purse of state.purses.values()) if ((held.get(purse.key) ?? 0) !== purse.held) return false;
+  return [...held.keys()].every((key) => state.purses.has(key));
+}
+
+function seriesOf(key: PurseKey): readonly [series: string, period: Period] {
+  const slash = key.lastIndexOf('/');
+  return [key.slice(0, slash), key.slice(slash + 1) as Period];
+}
+
+function parsedList<T>(value: unknown, parse: (item: unknown) => T | undefined): readonly T[] | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const parsed: T[] = [];
+  for (const item of value as readonly unknown[]) {
+    const each = parse(item);
+    if (each === undefined) return undefined;
+    parsed.push(each);
+  }
+  return parsed;
+}
+
+function chunked<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  const chunks: T[][] = [];
+  for (let at = 0; at < items.length; at += size) chunks.push(items.slice(at, at + size));
+  return chunks;
+}
+
+function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function parsePurse(value: unknown, account: AccountId): Purse | undefined {
+  if (!Array.isArray(value) || parsePurseKey(value[0]) === undefined) return undefined;
+  const row = parseRow(value[1], account);
+  const debts = parsedList(value[2], (pair) => {
+    if (!Array.isArray(pair)) return undefined;
+    const agent = parseAgentId(pair[0]);
+    const debt = parseAmount(pair[1], 1);
+    return agent === undefined || debt === undefined ? undefined : ([agent, debt] as const);
+  });
+  if (row === undefined || debts === undefined) return undefined;
+  const purse = new Purse(value[0] as PurseKey);
+  purse.restore(row, debts);
+  return purse;
+}
+
+function parseHold(value: unknown): Hold | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const given = value as Readonly<Record<string, unknown>>;
+  const id = parseRequestId(given.id);
+  const agent = parseAgentId(given.agent);
+  const amount = parseAmount(given.amount, 1);
+  const purses = parsedList(given.purses, (key) =>
+    parsePurseKey(key) === undefined ? undefined : (key as PurseKey),
+  );
+  const expiresAt = parseAmount(given.expiresAt);
+  const expiry = EXPIRIES.find((word) => word === given.expiry);
+  if (id === undefined || agent === undefined || amount === undefined || purses === undefined)
+    return undefined;
+  if (expiresAt === undefined || expiry === undefined) return undefined;
+  return { id, agent, amount, purses, expiresAt, expiry };
+}
+
+function parseFinished(value: unknown): Finished | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const given = value as Readonly<Record<string, unknown>>;
+  const id = parseRequestId(given.id);
+  const what = given.what === 'reservation' || given.what === 'report' ? given.what : undefined;
+  const agent = parseAgentId(given.agent);
+  const reserved = parseAmount(given.reserved);
+  const amount = parseAmount(given.amount);
+  const ending = ENDINGS.find((word) => word === given.ending);
+  const parts = parsedList(given.parts, parsePart);
+  if (id === undefined || what === undefined || agent === undefined || reserved === undefined)
+    return undefined;
+  if (amount === undefined || ending === undefined || parts === undefined) return undefined;
+  return { id, what, agent, reserved, amount, ending, parts };
+}
+
+function parseClosed(value: unknown): readonly [string, Period] | undefined {
+  if (!Array.isArray(value) || typeof value[0] !== 'string') return undefined;
+  const period = parsePeriod(value[1]);
+  return period === undefined ? undefined : [value[0], period];
+}
