@@ -150,6 +150,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
       cryptography,
       signer: options.signer,
       isLinked: () => this.#entropy.neighbours.length > 0,
+      isUp: (node) => membership.isUp(node),
       now,
     });
     this.#sessions = new SessionCheck(this.#store, this.#documents, cryptography.hash);

@@ -64,6 +64,7 @@ export class Upkeep {
     readonly signer: Signer;
     /** A neighbour is linked. */
     readonly isLinked: () => boolean;
+    readonly isUp: (node: NodeId) => boolean;
     readonly now: Instant;
   }) {
     this.#store = options.store;
@@ -71,7 +72,7 @@ export class Upkeep {
     this.#cryptography = options.cryptography;
     this.#signer = options.signer;
     this.#folding = new Folding(options.store, options.now);
-    this.#restamping = new Restamping(options.store, options.clock, options.isLinked);
+    this.#restamping = new Restamping(options.store, options.clock, options.isLinked, options.isUp);
     this.#forgetAtMs = options.now.monoMs + FORGET_PERIOD_MS;
     this.#lastNow = options.now;
   }

@@ -190,7 +190,8 @@ describe('boards: stamps ahead', () => {
         network.run(2_000);
         expect(names.map((name) => network.read(name, 'shared'))).toEqual(['last', 'last', 'last']);
       }),
-      { numRuns: 25 },
+      // In both, each of two nodes waited for what it had an old copy of.
+      { numRuns: 25, examples: [[140], [996]] },
     );
   });
 });
