@@ -72,7 +72,7 @@ export const FAULTS: readonly Fault[] = [
     needs: 'partitions',
     strike: async (world) => {
       const { all } = world.machines;
-      const side = shuffled(world, all).slice(0, Math.floor((all.length - 1) / 2));
+      const side = shuffled(world, all).slice(0, Math.max(1, Math.floor((all.length - 1) / 2)));
       await cutFor(
         world,
         apart(
@@ -109,6 +109,20 @@ export const FAULTS: readonly Fault[] = [
         await cutFor(world, apart(world.machines.all.length, [place]), 500);
         await wait(world, 500);
       }
+    },
+  },
+  {
+    name: 'kill-while-cut',
+    what: 'the leader cut off, and meanwhile kill -9 of it and of another (K21, K24)',
+    needs: 'partitions',
+    strike: async (world) => {
+      const leader = await leaderOf(world);
+      const other = await followerOf(world);
+      world.machines.cut(apart(world.machines.all.length, [leader.place]));
+      await wait(world, 1_000);
+      await restarted(world, [other], 500);
+      await restarted(world, [leader], 0);
+      world.machines.cut([]);
     },
   },
   {
@@ -156,7 +170,7 @@ export const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
   short: ['kill-leader', 'isolate-leader', 'pause-leader', 'one-way', 'kill-all'],
   kills: ['kill-leader', 'kill-follower', 'kill-all', 'move'],
   pauses: ['pause-leader', 'pause-follower'],
-  partitions: ['isolate-leader', 'halves', 'ring', 'one-way', 'flap'],
+  partitions: ['isolate-leader', 'halves', 'ring', 'one-way', 'flap', 'kill-while-cut'],
   disks: ['wipe-kept-key', 'wipe', 'full-disk-leader', 'full-disk-follower'],
   clocks: ['clock', 'kill-leader'],
 };
