@@ -3,7 +3,8 @@ import type { Instant } from '../kernel/time.ts';
 import type { QuorumEffect } from './messages.ts';
 import type { Request } from './proposals.ts';
 import type { ServerId } from './raft/types.ts';
-import type { Replica, ReplicaFact } from './replica.ts';
+import { isForLeadersOnly, type Replica, type ReplicaFact } from './replica.ts';
+import { nodeOf } from './server.ts';
 
 export class Forwarded {
   /** Below zero, so that they are not taken for sequences of this node. */
@@ -16,7 +17,8 @@ export class Forwarded {
     now: Instant,
   ): readonly (QuorumEffect | ReplicaFact)[] {
     const sequences = new Map<number, number>();
-    const proposals = requests.map(({ sequence, command }) => {
+    const allowed = requests.filter(({ command }) => !isForLeadersOnly(command));
+    const proposals = allowed.map(({ sequence, command }) => {
       const token = --this.#lastToken;
       sequences.set(token, sequence);
       return { token, command };
@@ -31,6 +33,8 @@ export class Forwarded {
     const answers = (['notLeader', 'busy'] as const)
       .filter((reason) => refused[reason].length > 0)
       .flatMap((reason) => replica.sendTo(from, { kind: 'refuse', reason, sequences: refused[reason] }));
-    return [...answers, ...rest];
+    if (allowed.length === requests.length) return [...answers, ...rest];
+    const reason = 'a command for the quorum store that only its leader gives';
+    return [...answers, ...rest, { kind: 'penalise', peer: nodeOf(from), reason }];
   }
 }

@@ -217,8 +217,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   #examine(from: NodeId, greeting: Greeting, now: Instant): void {
     this.#trust.examine(from, greeting);
-    const { doubted } = greeting;
-    if (doubted === undefined || doubted !== this.replica?.carried.storage) return;
+    if (!this.#trust.isDoubted(from, greeting)) return;
     this.#effects.push(...this.#carrier.renounce(now));
     this.#reach(now);
   }
@@ -282,6 +281,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   }
 
   #drop(tookNoEffect: boolean, now: Instant): void {
+    // Fencing tokens of the store that goes must not come again from the one that stays.
+    this.#revisionToPass = Math.max(this.#revisionToPass, this.register.revision);
     this.#effects.push(...this.#carrier.drop(), { kind: 'registerReplaced', isSameStore: false });
     this.#restart(tookNoEffect, now);
     this.#storelessSinceMs = now.monoMs;
@@ -407,8 +408,6 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
           this.#proposals.resendAll();
           break;
         case 'dissolved':
-          // Fencing tokens of the store that went must not come again from the one that stays.
-          this.#revisionToPass = Math.max(this.#revisionToPass, this.register.revision);
           this.#drop(effect.tookNoEffect, now);
           // What else the replica ordered is of a store that is gone: on disk it would spoil the next.
           return;

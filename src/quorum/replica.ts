@@ -23,6 +23,7 @@ import type {
   ServerId,
   SnapshotPoint,
 } from './raft/types.ts';
+import { isExpiry } from './register/command.ts';
 import type { Applied } from './register/outcome.ts';
 import type { Register } from './register/register.ts';
 import { nodeOf, parseServerId, parseStoreId, type StoreId, serverIdOf } from './server.ts';
@@ -366,6 +367,11 @@ export function dissolveCommand(into: StoreId): Uint8Array {
 /** The same, whatever it holds. */
 export function abandonCommand(into: StoreId): Uint8Array {
   return endingCommand(ABANDON, into);
+}
+
+/** What a leader alone may bring forward: the end of the store, and of leases. */
+export function isForLeadersOnly(command: Uint8Array): boolean {
+  return command[0] === DISSOLVE || command[0] === ABANDON || isExpiry(command);
 }
 
 function endingCommand(kind: number, into: StoreId): Uint8Array {

@@ -4,8 +4,9 @@
  */
 import type { NodeId } from '../kernel/ids.ts';
 import type { Carrier } from './carrier.ts';
-import { Evidence } from './evidence.ts';
+import { type Claim, Evidence } from './evidence.ts';
 import type { Greeting } from './frames.ts';
+import { isVoter } from './joint.ts';
 import type { Neighbours } from './neighbours.ts';
 import type { RaftMessage } from './raft/types.ts';
 import { nodeOf, serverIdOf } from './server.ts';
@@ -32,6 +33,17 @@ export class Trust {
   }
 
   /**
+   * Whether a member's word that the own storage went back in time counts: where this run began with something on it, of
+   * anybody before it takes part, then of voters only. Who has no vote could otherwise take those of all that run.
+   */
+  isDoubted(from: NodeId, { storage, doubted }: Greeting): boolean {
+    const { replica, claim } = this.#carrier;
+    if (replica === undefined || storage === undefined || doubted !== replica.carried.storage) return false;
+    if (!promisedSomething(claim)) return false;
+    return !replica.isTrusted || isVoter(replica.raft.configuration, serverIdOf(from, storage));
+  }
+
+  /**
    * A storage that was there before this run promised things in it. Nothing is promised, and no vote given, before a
    * majority of the voters has seen with what it started and raised no doubt.
    */
@@ -40,10 +52,13 @@ export class Trust {
     if (replica === undefined || replica.isTrusted) return;
     const { incoming } = replica.raft.configuration;
     const isAlone = incoming.length === 1 && incoming[0] === replica.server;
-    const promisedNothing = claim.lastIndex === 0 && claim.term === 0;
     const confirmers = this.#neighbours.confirmers();
     const seen = incoming.filter((voter) => voter === replica.server || confirmers.has(nodeOf(voter)));
     const isSeen = confirmers.size > 0 && seen.length * 2 > incoming.length;
-    if (isAlone || promisedNothing || isSeen) replica.trust();
+    if (isAlone || !promisedSomething(claim) || isSeen) replica.trust();
   }
+}
+
+function promisedSomething({ term, lastIndex }: Claim): boolean {
+  return term > 0 || lastIndex > 0;
 }

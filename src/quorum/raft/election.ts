@@ -28,6 +28,8 @@ export interface Transitions {
 /** Of an election timeout: how long who lost its leader waits at least, for the others to see it too, and how far such are spread. */
 const LOST_LEAST = 1 / 24;
 const LOST_SPREAD = 1 / 4;
+/** Of an election timeout: the longest that others wait, and the time of an election. */
+const ALONE = 2.5;
 
 export class Election {
   readonly #server: Server;
@@ -51,8 +53,17 @@ export class Election {
     const atMs = this.#sinceMs + this.#timeoutMs;
     if (!server.mayStand)
       return server.leader === undefined ? undefined : { atMs, reason: 'raft: leader silent' };
-    if (server.isAlone) return { atMs: this.#sinceMs, reason: 'raft: alone' };
+    if (server.isAlone) return { atMs: this.#sinceMs + this.#aloneMs, reason: 'raft: alone' };
     return { atMs, reason: 'raft: election timeout' };
+  }
+
+  /**
+   * Nobody has to be asked. But a disk may be of before others came to vote: those have elected one of them by then, who
+   * is heard. Behind an empty log there cannot be others.
+   */
+  get #aloneMs(): number {
+    const { log, config } = this.#server;
+    return log.lastIndex < log.firstIndex ? 0 : ALONE * config.electionTimeoutMs;
   }
 
   /** A new random timeout from now on: between one and two election timeouts, so that few stand at once (3.4). */

@@ -58,6 +58,11 @@ const OPERATIONS = ['put', 'delete', 'deleteRange', 'get', 'range'] as const;
 
 const out = new ByteWriter(4096);
 
+/** Only the leader can know which leases have run out: from anybody else it is a lie. */
+export function isExpiry(command: Uint8Array): boolean {
+  return command[0] === KIND.expireLeases;
+}
+
 /** The command is well-formed: `check.ts` found nothing wrong with what it holds. */
 export function encodeCommand(command: Command): Uint8Array {
   // Whatever a call that threw half-way left behind.

@@ -1,6 +1,6 @@
 /** Ongaro 2014, chapter 3 up to 3.4, 3.6.1, 3.8, 3.10, 4.2.3, 6.2 and 9.6: who leads. */
 import { describe, expect, it } from 'vitest';
-import { id, TestCluster } from './cluster.ts';
+import { id, TEST_CONFIG, TestCluster } from './cluster.ts';
 import { logOf, of, Solo, sent } from './solo.ts';
 
 const voteRequest = {
@@ -244,7 +244,7 @@ describe('raft: terms and elections', () => {
     });
   });
 
-  it('K46: a store of one elects itself at once, also after a restart, and says nothing before its disk has the term', () => {
+  it('K46: a new store of one elects itself at once, and says nothing before its disk has the term', () => {
     const solo = new Solo({ voters: ['a'] });
     expect(solo.raft.deadline()!.atMs).toBeLessThanOrEqual(solo.nowMs);
     solo.tell({ kind: 'serversReachable', servers: [id('x')] });
@@ -253,8 +253,18 @@ describe('raft: terms and elections', () => {
     expect(sent(solo.effects, 'append').every(({ afterDisk }) => afterDisk)).toBe(true);
     solo.sync();
     expect(solo.raft.commitIndex).toBe(1);
-    const again = new Solo({ voters: ['a'], term: 1, log: solo.raft.entries() });
-    expect(again.raft.deadline()!.atMs).toBeLessThanOrEqual(again.nowMs);
+  });
+
+  it('K37, K46: after a restart it first leaves others, whom its disk may be too old to know, the time to be heard', () => {
+    const again = new Solo({ voters: ['a'], term: 1, log: logOf(1, 1) });
+    const waitMs = again.raft.deadline()!.atMs - again.nowMs;
+    expect(waitMs).toBeGreaterThan(2 * TEST_CONFIG.electionTimeoutMs);
+    expect(waitMs).toBeLessThan(3 * TEST_CONFIG.electionTimeoutMs);
+    again.append('b', 1, [2, 1], []);
+    expect(again.raft.leader).toBe(id('b'));
+    const alone = new Solo({ voters: ['a'], term: 1, log: logOf(1, 1) });
+    alone.expire(waitMs);
+    expect(alone.raft.role).toBe('leader');
   });
 
   it('4.2.1: a server without a vote never stands', () => {

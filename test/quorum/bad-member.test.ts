@@ -1,0 +1,127 @@
+/** What a member without a vote can do to the store with frames of its own making. */
+import { describe, expect, it } from 'vitest';
+import { Cluster } from '../../simulations/lib/cluster.ts';
+import type { SimulatedMachine } from '../../simulations/lib/machine.ts';
+import { utf8 } from '../../src/kernel/codec.ts';
+import { FOUND_AFTER_MS, quorumConfigOf } from '../../src/node/quorum-config.ts';
+import { encodeFrame, encodeGreeting } from '../../src/quorum/frames.ts';
+import type { QuorumCall } from '../../src/quorum/messages.ts';
+import { encodeCommand } from '../../src/quorum/register/command.ts';
+import { abandonCommand, dissolveCommand } from '../../src/quorum/replica.ts';
+import { parseServerId, type StoreId } from '../../src/quorum/server.ts';
+
+function put(key: string, lease?: number): QuorumCall {
+  const then = [{ op: 'put', key, value: utf8('v'), ...(lease === undefined ? {} : { lease }) } as const];
+  return { op: 'transact', transaction: { compares: [], then, otherwise: [] } };
+}
+
+/** Four members, three of them voters; the last has no vote and lies. */
+function running() {
+  const cluster = new Cluster({
+    seed: 91,
+    nodes: 4,
+    boards: { boards: [{ name: 'main', mode: 'crdt' }] },
+    quorum: (index) =>
+      quorumConfigOf({
+        voters: 3,
+        foundAfterMs: FOUND_AFTER_MS,
+        replaceAfterMs: 60_000,
+        reads: 'index',
+        isToldOfOthers: index > 0,
+        roles: [index === 3 ? 'observer' : 'worker'],
+      }),
+  });
+  const until = (mostMs: number, condition: () => boolean) => {
+    const endMs = cluster.nowMs + mostMs;
+    while (!condition() && cluster.nowMs < endMs) cluster.scheduler.runUntil(cluster.nowMs + 10);
+    expect(condition()).toBe(true);
+  };
+  const ask = (machine: SimulatedMachine, call: QuorumCall): unknown => {
+    let answer: unknown;
+    machine.askQuorum(call, (result) => {
+      answer = result;
+    });
+    until(5_000, () => answer !== undefined);
+    return answer;
+  };
+  const honest = cluster.machines.slice(0, 3);
+  const serversOf = () =>
+    honest.map((machine) => machine.quorum?.replica?.server).map((server) => String(server));
+  cluster.startAll();
+  until(40_000, () =>
+    cluster.machines.every(
+      (machine) => machine.quorum?.status().servers.filter(({ role }) => role !== 'learner').length === 3,
+    ),
+  );
+  const leader = honest.find((machine) => machine.quorum?.replica?.isLeader) as SimulatedMachine;
+  const liar = cluster.machine(3);
+  /** As if it came from the liar, who is a member. */
+  const forge = (to: SimulatedMachine, bytes: Uint8Array) =>
+    to.quorum?.handle({ kind: 'received', from: liar.nodeId, bytes }, nowOf(cluster)) ?? [];
+  return { cluster, until, ask, honest, leader, liar, forge, serversOf };
+}
+
+function nowOf(cluster: Cluster) {
+  return { monoMs: cluster.nowMs, wallMs: 0 };
+}
+
+describe('a member that lies', () => {
+  it('cannot end the store, nor a lease, by a command that only the leader gives', () => {
+    const { cluster, ask, leader, liar, forge, honest } = running();
+    const granted = ask(honest[1] as SimulatedMachine, { op: 'grantLease', ttlMs: 60_000 });
+    const lease = (granted as { value: { id: number } }).value.id;
+    expect(ask(leader, put('held', lease))).toMatchObject({ ok: true });
+    const { carried, server } = leader.quorum!.replica!;
+    const own = parseServerId(liar.quorum!.replica!.server)!;
+    const commands = [
+      abandonCommand(12_345 as StoreId),
+      dissolveCommand(12_345 as StoreId),
+      encodeCommand({ kind: 'expireLeases', leases: [{ id: lease, renewals: 0 }] }),
+    ];
+    for (const command of commands) {
+      const frame = { kind: 'propose', requests: [{ sequence: 1, command }] } as const;
+      const bytes = encodeFrame(carried.store, own.storage, parseServerId(server)!.storage, frame);
+      expect(forge(leader, bytes)).toContainEqual(
+        expect.objectContaining({ kind: 'penalise', peer: liar.nodeId }),
+      );
+    }
+    cluster.scheduler.runUntil(cluster.nowMs + 3_000);
+    expect(ask(leader, { op: 'get', key: 'held' })).toMatchObject({ value: { found: [{ lease }] } });
+  });
+
+  it('cannot take the votes of servers that run by doubting their storages', () => {
+    const { cluster, ask, honest, leader, liar, forge, serversOf } = running();
+    for (const machine of honest) {
+      machine.crash('kill');
+      machine.start();
+      cluster.scheduler.runUntil(cluster.nowMs + 5_000);
+    }
+    const before = serversOf();
+    for (const machine of honest) {
+      const { carried } = machine.quorum!.replica!;
+      const { carried: own, server } = liar.quorum!.replica!;
+      forge(
+        machine,
+        encodeGreeting({
+          kind: 'greeting',
+          version: 1_000,
+          heard: 1_000,
+          store: own.store,
+          storage: own.storage,
+          hasData: true,
+          mayFound: false,
+          mayVote: true,
+          boot: 77,
+          claim: { term: 0, lastIndex: 0 },
+          doubted: carried.storage,
+          dissolved: [],
+          replaced: [],
+          voters: [server],
+        }),
+      );
+    }
+    cluster.scheduler.runUntil(cluster.nowMs + 3_000);
+    expect(serversOf()).toEqual(before);
+    expect(ask(leader, put('a'))).toMatchObject({ ok: true });
+  });
+});
