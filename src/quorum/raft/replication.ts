@@ -16,6 +16,9 @@ import { Progress } from './progress.ts';
 import type { Server } from './server.ts';
 import type { LogIndex, RaftMessage, ServerId } from './types.ts';
 
+/** Who has no vote hears of an idle leader with every third heartbeat, well within an election timeout: there may be many. */
+const LEARNERS_BEATS = 3;
+
 type AppendAnswer = Extract<RaftMessage, { kind: 'appendAnswer' }>;
 
 export class Replication {
@@ -23,6 +26,7 @@ export class Replication {
   #progress = new Map<ServerId, Progress>();
   #reachable: readonly ServerId[] = [];
   #round = 0;
+  #beats = 0;
   /** When the rounds after `#roundsFrom` began. */
   #roundStartsMs: number[] = [];
   #roundsFrom = 0;
@@ -39,6 +43,7 @@ export class Replication {
   begin(): void {
     this.end();
     this.#round = 0;
+    this.#beats = 0;
     this.#roundStartsMs = [];
     this.#roundsFrom = 0;
     this.#retarget(this.#server.log.lastIndex + 1);
@@ -126,10 +131,10 @@ export class Replication {
   }
 
   /**
-   * Own disk and followers in parallel (10.2.1). With `isRound`, everybody hears something; else who is sent no entries
-   * hears of what was committed since.
+   * Own disk and followers in parallel (10.2.1). Who is sent no entries hears of what was committed since; with `isRound`
+   * every voter hears something, with `isBeat` everybody does now and then.
    */
-  flush(isRound: boolean): void {
+  flush(isRound: boolean, isBeat = false): void {
     this.isFlushWanted = false;
     const persisted = this.#server.persistLog();
     if (persisted !== undefined && persisted.bytes <= this.#server.config.appendBytes) {
@@ -139,8 +144,12 @@ export class Replication {
         batch: persisted,
       };
     }
-    for (const progress of this.#progress.values())
-      this.#sendTo(progress, isRound || this.#lacksCommit(progress));
+    const isForAll = isBeat && this.#beats % LEARNERS_BEATS === 0;
+    const voters = isRound && !isForAll ? allVoters(this.#server.log.configuration) : undefined;
+    for (const progress of this.#progress.values()) {
+      const isDue = isForAll || voters?.includes(progress.server) === true;
+      this.#sendTo(progress, isDue || this.#lacksCommit(progress));
+    }
   }
 
   heartbeat(): void {
@@ -148,7 +157,8 @@ export class Replication {
     this.#forgetRounds();
     this.beginRound();
     for (const progress of this.#progress.values()) progress.isPaused = false;
-    this.flush(true);
+    this.flush(true, true);
+    this.#beats++;
   }
 
   /** The message is of the current term. True where it may have moved the commit index. */

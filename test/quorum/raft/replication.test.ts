@@ -1,7 +1,7 @@
 /** Ongaro 2014, 3.5 to 3.7, 5, 10.2: entries, commit, conflicts, snapshots. */
 import { describe, expect, it } from 'vitest';
 import type { LogEntry } from '../../../src/quorum/raft/types.ts';
-import { TestCluster } from './cluster.ts';
+import { id, TestCluster } from './cluster.ts';
 import { brief, commandAt, logOf, of, Solo, sent } from './solo.ts';
 
 /** Answers everything that `solo` sends to `b` from a log that starts as `entries`, until nothing more is sent. */
@@ -79,6 +79,31 @@ describe('raft: log replication', () => {
       [2, 0],
     ]);
     expect(solo.raft.deadline()!.reason).toBe('raft: heartbeat');
+  });
+
+  it('4.2.1: who has no vote hears of every commit, and of an idle leader well within an election timeout', () => {
+    const solo = new Solo().leadAll();
+    solo.tell({ kind: 'serversReachable', servers: [id('b'), id('c'), id('x')] });
+    solo.flush();
+    solo.have('x', 1);
+    solo.flush();
+    const heard: number[] = [];
+    for (let beat = 1; beat <= 12; beat++) {
+      const appends = sent(solo.expire(20), 'append');
+      expect(appends.filter(({ to }) => to !== 'x').map(({ to }) => to)).toEqual(['b', 'c']);
+      if (appends.some(({ to }) => to === 'x')) heard.push(beat * 20);
+      solo.have('b', 1);
+      solo.have('c', 1);
+    }
+    const gaps = heard.slice(1).map((at, place) => at - (heard[place] ?? 0));
+    expect(heard.length).toBeLessThan(6);
+    expect(Math.max(...gaps)).toBe(60);
+    solo.propose('x');
+    solo.flush();
+    solo.have('x', 2);
+    solo.have('b', 2);
+    solo.have('c', 2);
+    expect(sent(solo.flush(), 'append').map(({ to, commit }) => [to, commit])).toContainEqual(['x', 2]);
   });
 
   it('3.5: a follower commits what the leader has committed, and never beyond what it was shown to share', () => {
