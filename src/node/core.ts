@@ -5,7 +5,6 @@ import {
   type DiskFailed,
   type DiskRecovered,
   JOURNAL_TAGS,
-  type JournalTag,
   type PeerDown,
 } from '../kernel/effects.ts';
 import type { Incarnation, NodeId, SwarmId } from '../kernel/ids.ts';
@@ -226,8 +225,8 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   }
 
   #load(now: Instant): void {
-    const { journal } = this.#options;
-    const effects: InnerEffect[] = [...this.records.load(untagged(journal, ['record']), now)];
+    const journal = byReader(this.#options.journal);
+    const effects: InnerEffect[] = [...this.records.load(journal.records, now)];
     for (const { owner, body } of this.records.ofKind('node')) {
       const { certificate } = body as Partial<NodeBody>;
       if (certificate instanceof Uint8Array) this.#certificates.learn(owner, certificate);
@@ -235,8 +234,8 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     const lanes = this.records.ofKind('lanes');
     for (const { owner, key, body } of lanes) this.#owners.learn(owner, key, body);
     this.agents.load(now);
-    this.boards.load(untagged(journal, ['board', 'document']), now);
-    this.quorum?.load(untagged(journal, ['quorum']), this.#options.isJournalSuspect, now);
+    this.boards.load(journal.boards, now);
+    this.quorum?.load(journal.quorum, this.#options.isJournalSuspect, now);
     for (const owner of new Set(lanes.map((record) => record.owner))) {
       effects.push(...this.boards.handle({ kind: 'lanesChanged', owner }, now));
     }
@@ -427,8 +426,18 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   }
 }
 
-/** The journal's records of some tags, in order, without their tag. */
-function untagged(journal: readonly Uint8Array[], tags: readonly JournalTag[]): readonly Uint8Array[] {
-  const wanted: ReadonlySet<number> = new Set(tags.map((tag) => JOURNAL_TAGS[tag]));
-  return journal.filter((record) => wanted.has(record[0] ?? 0)).map((record) => record.subarray(1));
+/** The journal's records without their tags, in order, for each machine that reads some. */
+function byReader(journal: readonly Uint8Array[]) {
+  const records: Uint8Array[] = [];
+  const boards: Uint8Array[] = [];
+  const quorum: Uint8Array[] = [];
+  const { record, board, document } = JOURNAL_TAGS;
+  const readers = new Map<number | undefined, Uint8Array[]>([
+    [record, records],
+    [board, boards],
+    [document, boards],
+    [JOURNAL_TAGS.quorum, quorum],
+  ]);
+  for (const tagged of journal) readers.get(tagged[0])?.push(tagged.subarray(1));
+  return { records, boards, quorum };
 }
