@@ -87,6 +87,7 @@ class Run {
   readonly #struck = new Map<string, number>();
   readonly #voters: number;
   readonly #dice: () => number;
+  readonly #agentDice: () => number;
 
   constructor(options: ChaosOptions, faults: readonly Fault[], machines: Machines) {
     this.#options = options;
@@ -94,7 +95,10 @@ class Run {
     this.#faults = faults.filter(({ needs }) => needs === undefined || !machines.lacking.has(needs));
     this.#voters = machines.voters;
     const rng = seededRng(options.seed ?? 1);
+    // Agents throw theirs as time goes: on the same dice they would change the order of faults.
+    const ofAgents = rng.fork();
     this.#dice = () => rng.float();
+    this.#agentDice = () => ofAgents.float();
     this.#watchers = machines.all.map(
       (machine) => new Watcher(`watcher-${machine.name}`, this.#mcp(machine), this.#recorder),
     );
@@ -170,11 +174,18 @@ class Run {
     return this.#machines.all.flatMap((machine) => {
       const clients: readonly Client[] = [new RestClient(machine.control), this.#mcp(machine)];
       const agents = clients.map(
-        (client) => new Agent(`${machine.name}-${client.how}`, client, this.#recorder, tasks, this.#dice),
+        (client) =>
+          new Agent(`${machine.name}-${client.how}`, client, this.#recorder, tasks, this.#agentDice),
       );
       const holders = clients.map(
         (client) =>
-          new Holder(`${machine.name}-${client.how}`, client, this.#recorder, this.#holdings, this.#dice),
+          new Holder(
+            `${machine.name}-${client.how}`,
+            client,
+            this.#recorder,
+            this.#holdings,
+            this.#agentDice,
+          ),
       );
       return [
         ...agents.map((agent) => (until: AbortSignal) => agent.work(until)),
