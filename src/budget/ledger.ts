@@ -140,6 +140,8 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   readonly #rows = new Rows((account) => this.#state.quarantined.has(account));
   #sequence = 0;
   #isConfirmed = false;
+  /** The quorum store has the number of this start. */
+  #isRegistered = false;
   #nonce: FreshNumber = 0;
   #diskFailure: string | undefined;
   #holdTimes = new Deadlines();
@@ -404,14 +406,19 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     if (account !== this.account || nonce !== this.#nonce) return;
     this.#commit([{ kind: 'opened', nonce }], now);
     this.#isConfirmed = true;
+    this.#isRegistered = true;
     this.#publishLater(now);
   }
 
-  /** What was appended while the disk failed may be lost in part: the whole state makes up for it. */
+  /** What was appended while the disk failed may be lost in part, and what waited for it is: the whole state makes up for it. */
   #recovered(now: Instant): void {
     this.#diskFailure = undefined;
     this.#persistState();
-    for (const purse of this.#state.purses.keys()) this.#dirty.add(purse);
+    if (!this.#isRegistered) this.#askAgain();
+    for (const purse of this.#state.purses.keys()) {
+      this.#dirty.add(purse);
+      this.#out.push({ kind: 'rightsChanged', stream: STREAM, purse });
+    }
     this.#publishLater(now);
   }
 
@@ -447,8 +454,13 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   /** An account that was begun by this very process cannot be an old state of itself. */
   #ask(isNew: boolean): void {
     this.#isConfirmed = isNew;
+    this.#isRegistered = false;
     this.#nonce = this.#fresh();
     this.#commit([{ kind: 'opening', nonce: this.#nonce }], undefined);
+    this.#askAgain();
+  }
+
+  #askAgain(): void {
     const { account, openings } = this.#state;
     this.#out.push({ kind: 'openAccount', stream: STREAM, account, nonce: this.#nonce, known: openings });
   }

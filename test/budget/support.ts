@@ -133,6 +133,7 @@ export class Host {
   journal: Uint8Array[] = [];
   synced = 0;
   failing = false;
+  boots = 0;
   readonly answers = new Map<number, Result<unknown>>();
   readonly published: Published[] = [];
   readonly marks: string[] = [];
@@ -147,6 +148,7 @@ export class Host {
   }
 
   boot(): void {
+    this.boots++;
     this.ledger = new Ledger({ self: this.self, fresh: freshNumber, place: this.place, now: this.now });
     this.openings = [];
     this.#carry(
