@@ -37,14 +37,14 @@ export type AgentsEvent =
   | { readonly kind: 'memberChanged'; readonly member: NodeId; readonly state: MemberState };
 
 /** The list that `discover` gives has changed in more than `lastSeen`. */
-export interface AgentsChanged {
+interface AgentsChanged {
   readonly kind: 'agentsChanged';
 }
 
 /** The records' effects come from publishing; the host routes them as if the records had given them. */
 export type AgentsEffect = Answer | AgentsChanged | RecordsEffect;
 
-export interface AgentsOptions {
+interface AgentsOptions {
   readonly self: NodeId;
   readonly records: RecordView & Pick<Records, 'publish'>;
   /** True also for a node that is merely suspected. Not asked about this node itself. */

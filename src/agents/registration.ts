@@ -6,7 +6,7 @@ import { type AgentId, parseAgentId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 
 /** No agent of a node is trusted further than this: what the local zone allows. */
-export const MOST_TRUST = 0.9;
+const MOST_TRUST = 0.9;
 const CAPABILITIES = 64;
 const CAPABILITY = /^[^\p{C}]{1,64}$/u;
 const ENDPOINT_CHARACTERS = 2_048;

@@ -6,7 +6,7 @@ import { type AgentBody, parseAgentBody, sameProfile } from './registration.ts';
 /** How long a refresh may take to get here. */
 const TRANSIT_MS = 5_000;
 
-export interface RemoteAgent {
+interface RemoteAgent {
   readonly owner: NodeId;
   readonly agentId: string;
   readonly body: AgentBody;

@@ -76,7 +76,7 @@ interface Edit {
   readonly deleted?: Uint8Array;
 }
 
-export interface BoardsOptions {
+interface BoardsOptions {
   readonly self: NodeId;
   /** Of this run; never used before. */
   readonly incarnation: number;

@@ -25,7 +25,7 @@ const CONTENT_MASK = 31;
 const CONTENT_DELETED = 1;
 
 /** Whether an incarnation is a node's, and if so whether its lane was folded away. */
-export type NodeLane = (incarnation: number) => 'kept' | 'folded' | undefined;
+type NodeLane = (incarnation: number) => 'kept' | 'folded' | undefined;
 
 interface Reading {
   readonly reader: ByteReader;

@@ -44,7 +44,7 @@ const LIST_BYTES = limits.listAnswerBytes;
 /** Stands for the token that all writes of a turn share, see `TurnToken`. */
 export const TOKEN_OF_TURN = '';
 
-export interface DeskOptions {
+interface DeskOptions {
   readonly store: BoardStore;
   readonly documents: DocumentsLattice;
   readonly sessions: SessionCheck;

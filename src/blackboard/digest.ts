@@ -25,7 +25,7 @@ export interface DocumentDigest {
 }
 
 /** Documents that the sender wants compared one by one. */
-export interface DocumentsDigest {
+interface DocumentsDigest {
   /** Those of which all that the sender has is named. */
   readonly buckets: readonly number[];
   readonly named: readonly DocumentDigest[];

@@ -10,7 +10,7 @@ import { ByteWriter } from './bytes.ts';
 import { FreeDocument } from './documents.ts';
 import { HASH_BYTES, type Hash } from './lane.ts';
 
-export const DOCUMENT_BUCKETS = 256;
+const DOCUMENT_BUCKETS = 256;
 
 /** An update larger than a frame, as far as it has come. */
 export interface Partial {

@@ -16,7 +16,7 @@ import * as Y from 'yjs';
 import { ByteWriter } from './bytes.ts';
 import { HASH_BYTES, type Hash } from './lane.ts';
 
-export const LEAF_CLOCKS = 1_024;
+const LEAF_CLOCKS = 1_024;
 const GROUP_LEAVES = 64;
 /** What Yjs needs for a run of deleted clocks, about. */
 const GAP_BYTES = 4;

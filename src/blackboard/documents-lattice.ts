@@ -67,7 +67,7 @@ const MOST_BYTES = 3 * limits.documentBytes;
 const PARTIALS = 4;
 
 /** Room in a digest for documents of all boards. */
-export interface DigestRoom {
+interface DigestRoom {
   bytes: number;
 }
 

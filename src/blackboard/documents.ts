@@ -403,7 +403,7 @@ export class FreeDocument {
 }
 
 /** A state vector, as Yjs writes it. */
-export function encodeClocks(clocks: Clocks): Uint8Array {
+function encodeClocks(clocks: Clocks): Uint8Array {
   const writer = new ByteWriter(16 + clocks.size * 12);
   writer.varuint(clocks.size);
   for (const [client, clock] of [...clocks].sort(([left], [right]) => right - left)) {

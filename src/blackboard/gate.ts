@@ -12,7 +12,7 @@ import { type EntryHead, KIND, readEntryHead } from './entry.ts';
 import { wallMsOf } from './hlc.ts';
 import type { LaneUpdate } from './lane-update.ts';
 
-export type Verdict =
+type Verdict =
   | { readonly kind: 'fits'; readonly heads: readonly EntryHead[] }
   /** What precedes it is missing here. */
   | { readonly kind: 'gap' }

@@ -6,7 +6,7 @@ import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { LaneSection } from './sections.ts';
 
-export interface HeldSection {
+interface HeldSection {
   readonly from: NodeId;
   readonly section: LaneSection;
   readonly raw: Uint8Array;

@@ -36,7 +36,7 @@ import {
 import type { Shorts } from './short.ts';
 import type { BoardStore } from './store.ts';
 
-export interface YjsChange {
+interface YjsChange {
   readonly board: BoardName;
   readonly document: string | undefined;
   readonly update: Uint8Array;

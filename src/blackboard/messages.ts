@@ -32,12 +32,12 @@ export interface Requested {
   readonly writer: Writer;
 }
 /** The caller of a request no longer wants its answer. */
-export interface Cancelled {
+interface Cancelled {
   readonly kind: 'cancelled';
   readonly id: number;
 }
 /** The node's `lanes` record changed. */
-export interface LanesChanged {
+interface LanesChanged {
   readonly kind: 'lanesChanged';
   readonly owner: NodeId;
 }

@@ -5,7 +5,7 @@ import { Deadlines } from './deadlines.ts';
 import type { Places } from './places.ts';
 import type { Session } from './session.ts';
 
-export interface Parked {
+interface Parked {
   readonly id: number;
   readonly call: BoardCall;
   readonly writer: Writer;

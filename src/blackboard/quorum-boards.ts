@@ -20,7 +20,7 @@ import { type JoinedSession, joinSession, type StoreSeen, splitSession } from '.
 import { QuorumWaits } from './quorum-waits.ts';
 import { type QuorumBoardConfig, QuorumWrites } from './quorum-writes.ts';
 
-export interface QuorumBoardsOptions {
+interface QuorumBoardsOptions {
   readonly store: QuorumStore;
   readonly clock: Clock;
   readonly entropy: Entropy;
@@ -210,7 +210,7 @@ function noSuchBoard(board: BoardName): Result<never> {
 }
 
 /** Of boards of mode quorum. */
-export function noDocuments(board: BoardName): Result<never> {
+function noDocuments(board: BoardName): Result<never> {
   return failWith(
     'LEVEL_NOT_OFFERED',
     `The board "${board}" is of mode quorum and has no documents: these merge, and here one write replaces another.`,

@@ -27,7 +27,7 @@ export function encodeEntry(body: EntryBody): Uint8Array {
 }
 
 /** `undefined` where the bytes are no entry: written by something else, or damaged. */
-export function decodeEntry(bytes: Uint8Array): EntryBody | undefined {
+function decodeEntry(bytes: Uint8Array): EntryBody | undefined {
   const parts = decode(bytes);
   if (!Array.isArray(parts)) return undefined;
   const [value, author, node, writtenMs, expiresMs] = parts as readonly unknown[];

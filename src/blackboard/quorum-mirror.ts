@@ -17,7 +17,7 @@ import { piecesOf } from './quorum-pieces.ts';
 const RETRY_MS = 100;
 const RETRY_MOST_MS = 2_000;
 
-export interface MirrorListener {
+interface MirrorListener {
   /** All changes of one revision, in order. */
   changed(revision: number, changes: readonly EntryChange[]): void;
   /** Between `before` and `revision` not every revision is known, but this is the difference. */

@@ -14,7 +14,7 @@ import type { QuorumMirror } from './quorum-mirror.ts';
 import { piecesOf } from './quorum-pieces.ts';
 import type { StoreSeen } from './quorum-session.ts';
 
-export interface ReadFound extends StoreSeen {
+interface ReadFound extends StoreSeen {
   readonly entry: Entry | undefined;
   readonly level: Level;
 }
@@ -193,7 +193,7 @@ function notSatisfied(error: ErrorBody, { revision }: StoreSeen): ErrorBody {
   );
 }
 
-export function otherStore(expected: string, store: string): ErrorBody {
+function otherStore(expected: string, store: string): ErrorBody {
   return errorBody(
     'SESSION_NOT_SATISFIED',
     'The session has seen another quorum store than the one that this node uses.',

@@ -21,7 +21,7 @@ export interface JoinedSession extends StoreSeen {
   readonly crdt: string | undefined;
 }
 
-export const NOTHING_SEEN: JoinedSession = { store: '', revision: 0, crdt: undefined };
+const NOTHING_SEEN: JoinedSession = { store: '', revision: 0, crdt: undefined };
 
 const PREFIX = 'q1.';
 const FORM = /^q1\.([0-9a-f]{0,32})\.([0-9a-z]{1,11})\.([A-Za-z0-9_-]*)$/;

@@ -16,7 +16,7 @@ import type { QuorumMirror, Refill } from './quorum-mirror.ts';
 import type { StoreSeen } from './quorum-session.ts';
 import { Waiters } from './waiters.ts';
 
-export interface Waited extends StoreSeen {
+interface Waited extends StoreSeen {
   readonly changes: readonly Change[];
   readonly cursor: string;
 }

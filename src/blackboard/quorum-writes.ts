@@ -25,7 +25,7 @@ export interface QuorumBoardConfig {
   readonly quotaBytes: number;
 }
 
-export interface QuorumWritesOptions {
+interface QuorumWritesOptions {
   readonly store: QuorumStore;
   readonly mirror: QuorumMirror;
   readonly clock: Clock;

@@ -70,7 +70,7 @@ let isoSecond = Number.NaN;
 let isoPrefix = '';
 
 /** As `Date.toISOString`, which is slow; most times asked for lie in the same second as the one before. */
-export function isoOf(wallMs: number): string {
+function isoOf(wallMs: number): string {
   const second = Math.floor(wallMs / SECOND_MS);
   if (second !== isoSecond) {
     isoPrefix = new Date(second * SECOND_MS).toISOString().slice(0, -'000Z'.length);

@@ -11,7 +11,7 @@ import { SortedItems } from './sorted-items.ts';
 
 const NONE: readonly Item[] = [];
 
-export interface Added {
+interface Added {
   /** Readers can tell. */
   readonly changed: boolean;
   /** No longer shown, or never: ghosts, items of this node's own lanes, and perhaps others. */

@@ -41,7 +41,7 @@ const HOLD = 2;
 export const SIGNATURE_BYTES = 64;
 export const DOCUMENT_NAME_BYTES = 256;
 export const PART_HASH_BYTES = 8;
-export const BUCKET_HASH_BYTES = 8;
+const BUCKET_HASH_BYTES = 8;
 
 export interface LaneSection {
   readonly kind: 'lane' | 'relay';
@@ -70,7 +70,7 @@ export interface Head {
   readonly deps: ReadonlyMap<number, number>;
   readonly signature: Uint8Array;
 }
-export interface HeadSection {
+interface HeadSection {
   readonly kind: 'head';
   readonly board: BoardName;
   readonly head: Head;
@@ -90,7 +90,7 @@ export interface ProofSection {
   readonly incarnation: number;
   readonly buckets: readonly { readonly index: number; readonly hash: Uint8Array }[];
 }
-export interface MarkerSection {
+interface MarkerSection {
   readonly kind: 'reset' | 'own';
   readonly board: BoardName;
   readonly incarnation: number;
@@ -128,7 +128,7 @@ export interface ShortSection {
   readonly clock: number;
   readonly body: Uint8Array;
 }
-export interface GhostSection {
+interface GhostSection {
   readonly kind: 'ghost';
   readonly board: BoardName;
   readonly incarnation: number;
@@ -290,7 +290,7 @@ export function readVector(reader: ByteReader): ReadonlyMap<number, number> {
 
 const NO_CLOCKS: ReadonlyMap<number, number> = new Map();
 
-export function readClocks(reader: ByteReader): ReadonlyMap<number, number> {
+function readClocks(reader: ByteReader): ReadonlyMap<number, number> {
   const count = reader.varuint();
   if (count === 0) return NO_CLOCKS;
   const clocks = new Map<number, number>();
@@ -302,7 +302,7 @@ export function readClocks(reader: ByteReader): ReadonlyMap<number, number> {
   return clocks;
 }
 
-export function writeClocks(writer: ByteWriter, clocks: ReadonlyMap<number, number>): void {
+function writeClocks(writer: ByteWriter, clocks: ReadonlyMap<number, number>): void {
   writer.varuint(clocks.size);
   for (const [incarnation, clock] of clocks) {
     writer.varuint(incarnation);

@@ -208,7 +208,7 @@ export class BoardStore {
  * Keys of `LanesBody.folded`: `@incarnation` (with 0) for a lane that was folded away; `board@incarnation` for a
  * listed lane with the clock that a copy must have reached, for one folded away with the clock that it had then.
  */
-export function foldedInto(body: LanesBody, board: BoardName): readonly (readonly [number, number])[] {
+function foldedInto(body: LanesBody, board: BoardName): readonly (readonly [number, number])[] {
   const prefix = `${board}@`;
   const listed = new Set(body.incarnations);
   return Object.entries(body.folded).flatMap(([key, clock]) => {

@@ -17,7 +17,7 @@ import { SortedKeys } from './sorted-keys.ts';
 /** What readers see of a key: a set or a delete; with what was appended since, the `Rivals` that hold it. */
 export type State = Item | Rivals;
 
-export interface ViewHooks {
+interface ViewHooks {
   /** True once everything that the lane's deletes rely on has arrived. */
   readonly settled: (lane: Lane) => boolean;
   /** An item that no reader sees any more; its author may delete it. */

@@ -22,7 +22,7 @@ const DRAIN_MS = 5_000;
 const BUFFER_BYTES = 64 * 1024;
 const STANDARD_INPUT = 0;
 
-export interface BridgeOptions {
+interface BridgeOptions {
   readonly data: string;
   /** As whom the client acts; without one the node takes it for `local`. */
   readonly agent?: AgentId;

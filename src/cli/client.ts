@@ -7,7 +7,7 @@ import { limits } from '../kernel/limits.ts';
 import { socketPath } from '../node/answers.ts';
 import { NodeUnreachable } from './exit.ts';
 
-export interface ClientOptions {
+interface ClientOptions {
   /** Data directory of a node on this machine; not used with `url`. */
   readonly data: string;
   /** Such as `http://10.0.0.5:7330`. */
@@ -18,7 +18,7 @@ export interface ClientOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export type Query = Readonly<Record<string, string | number | undefined>>;
+type Query = Readonly<Record<string, string | number | undefined>>;
 
 export interface Call {
   readonly query?: Query;

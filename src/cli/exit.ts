@@ -15,7 +15,7 @@ export const EXIT = {
   broken: 70,
 } as const;
 
-export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** The command line itself is wrong; nothing was done. */
 export class UsageError extends SkeinError {

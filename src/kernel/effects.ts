@@ -93,7 +93,7 @@ export interface DiskRecovered {
  * the record back without it when the node starts.
  */
 export const JOURNAL_TAGS = { record: 1, board: 2, document: 3, node: 4, quorum: 5, budget: 6 } as const;
-export type JournalTag = keyof typeof JOURNAL_TAGS;
+type JournalTag = keyof typeof JOURNAL_TAGS;
 
 /** A copy of `body` with the tag in front, ready for `Persist`. */
 export function journalRecord(tag: JournalTag, body: Uint8Array): Uint8Array {

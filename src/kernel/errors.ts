@@ -41,7 +41,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
   'UNREACHABLE',
 ]);
 
-export interface ErrorExtras {
+interface ErrorExtras {
   readonly retryable?: boolean;
   readonly retryAfterMs?: number;
   readonly details?: Readonly<Record<string, unknown>>;

@@ -6,7 +6,7 @@ import { fromUtf8 } from './codec.ts';
 
 export type JsonTextProblem = 'invalid-utf8' | 'too-deep' | 'too-many-elements';
 
-export interface JsonTextLimits {
+interface JsonTextLimits {
   readonly depth: number;
   readonly elements: number;
 }

@@ -40,7 +40,7 @@ export function agentResult(agent: AgentInfo): Structured {
 }
 
 /** Where an agent stands in lists: by id, then by machine. */
-export function agentSortKey(agent: AgentInfo): string {
+function agentSortKey(agent: AgentInfo): string {
   return `${agent.agentId}\u0000${agent.machineId}`;
 }
 

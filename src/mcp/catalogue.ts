@@ -25,7 +25,7 @@ import type { Structured, Tool, ToolCall, ToolListing } from './tool.ts';
 import { ResourceUpdates } from './updates.ts';
 
 /** The result of a tool as MCP carries it: the same object as structure and as text. */
-export interface ToolResult {
+interface ToolResult {
   readonly content: readonly [{ readonly type: 'text'; readonly text: string }];
   readonly structuredContent: Structured;
   readonly isError?: true;
@@ -118,12 +118,12 @@ export class Catalogue {
   }
 }
 
-export function toolResult(structured: Structured): ToolResult {
+function toolResult(structured: Structured): ToolResult {
   return { content: [{ type: 'text', text: JSON.stringify(structured) }], structuredContent: structured };
 }
 
 /** A failed call is a result like others, so that the agent, not its host, reads what to do. */
-export function toolError(error: ErrorBody): ToolResult {
+function toolError(error: ErrorBody): ToolResult {
   return { ...toolResult({ error }), isError: true };
 }
 

@@ -124,14 +124,7 @@ async function onLeases(
 }
 
 /** A lease as results show it. */
-export function leaseResult({
-  name,
-  held,
-  fencingToken,
-  holder,
-  expiresMs,
-  already,
-}: LeaseState): Structured {
+function leaseResult({ name, held, fencingToken, holder, expiresMs, already }: LeaseState): Structured {
   return {
     name,
     held,

@@ -8,7 +8,7 @@ export interface Page<Item> {
   readonly cursor?: string;
 }
 
-export interface PageRequest {
+interface PageRequest {
   /** 1 to `limits.listPage`, default 100. */
   readonly limit?: number | undefined;
   readonly cursor?: string | undefined;

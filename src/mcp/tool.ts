@@ -8,7 +8,7 @@ import { nearestWord } from '../kernel/nearest.ts';
 import type { NodeFaces } from './faces.ts';
 import type { Principal } from './principal.ts';
 
-export interface ToolAnnotations {
+interface ToolAnnotations {
   readonly readOnlyHint: boolean;
   readonly destructiveHint: boolean;
   readonly idempotentHint: boolean;
@@ -43,7 +43,7 @@ export interface Tool {
   call(rawArguments: unknown, call: ToolCall): Promise<Result<Structured>>;
 }
 
-export interface ToolDefinition<Shape extends z.ZodRawShape> {
+interface ToolDefinition<Shape extends z.ZodRawShape> {
   readonly name: string;
   readonly title: string;
   readonly description: string;

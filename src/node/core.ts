@@ -58,7 +58,7 @@ type InnerFact = 'peerUp' | 'peerDown' | 'penalise' | 'recordChanged' | 'publish
 /** What a host does for the node: all that its machines say which is not a fact for another machine. */
 export type NodeEffect = Exclude<InnerEffect, { kind: InnerFact }>;
 
-export interface NodeCoreOptions {
+interface NodeCoreOptions {
   readonly self: NodeId;
   readonly signer: Signer;
   readonly cryptography: Cryptography;

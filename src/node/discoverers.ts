@@ -8,7 +8,7 @@ import type { Swarm } from '../mesh/identity/swarm.ts';
 import type { Config } from './config/options.ts';
 import type { Host } from './host.ts';
 
-export interface DiscovererParts {
+interface DiscovererParts {
   readonly config: Config;
   readonly identity: Identity;
   readonly swarm: Swarm;
@@ -17,7 +17,7 @@ export interface DiscovererParts {
   readonly logger: NodeLogger;
 }
 
-export interface Discoverers {
+interface Discoverers {
   stop(): Promise<void>;
 }
 

@@ -37,7 +37,7 @@ interface Waiting<Effect> {
   readonly effect: Effect;
 }
 
-export interface ExecutorOptions<Event, Effect> {
+interface ExecutorOptions<Event, Effect> {
   readonly machine: Machine<Event, Effect> & {
     checkpoint(): Iterable<Uint8Array>;
     /** What of its state is large and known at once; a checkpoint has at least that many bytes. */

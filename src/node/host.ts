@@ -29,7 +29,7 @@ import { type QuorumFace, quorumFaceOf } from './quorum-engine.ts';
 import { declaredBoards, type QuorumServices, quorumServicesOf } from './quorum-services.ts';
 import { VERSION } from './version.ts';
 
-export interface HostParts {
+interface HostParts {
   readonly config: Config;
   readonly identity: Identity;
   readonly swarm: Swarm;

@@ -30,7 +30,7 @@ interface ProofBody {
 }
 
 /** A record to publish; `undefined` withdraws it. */
-export interface LanesRecord {
+interface LanesRecord {
   readonly key: string;
   readonly body: LanesBody | ProofBody | undefined;
 }

@@ -3,7 +3,7 @@ import type { Calls } from './calls.ts';
 import type { NodeEffect } from './core.ts';
 import { Announcements } from './faces.ts';
 
-export interface Performers {
+interface Performers {
   readonly wire: Wire;
   readonly calls: Calls;
   readonly announcements: Announcements;

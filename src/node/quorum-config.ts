@@ -18,9 +18,9 @@ export const RAFT_CONFIG: RaftConfig = {
 
 export const FOUND_AFTER_MS = 3_000;
 /** How long a member must have been up to be made a voter. */
-export const STABLE_MS = 3_000;
+const STABLE_MS = 3_000;
 
-export interface QuorumSettings {
+interface QuorumSettings {
   readonly voters: number;
   readonly foundAfterMs: number;
   readonly replaceAfterMs: number;

@@ -14,7 +14,7 @@ import type { Config } from './config/options.ts';
 /** There without being declared. */
 const DEFAULT_BOARDS = { main: 'crdt', tasks: 'quorum' } as const;
 
-export interface DeclaredBoard extends QuorumBoardConfig {
+interface DeclaredBoard extends QuorumBoardConfig {
   readonly mode: 'crdt' | 'quorum';
 }
 
@@ -25,7 +25,7 @@ export interface QuorumServices {
   close(): void;
 }
 
-export interface QuorumServicesOptions {
+interface QuorumServicesOptions {
   readonly crdt: Blackboard;
   readonly store: QuorumStore;
   readonly boards: readonly DeclaredBoard[];

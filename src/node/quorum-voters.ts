@@ -9,7 +9,7 @@ import type { QuorumStatus } from '../quorum/status.ts';
 import { type Wish, wishKey, wishValue } from '../quorum/voter-wishes.ts';
 import type { VoterInfo, Voters, VotersView } from '../quorum/voters-api.ts';
 
-export interface EmbeddedVotersOptions {
+interface EmbeddedVotersOptions {
   readonly status: () => QuorumStatus;
   readonly peers: () => readonly PeerInfo[];
   readonly store: QuorumStore;

@@ -22,7 +22,7 @@ import {
 } from './server.ts';
 import { type Carried, EMPTY_POINT, StorageReader, StorageWriter, type StoredIdentity } from './storage.ts';
 
-export interface CarrierOptions {
+interface CarrierOptions {
   readonly self: NodeId;
   readonly raft: RaftConfig;
   /** Random safe integers above 0, none twice. */

@@ -10,7 +10,7 @@ import type { NodeId } from '../kernel/ids.ts';
 import type { Greeting } from './frames.ts';
 import type { StoreId } from './server.ts';
 
-export interface Surroundings {
+interface Surroundings {
   readonly self: NodeId;
   /** Of the members that can be reached; those that have not greeted yet are `undefined`. */
   readonly greetings: ReadonlyMap<NodeId, Greeting | undefined>;

@@ -73,7 +73,7 @@ export type StoreFrame =
       readonly ok: boolean;
     };
 
-export interface Addressed {
+interface Addressed {
   readonly store: StoreId;
   readonly from: ServerId;
   readonly to: ServerId;

@@ -49,7 +49,7 @@ export interface ListedLease {
   readonly acquiredMs: number;
 }
 
-export interface LeaseRequest {
+interface LeaseRequest {
   readonly name: string;
   readonly holder: LeaseHolder;
 }

@@ -36,7 +36,7 @@ export interface QuorumRequested {
   readonly call: QuorumCall;
 }
 
-export interface QuorumCancelled {
+interface QuorumCancelled {
   readonly kind: 'quorumCancelled';
   readonly id: number;
 }

@@ -6,14 +6,14 @@ import type { Greeting } from './frames.ts';
 import type { Configuration, ServerId } from './raft/types.ts';
 import { nodeOf, type StorageId, type StoreId, serverIdOf } from './server.ts';
 
-export interface ServerReach {
+interface ServerReach {
   readonly isReachable: boolean;
   /** On the monotonic clock. */
   readonly sinceMs: number;
 }
 
 /** What a node says of itself, but for what is each receiver's own. */
-export type OwnGreeting = Omit<Greeting, 'kind' | 'version' | 'heard' | 'doubted'>;
+type OwnGreeting = Omit<Greeting, 'kind' | 'version' | 'heard' | 'doubted'>;
 
 interface Greeted {
   /** Own version that the peer has. */

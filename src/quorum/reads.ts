@@ -6,7 +6,7 @@ import { GIVE_UP_MS } from './proposals.ts';
 
 export type ReadCall = Extract<QuorumCall, { op: 'get' | 'range' }>;
 
-export interface PendingRead {
+interface PendingRead {
   /** The call to answer. */
   readonly id: number;
   readonly call: ReadCall;

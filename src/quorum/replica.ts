@@ -39,7 +39,7 @@ export type ReplicaFact =
   | { readonly kind: 'dissolved'; readonly into: StoreId; readonly tookNoEffect: boolean }
   | Extract<RaftEffect, { kind: 'refused' | 'readReady' | 'readRefused' | 'reconfigured' | 'leadership' }>;
 
-export interface ReplicaOptions {
+interface ReplicaOptions {
   readonly self: NodeId;
   readonly carried: Carried;
   readonly restored: Restored;

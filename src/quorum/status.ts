@@ -7,7 +7,7 @@ import type { Replica } from './replica.ts';
 import { nodeOf, storeName } from './server.ts';
 import { EMPTY_POINT } from './storage.ts';
 
-export interface ServerInfo {
+interface ServerInfo {
   readonly server: ServerId;
   readonly node: NodeId;
   readonly role: 'leader' | 'voter' | 'learner';

@@ -46,14 +46,14 @@ export interface AntiEntropyConfig {
   readonly pulls: number;
 }
 
-export const ANTI_ENTROPY_DEFAULTS: AntiEntropyConfig = {
+const ANTI_ENTROPY_DEFAULTS: AntiEntropyConfig = {
   digestPeriodMs: 3_000,
   rumourDelayMs: 100,
   pullTimeoutMs: 750,
   pulls: 2,
 };
 
-export type AntiEntropyEvent =
+type AntiEntropyEvent =
   | PeerUp
   | PeerDown
   | Received

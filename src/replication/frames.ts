@@ -5,7 +5,7 @@
 import { limits } from '../kernel/limits.ts';
 
 /** A digest of a whole replica, as `Lattice.root` gives it. */
-export const ROOT_BYTES = 16;
+const ROOT_BYTES = 16;
 /** No header is longer; a push may be this much shorter than a frame at least. */
 export const FRAME_HEADER_BYTES = 32;
 

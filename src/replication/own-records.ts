@@ -21,9 +21,9 @@ const LONGEST_DELAY_MS = 60_000;
 const CALM_MS = 10 * 60_000;
 
 /** `contested`: overruled again and again; published in its turn with growing pauses. */
-export type Fate = 'adopted' | 'overruled' | 'contested' | 'buried';
+type Fate = 'adopted' | 'overruled' | 'contested' | 'buried';
 
-export interface Desired {
+interface Desired {
   readonly kind: RecordKind;
   readonly key: string;
   readonly body: Uint8Array;

@@ -33,7 +33,7 @@ const STUCK_PULLS = 2;
 const BACKOFF_MS = 5_000;
 const LONGEST_BACKOFF_MS = 60_000;
 
-export interface Want {
+interface Want {
   /** Tell the neighbour afterwards where the roots still differ, so that it pulls in its turn. */
   readonly tell: boolean;
   /** The neighbour's root; the want is void once this replica has the same. Without it, pull in any case. */

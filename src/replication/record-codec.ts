@@ -14,7 +14,7 @@ const DOMAIN = utf8('skein/record/1');
 const KIND = /^[a-z][a-z-]{0,31}$/;
 const SIGNATURE_BYTES = 64;
 
-export type Unsigned = Omit<SignedRecord, 'signature'>;
+type Unsigned = Omit<SignedRecord, 'signature'>;
 
 export function signedBytes(record: Unsigned): Uint8Array {
   return concatBytes([
@@ -36,7 +36,7 @@ function uint64(value: number): Uint8Array {
 }
 
 /** Records, and owners (by tag, see `record-digest.ts`) of whose records the asker should send a list. */
-export interface RecordDelta {
+interface RecordDelta {
   readonly records: readonly SignedRecord[];
   readonly hints: readonly Uint8Array[];
 }

@@ -35,7 +35,7 @@ export interface Owner {
 }
 
 /** How a record relates to what is held. */
-export type Standing =
+type Standing =
   /** Superseded, or an expired tombstone. */
   | 'old'
   | 'known'

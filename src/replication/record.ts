@@ -1,7 +1,7 @@
 import type { NodeId } from '../kernel/ids.ts';
 
 /** What records are about. Each kind's body has its own schema, checked by the module that owns the kind. */
-export const RECORD_KINDS = [
+const RECORD_KINDS = [
   'node',
   'lanes',
   'agent',

@@ -117,7 +117,7 @@ interface Checkpoint {
   readonly records: Uint8Array[];
 }
 
-export interface SimulatedDiskOptions {
+interface SimulatedDiskOptions {
   readonly scheduler: Scheduler;
   readonly process: SimulatedProcess;
   readonly rng: Rng;

@@ -39,7 +39,7 @@ export const calmNetwork: NetworkConditions = {
   dialTimeoutMs: 5_000,
 };
 
-export interface NetworkOptions {
+interface NetworkOptions {
   readonly scheduler: Scheduler;
   readonly rng: Rng;
   /** Read at every use; change it at will. */

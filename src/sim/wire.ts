@@ -10,7 +10,7 @@ export interface WireEnd {
   readonly wire: SimulatedWire;
 }
 
-export interface SimulatedWireOptions {
+interface SimulatedWireOptions {
   readonly self: NodeId;
   readonly host: string;
   readonly process: SimulatedProcess;

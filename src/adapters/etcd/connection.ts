@@ -20,7 +20,7 @@ import { unavailable } from '../../quorum/messages.ts';
 import { errorOf, isRefusedBeforehand, isRetriedAfterSignIn } from './failures.ts';
 import { authenticateMethod, type Method, rangeMethod } from './schema.ts';
 
-export interface EtcdTls {
+interface EtcdTls {
   /** PEM; the system's authorities where it is left out. */
   readonly ca?: Uint8Array;
   /** PEM, both or neither: how the client shows who it is. */
@@ -42,7 +42,7 @@ export interface EtcdOptions {
 }
 
 /** `mirror` is answered by whichever member is asked, whether or not it has a leader. */
-export type CallKind = 'write' | 'read' | 'mirror';
+type CallKind = 'write' | 'read' | 'mirror';
 
 interface Endpoint {
   readonly address: string;

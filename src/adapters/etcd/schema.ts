@@ -19,7 +19,7 @@ export interface EtcdKeyValue {
   readonly lease: number;
 }
 
-export interface RangeRequest {
+interface RangeRequest {
   readonly key: Uint8Array;
   readonly rangeEnd?: Uint8Array;
   readonly limit?: number;
@@ -27,7 +27,7 @@ export interface RangeRequest {
   readonly serializable?: boolean;
 }
 
-export interface RangeResponse {
+interface RangeResponse {
   readonly header: Header;
   readonly kvs: readonly EtcdKeyValue[];
   readonly more: boolean;

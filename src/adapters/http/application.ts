@@ -21,7 +21,7 @@ import { StreamCount, tooManyStreams } from './streams.ts';
 import { YjsFace, type YjsTarget } from './yjs.ts';
 
 /** Counters and gauges as `/metrics` shows them: the text format of Prometheus, version 0.0.4. */
-export interface MeterReading {
+interface MeterReading {
   text(): string;
 }
 

@@ -14,11 +14,11 @@ import { socketPath } from '../node/socket-path.ts';
 import { Application, type ApplicationSetting, type Door } from './application.ts';
 import { boundedServer, closed, listening } from './server.ts';
 
-export interface ControlSetting extends ApplicationSetting {
+interface ControlSetting extends ApplicationSetting {
   readonly dataDirectory: string;
 }
 
-export interface ControlFace {
+interface ControlFace {
   readonly controlPath: string;
   readonly mcpPath: string;
   close(): Promise<void>;

@@ -20,7 +20,7 @@ export function isLoopback(host: string): boolean {
   return isIP(mapped) === 4 && mapped.startsWith('127.');
 }
 
-export interface OriginSetting {
+interface OriginSetting {
   /** Where the server listens. */
   readonly host: string;
   /** Names besides the loopback ones, without port. */
@@ -30,7 +30,7 @@ export interface OriginSetting {
 }
 
 /** A request, and the address and port at which it arrived. */
-export interface Arrival {
+interface Arrival {
   readonly headers: IncomingHttpHeaders;
   readonly localAddress: string | undefined;
   readonly localPort: number | undefined;

@@ -7,7 +7,7 @@ import type { Principal } from '../../mcp/principal.ts';
 import type { Structured } from '../../mcp/tool.ts';
 import type { VotersView } from '../../quorum/voters-api.ts';
 
-export interface PageQuery {
+interface PageQuery {
   readonly limit?: number;
   readonly cursor?: string;
 }

@@ -12,7 +12,7 @@ import type { Logger } from '../../kernel/ports.ts';
 import type { Claim, Claimed, Withdrawn } from '../../mesh/discovery/discovery.ts';
 import type { Problem } from '../../mesh/view.ts';
 
-export interface RegistryOptions {
+interface RegistryOptions {
   /** `http:` or `https:`. */
   readonly url: string;
   readonly on: (event: Claimed | Withdrawn) => void;

@@ -27,7 +27,7 @@ interface Answered {
   readonly error?: ErrorBody;
 }
 
-export interface EntriesLaneOptions {
+interface EntriesLaneOptions {
   readonly node: { readonly yjs: YjsAccess; readonly blackboard: Blackboard };
   readonly board: BoardName;
   /** Without one the connection may only read. */

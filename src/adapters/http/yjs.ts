@@ -30,7 +30,7 @@ const UPDATE = 2;
 const PERMISSION_DENIED = 0;
 
 /** Codes 44xx tell y-websocket that coming back is of no use, 45xx that it may try again. */
-export const CLOSE = {
+const CLOSE = {
   denied: 4403,
   deleted: 4410,
   malformed: 4400,
@@ -53,7 +53,7 @@ export interface YjsTarget {
 }
 
 /** What the face needs of a node. */
-export interface YjsNode {
+interface YjsNode {
   readonly yjs: YjsAccess;
   readonly blackboard: Blackboard;
 }

@@ -27,7 +27,7 @@ import {
   startStack,
 } from './stack.ts';
 
-export type Libp2pWireConfig = StackConfig;
+type Libp2pWireConfig = StackConfig;
 
 /** How long a closing connection may take: for its last words to leave, for the other side to hang up, to close. */
 const LAST_WORDS_MS = 500;

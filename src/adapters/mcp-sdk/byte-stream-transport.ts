@@ -16,7 +16,7 @@ const DRAIN_MS = 3_000;
 /** A socket, or the two ends of a process's stdio. */
 export type ByteStream = Duplex | { readonly readable: Readable; readonly writable: Writable };
 
-export interface ByteStreamOptions {
+interface ByteStreamOptions {
   /** Sees every message before the server does; `true` keeps it from the server. */
   readonly inspect: (message: JSONRPCMessage) => boolean;
   /** Sees every message that is sent. */

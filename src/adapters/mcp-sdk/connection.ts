@@ -12,7 +12,7 @@ import { OpenCalls } from './open-calls.ts';
 import { createServer, type ServerIdentity } from './server.ts';
 import { ListenSubscriptions } from './subscriptions.ts';
 
-export interface ConnectionSetting {
+interface ConnectionSetting {
   readonly catalogue: Catalogue;
   readonly identity: ServerIdentity;
   readonly logger: Logger;

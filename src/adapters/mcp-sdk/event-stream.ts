@@ -4,7 +4,7 @@ import { limits } from '../../kernel/limits.ts';
 
 const KEEP_ALIVE_MS = 15_000;
 
-export const EVENT_STREAM_HEADERS = {
+const EVENT_STREAM_HEADERS = {
   'content-type': 'text/event-stream',
   'cache-control': 'no-cache, no-transform',
   'x-accel-buffering': 'no',

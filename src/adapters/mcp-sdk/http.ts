@@ -11,7 +11,7 @@ import { createServer, type ServerIdentity } from './server.ts';
 import { LegacySessions } from './sessions.ts';
 import { ListenSubscriptions } from './subscriptions.ts';
 
-export interface McpHttpSetting {
+interface McpHttpSetting {
   readonly catalogue: Catalogue;
   readonly identity: ServerIdentity;
   readonly logger: Logger;

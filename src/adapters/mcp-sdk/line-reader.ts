@@ -8,7 +8,7 @@ const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const GLIMPSE_BYTES = 256;
 
-export interface LineSink {
+interface LineSink {
   line(bytes: Buffer): void;
   oversized(id: RequestId | null, bytes: number): void;
 }

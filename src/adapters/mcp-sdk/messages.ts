@@ -6,7 +6,7 @@ import { limits } from '../../kernel/limits.ts';
 
 export type RequestId = string | number;
 
-export type ParsedBody =
+type ParsedBody =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly error: ErrorBody };
 

@@ -26,7 +26,7 @@ export interface ServerIdentity {
   readonly version: string;
 }
 
-export interface ServerSetting {
+interface ServerSetting {
   readonly catalogue: Catalogue;
   readonly principal: Principal;
   readonly identity: ServerIdentity;

@@ -20,7 +20,7 @@ interface Session {
   usedAtMs: number;
 }
 
-export interface SessionsSetting {
+interface SessionsSetting {
   /** A server of the legacy era for this caller. */
   readonly createServer: (principal: Principal) => Server;
   /** Refuses with a JSON-RPC error on the response. */

@@ -14,7 +14,7 @@ import {
   SERVICE,
 } from './service.ts';
 
-export interface ChannelOptions {
+interface ChannelOptions {
   readonly on: MdnsInterface;
   readonly port: number;
   readonly names: OwnNames;

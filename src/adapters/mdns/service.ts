@@ -8,7 +8,7 @@ export type DnsQuestion = QueryOutgoingPacket['questions'][number];
 
 export const SERVICE = '_skein._tcp.local';
 /** Lists the kinds of services there are (RFC 6763, section 9). */
-export const ENUMERATION = '_services._dns-sd._udp.local';
+const ENUMERATION = '_services._dns-sd._udp.local';
 const TXT_VERSION = '1';
 /** Digits of the swarm id in TXT: enough to pass over other swarms, too few to be worth anything. */
 const SWARM_DIGITS = 8;
@@ -17,7 +17,7 @@ const MORE_ADDRESSES = 4;
 const MORE_BYTES = 200;
 
 /** RFC 6762, section 10: names of hosts and their addresses are kept for 2 minutes, the rest for 75. */
-export const HOST_TTL_S = 120;
+const HOST_TTL_S = 120;
 export const OTHER_TTL_S = 4_500;
 
 export interface Identity {

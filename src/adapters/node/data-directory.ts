@@ -40,7 +40,7 @@ const JOURNAL_DIRECTORY = 'journal';
 /** SQLite's SQLITE_BUSY. */
 const BUSY = 5;
 
-export interface DataDirectory {
+interface DataDirectory {
   /** Absolute. */
   readonly path: string;
   /** Where the journal lives; exists. */
@@ -56,7 +56,7 @@ export interface DataDirectory {
   close(): void;
 }
 
-export interface DataDirectoryOptions {
+interface DataDirectoryOptions {
   /** Told to whoever meets this directory with an older version. */
   readonly version: string;
 }
@@ -94,7 +94,7 @@ export function openDataDirectory(directory: string, options: DataDirectoryOptio
 }
 
 /** The process that holds the directory, as far as its pid file tells; for messages only. */
-export function holderOf(directory: string): number | undefined {
+function holderOf(directory: string): number | undefined {
   try {
     const pid = Number(readFileSync(join(directory, PID_FILE), 'utf8').trim());
     return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;

@@ -25,7 +25,7 @@ import { diskError, type Files, nodeFiles } from './files.ts';
 import { checkpointName, loadJournal, segmentName } from './journal-load.ts';
 import { frame, framedBytes, Pieces } from './segment.ts';
 
-export interface JournalOptions {
+interface JournalOptions {
   /** An existing directory that this process alone uses (see `data-directory.ts`). */
   readonly directory: string;
   readonly files?: Files;

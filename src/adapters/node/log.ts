@@ -9,7 +9,7 @@
 import { pino } from 'pino';
 import type { Logger } from '../../kernel/ports.ts';
 
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 export interface LogOptions {
   /** Lines below it are not written. Default `info`. */

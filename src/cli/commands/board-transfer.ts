@@ -254,12 +254,12 @@ export function hashCommand(io: Io): Command {
 }
 
 /** What is left of an entry's life; undefined where it has no end. */
-export function ttlOf(entry: Pick<Entry, 'expiresAt'>, nowMs = Date.now()): number | undefined {
+function ttlOf(entry: Pick<Entry, 'expiresAt'>, nowMs = Date.now()): number | undefined {
   return entry.expiresAt === undefined ? undefined : Math.ceil((Date.parse(entry.expiresAt) - nowMs) / 1000);
 }
 
 /** JSON with sorted keys: two nodes need not have built the same value in the same order. */
-export function canonical(value: unknown): string {
+function canonical(value: unknown): string {
   return JSON.stringify(value, (_, part: unknown) =>
     typeof part === 'object' && part !== null && !Array.isArray(part)
       ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))

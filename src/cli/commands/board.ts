@@ -228,7 +228,7 @@ function casCommand(io: Io): Command {
     );
 }
 
-export function parsedValue(given: string, asText: boolean): unknown {
+function parsedValue(given: string, asText: boolean): unknown {
   if (asText) return given;
   let value: unknown;
   try {

@@ -63,14 +63,14 @@ export type DiscoveryEvent =
   | PeerDown
   | Extract<WireEvent, { kind: 'connected' | 'disconnected' | 'dialFailed' }>;
 
-export interface Dial {
+interface Dial {
   readonly kind: 'dial';
   readonly address: string;
 }
 
 export type DiscoveryEffect = Dial | Mark;
 
-export interface KnownAddress {
+interface KnownAddress {
   readonly address: string;
   /** As claimed, or as found by dialling. */
   readonly nodeId?: NodeId;
@@ -98,14 +98,14 @@ interface Entry {
   isSelf: boolean;
 }
 
-export interface DiscoveryConfig {
+interface DiscoveryConfig {
   /** The first retry comes after this and up to half as much again; each further one after twice as long. */
   readonly firstRetryMs: number;
   /** The longest, with up to half as much again. */
   readonly lastRetryMs: number;
 }
 
-export const discoveryDefaults: DiscoveryConfig = { firstRetryMs: 250, lastRetryMs: 20_000 };
+const discoveryDefaults: DiscoveryConfig = { firstRetryMs: 250, lastRetryMs: 20_000 };
 
 /** Longer than any dial and greeting take to fail by themselves. */
 const OUTCOME_MS = 15_000;

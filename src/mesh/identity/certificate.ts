@@ -30,7 +30,7 @@ export interface CertificateBody {
 }
 
 /** Why a certificate is refused. */
-export type CertificateProblem =
+type CertificateProblem =
   | 'malformed'
   | 'wrong-swarm'
   | 'bad-signature'
@@ -51,7 +51,7 @@ const WORD = /^[a-z][a-z0-9-]{0,31}$/;
 const ROLES = 16;
 
 /** True for a machine name that a certificate can carry. */
-export function isMachineName(name: unknown): name is string {
+function isMachineName(name: unknown): name is string {
   return typeof name === 'string' && NAME.test(name);
 }
 

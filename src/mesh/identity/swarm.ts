@@ -18,7 +18,7 @@ export interface Swarm {
 }
 
 /** What deriving a swarm needs of the host's cryptography. */
-export interface SwarmTools extends Pick<Cryptography, 'hash'> {
+interface SwarmTools extends Pick<Cryptography, 'hash'> {
   /** HKDF with SHA-256 and an empty salt (RFC 5869). */
   hkdf(secret: Uint8Array, info: string, length: number): Uint8Array;
   /** The Ed25519 key of a 32-byte seed. */

@@ -29,7 +29,7 @@ import { Problems } from './problems.ts';
 export const DIAL_SELF = 'the address is this node itself';
 export const DIAL_TWIN = 'another machine has the identity of this node';
 
-export interface LinksConfig {
+interface LinksConfig {
   readonly rootPublicKey: Uint8Array;
   /** Own certificate, as sent. */
   readonly certificate: Uint8Array;
@@ -38,7 +38,7 @@ export interface LinksConfig {
   readonly incarnation: Incarnation;
 }
 
-export interface LinksOptions {
+interface LinksOptions {
   readonly self: NodeId;
   readonly config: LinksConfig;
   readonly cryptography: Cryptography;
@@ -55,7 +55,7 @@ export type LinksEvent =
   | { readonly kind: 'penalised'; readonly peer: NodeId; readonly reason: string };
 
 /** What a verified greeting told about a peer. */
-export interface PeerFacts {
+interface PeerFacts {
   readonly name: string;
   readonly roles: readonly string[];
   readonly zone: string;

@@ -6,7 +6,7 @@ import type { RefusalCode } from './hello.ts';
 /** Who refused whom: advice differs, since one's own clock or certificate may be the wrong one. */
 export type Side = 'we-refused' | 'they-refused';
 
-export interface Incident {
+interface Incident {
   readonly peer: NodeId;
   readonly code: RefusalCode;
   readonly side: Side;

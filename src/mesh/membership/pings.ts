@@ -3,7 +3,7 @@ import { limits } from '../../kernel/limits.ts';
 import type { Instant } from '../../kernel/time.ts';
 
 /** A ping, or a request to ping, that is out. */
-export interface Outstanding {
+interface Outstanding {
   readonly target: NodeId;
   readonly to: NodeId;
   readonly sentMs: number;

@@ -62,7 +62,7 @@ interface QuorumTimes {
   readonly foundAfter?: string;
   readonly voters?: { readonly target?: number; readonly replaceAfter?: string };
 }
-export type PartialConfig = PartialOf<Omit<Config, 'boards' | 'guard' | 'quorum'>> & {
+type PartialConfig = PartialOf<Omit<Config, 'boards' | 'guard' | 'quorum'>> & {
   readonly quorum?: Omit<PartialOf<Config['quorum']>, 'foundAfter' | 'voters'> & QuorumTimes;
   readonly boards?: Readonly<
     Record<

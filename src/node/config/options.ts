@@ -34,7 +34,7 @@ export type Role = (typeof ROLES)[number];
 export const ZONES = ['local', 'trusted', 'external'] as const;
 export type Zone = (typeof ZONES)[number];
 
-export interface OptionDetails {
+interface OptionDetails {
   readonly help: string;
   /** What the default is where it depends on the machine or on other settings. */
   readonly defaultText?: string;

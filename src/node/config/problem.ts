@@ -43,7 +43,7 @@ export function keyText(option: string, path: readonly PropertyKey[]): string {
   );
 }
 
-export function describeProblem(problem: ConfigProblem): string {
+function describeProblem(problem: ConfigProblem): string {
   const key = problem.key === undefined ? '' : `${problem.key} `;
   const suggestion = problem.suggestion === undefined ? '' : `; did you mean "${problem.suggestion}"?`;
   return `${problem.place}: ${key}${problem.message}${suggestion}`;

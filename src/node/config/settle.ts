@@ -20,11 +20,7 @@ export interface Loaded {
 export type FlagValues = Readonly<Record<string, string | boolean | readonly string[]>>;
 
 /** Makes a problem with the part of a setting under `path`, at the place where it was given. */
-export type MakeProblem = (
-  path: readonly PropertyKey[],
-  message: string,
-  suggestion?: string,
-) => ConfigProblem;
+type MakeProblem = (path: readonly PropertyKey[], message: string, suggestion?: string) => ConfigProblem;
 
 /** A setting that a file, or an embedding program, gives. */
 export interface GivenValue {
@@ -38,7 +34,7 @@ export interface FileContents {
   readonly problems: readonly ConfigProblem[];
 }
 
-export interface SettleInput {
+interface SettleInput {
   readonly contents: FileContents | undefined;
   readonly flags: FlagValues;
   readonly environment: Readonly<Record<string, string | undefined>>;

@@ -40,7 +40,7 @@ function msOf(text: string): number {
 }
 
 /** In the largest unit that fits. */
-export function timeText(ms: number): string {
+function timeText(ms: number): string {
   const [unit, size] = Object.entries(UNIT_MS).findLast(([, each]) => ms >= each && ms % each === 0) ?? [
     'ms',
     1,

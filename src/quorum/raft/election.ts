@@ -20,7 +20,7 @@ import type { RaftMessage, ServerId, Term } from './types.ts';
 type VoteRequest = Extract<RaftMessage, { kind: 'voteRequest' }>;
 type VoteAnswer = Extract<RaftMessage, { kind: 'voteAnswer' }>;
 
-export interface Transitions {
+interface Transitions {
   becomeFollower(term: Term, leader: ServerId | undefined): void;
   becomeLeader(): void;
 }

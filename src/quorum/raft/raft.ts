@@ -54,7 +54,7 @@ import type {
 } from './types.ts';
 
 /** How a leader sees one follower. */
-export interface FollowerProgress {
+interface FollowerProgress {
   readonly server: ServerId;
   /** On its disk, and the same as here. */
   readonly match: LogIndex;

@@ -21,7 +21,7 @@ import type {
 } from './types.ts';
 
 /** What a log entry says, before it has its place. */
-export type EntryContent =
+type EntryContent =
   | { readonly kind: 'command'; readonly command: Uint8Array }
   | { readonly kind: 'configuration'; readonly configuration: Configuration }
   | { readonly kind: 'blank' };
