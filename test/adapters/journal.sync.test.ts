@@ -49,7 +49,8 @@ function callsOf(trace: string): readonly SystemCall[] {
     } else if (ended !== null) {
       const [, thread = '', name, result] = ended;
       const call = unfinished.get(thread);
-      if (call !== undefined && call.name === name) Object.assign(call, { endedAt: line, result: Number(result) });
+      if (call !== undefined && call.name === name)
+        Object.assign(call, { endedAt: line, result: Number(result) });
     }
   }
   return calls;
