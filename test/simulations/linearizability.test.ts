@@ -237,7 +237,7 @@ describe('linearizability: random histories', () => {
         expect(verdict.kind, spoilt.how).toBe('violated');
         if (verdict.kind === 'violated') expect(verdict.window.length).toBeGreaterThan(0);
       }),
-      { numRuns: 300, seed: 2 },
+      { numRuns: 100, seed: 2 },
     );
   });
 

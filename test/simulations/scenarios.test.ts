@@ -10,7 +10,10 @@ import { type ScenarioName, scenarios } from '../../simulations/scenarios.ts';
 
 const regressions = join(import.meta.dirname, '../../simulations/regressions');
 
-describe('simulations: what failed once', () => {
+/** A run is a minute or two of whole nodes: a second of processor time or a few, of which others may leave little. */
+const RUN = { timeout: 120_000 };
+
+describe('simulations: what failed once', RUN, () => {
   const files = readdirSync(regressions).filter((name) => name.endsWith('.json'));
   for (const file of files) {
     it(`${file} holds`, () => {
@@ -36,7 +39,7 @@ describe('simulations: what failed once', () => {
   });
 });
 
-describe('simulations', () => {
+describe('simulations', RUN, () => {
   for (const scenario of Object.keys(scenarios) as ScenarioName[]) {
     const seeds = scenario === 'storm' ? [1, 2, 3] : [1];
     for (const seed of seeds) {
@@ -64,7 +67,7 @@ describe('simulations', () => {
   });
 });
 
-describe('simulations: a failing seed', () => {
+describe('simulations: a failing seed', RUN, () => {
   const link = (at: number): Fault => ({ kind: 'breakLink', from: 0, to: 1, atMs: 1_000 * at, forMs: 10 });
   const crash = (node: number): Fault => ({
     kind: 'crash',
