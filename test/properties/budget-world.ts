@@ -157,7 +157,7 @@ export class World {
       case 'grant':
         host.sync();
         if (host.failing) break;
-        host.take(this.store, purse, amount);
+        for (const each of this.budgets) host.take(this.store, purseOf(each), amount);
         break;
       case 'plan': {
         const wish = { amount: amountOf(amount), atLeast: amountOf(1), above: own?.granted ?? amountOf(0) };

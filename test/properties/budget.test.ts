@@ -48,8 +48,8 @@ function checkHealed(world: World): void {
 }
 
 describe.each([
-  ['one budget', [TEAM], 4242, 260],
-  ['a budget in a budget', NESTED, 77, 120],
+  ['one budget', [TEAM], 4242, 160],
+  ['a budget in a budget', NESTED, 77, 80],
 ] as const)('%s', (_, budgets, seed, numRuns) => {
   const seen = { served: 0, replaced: 0, overrun: 0, lost: 0, received: 0, owed: 0 };
 
@@ -87,5 +87,5 @@ describe.each([
     expect(seen.overrun).toBeGreaterThan(0);
     expect(seen.lost).toBeGreaterThan(0);
     expect(seen.owed).toBeGreaterThan(0);
-  });
+  }, 60_000);
 });
