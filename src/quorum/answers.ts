@@ -1,5 +1,5 @@
 /** What callers are told: outcomes of the register in the words of the port. */
-import { type ErrorBody, errorBody, fail, ok, type Result } from '../kernel/errors.ts';
+import { errorBody, fail, ok, type Result } from '../kernel/errors.ts';
 import type { Applied } from './register/outcome.ts';
 
 const HINTS: Readonly<Record<string, string>> = {
@@ -24,16 +24,8 @@ export function answerOf(applied: Applied): Result<unknown> | undefined {
       return fail(
         errorBody(result.code, `Refused: ${result.message}.`, HINTS[result.code] ?? 'Mend the call.'),
       );
-    case 'renewed':
-      return result.lease === undefined
-        ? fail(leaseGone(result.id))
-        : ok({ id: result.lease.id, ttlMs: result.lease.ttlMs });
     case 'done':
     case 'refused':
       return undefined;
   }
-}
-
-function leaseGone(id: number): ErrorBody {
-  return errorBody('NOT_FOUND', `The lease ${id} has run out or was released.`, HINTS.NOT_FOUND ?? '');
 }

@@ -9,11 +9,10 @@ import type { ErrorBody } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Deadline, Instant } from '../kernel/time.ts';
 import { unavailable } from './messages.ts';
-import type { LeaseId } from './port.ts';
 import { type ClientId, encodeCommand, type RequestHead } from './register/command.ts';
 
 /** Makes the command's bytes; called again with another head where the client had to be opened anew. */
-export type Build = (head: RequestHead) => Uint8Array;
+type Build = (head: RequestHead) => Uint8Array;
 
 interface Pending {
   /** The call to answer. */
@@ -26,20 +25,13 @@ interface Pending {
   copies: number;
 }
 
-interface Renewal {
-  readonly id: number;
-  readonly lease: LeaseId;
-  readonly deadlineMs: number;
-  sentMs: number;
-}
-
 export interface Request {
   /** 0 for a command that belongs to no client: its refusal is not reported. */
   readonly sequence: number;
   readonly command: Uint8Array;
 }
 
-export interface Unanswered {
+interface Unanswered {
   readonly id: number;
   readonly error: ErrorBody;
 }
@@ -62,7 +54,6 @@ export class Proposals {
   #nextSequence = 1;
   /** In the order of their sequences. */
   readonly #pending = new Map<number, Pending>();
-  readonly #renewals = new Set<Renewal>();
   /** Something was not sent yet, or must be sent again now. */
   #isDue = false;
 
@@ -73,7 +64,7 @@ export class Proposals {
   }
 
   get size(): number {
-    return this.#pending.size + this.#renewals.size;
+    return this.#pending.size;
   }
 
   submit(id: number, build: Build, now: Instant): void {
@@ -83,17 +74,10 @@ export class Proposals {
     this.#isDue = true;
   }
 
-  renew(id: number, lease: LeaseId, now: Instant): void {
-    const deadlineMs = now.monoMs + GIVE_UP_MS;
-    this.#renewals.add({ id, lease, deadlineMs, sentMs: Number.NEGATIVE_INFINITY });
-    this.#isDue = true;
-  }
-
   /** Everything that waits is sent to the new leader. */
   resendAll(): void {
     this.#openSentMs = Number.NEGATIVE_INFINITY;
     for (const pending of this.#pending.values()) pending.sentMs = Number.NEGATIVE_INFINITY;
-    for (const renewal of this.#renewals) renewal.sentMs = Number.NEGATIVE_INFINITY;
     this.#isDue = this.size > 0;
   }
 
@@ -112,11 +96,6 @@ export class Proposals {
       pending.sentMs = now.monoMs;
       pending.copies++;
       requests.push({ sequence, command: pending.command });
-    }
-    for (const renewal of this.#renewals) {
-      if (renewal.sentMs > beforeMs) continue;
-      renewal.sentMs = now.monoMs;
-      requests.push({ sequence: 0, command: encodeCommand({ kind: 'renewLease', id: renewal.lease }) });
     }
     return requests;
   }
@@ -165,16 +144,6 @@ export class Proposals {
     return pending.id;
   }
 
-  renewed(lease: LeaseId): readonly number[] {
-    const answered: number[] = [];
-    for (const renewal of this.#renewals) {
-      if (renewal.lease !== lease || renewal.sentMs === Number.NEGATIVE_INFINITY) continue;
-      this.#renewals.delete(renewal);
-      answered.push(renewal.id);
-    }
-    return answered;
-  }
-
   /**
    * The store does not know this client. Before it was opened, the request has overtaken what opens it, and others may
    * follow that: it is sent again under the same number. Later the client was forgotten, and nothing that was sent as it
@@ -219,7 +188,6 @@ export class Proposals {
 
   cancel(id: number): void {
     for (const [sequence, pending] of this.#pending) if (pending.id === id) this.#pending.delete(sequence);
-    for (const renewal of this.#renewals) if (renewal.id === id) this.#renewals.delete(renewal);
   }
 
   /** Calls whose time is up; `why` says what is missing. */
@@ -233,11 +201,6 @@ export class Proposals {
       if (pending.deadlineMs > now.monoMs) continue;
       this.#pending.delete(sequence);
       late.push({ id: pending.id, error: lateError(why(), pending.copies > 0) });
-    }
-    for (const renewal of this.#renewals) {
-      if (renewal.deadlineMs > now.monoMs) continue;
-      this.#renewals.delete(renewal);
-      late.push({ id: renewal.id, error: lateError(why(), renewal.sentMs > Number.NEGATIVE_INFINITY) });
     }
     return late;
   }

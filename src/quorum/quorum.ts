@@ -48,7 +48,7 @@ import { membersOf } from './voter-candidates.ts';
 import { nextVoters } from './voter-policy.ts';
 import { wishesOf } from './voter-wishes.ts';
 
-export interface QuorumOptions {
+interface QuorumOptions {
   readonly self: NodeId;
   readonly config: QuorumConfig;
   readonly cryptography: Cryptography;
@@ -324,11 +324,9 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       }
       case 'transact':
       case 'grantLease':
+      case 'renewLease':
       case 'revokeLease':
         this.#proposals.submit(id, commandOf(call, this.#freshId), now);
-        return;
-      case 'renewLease':
-        this.#proposals.renew(id, call.id, now);
         return;
       default:
         this.#answer(id, this.#administer(call, now));
@@ -442,10 +440,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       });
     if (applied.leaseChanges.length > 0) this.#leases.changed(this.replica, applied.leaseChanges, now);
     const { result, client, sequence } = applied;
-    if (result.kind === 'renewed') {
-      const answer = answerOf(applied);
-      for (const id of this.#proposals.renewed(result.id)) if (answer !== undefined) this.#answer(id, answer);
-    } else if (result.kind === 'refused') {
+    if (result.kind === 'refused') {
       this.#refused(applied, now);
     } else if (client !== 0) {
       this.#answerApplied(applied, client, sequence);

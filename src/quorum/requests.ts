@@ -15,7 +15,7 @@ import {
 import { encodeCommand, type RequestHead } from './register/command.ts';
 import type { Register } from './register/register.ts';
 
-export type WriteCall = Extract<QuorumCall, { op: 'transact' | 'grantLease' | 'revokeLease' }>;
+export type WriteCall = Extract<QuorumCall, { op: 'transact' | 'grantLease' | 'renewLease' | 'revokeLease' }>;
 
 /** `freshId` is asked for the id of a new lease. */
 export function commandOf(call: WriteCall, freshId: () => number): (head: RequestHead) => Uint8Array {
@@ -26,6 +26,8 @@ export function commandOf(call: WriteCall, freshId: () => number): (head: Reques
       const lease = freshId();
       return (head) => encodeCommand({ kind: 'grantLease', ...head, ttlMs: call.ttlMs, id: lease });
     }
+    case 'renewLease':
+      return (head) => encodeCommand({ kind: 'renewLease', ...head, id: call.id });
     case 'revokeLease':
       return (head) => encodeCommand({ kind: 'revokeLease', ...head, id: call.id });
   }

@@ -54,7 +54,8 @@ export class Trust {
     const isAlone = incoming.length === 1 && incoming[0] === replica.server;
     const confirmers = this.#neighbours.confirmers();
     const seen = incoming.filter((voter) => voter === replica.server || confirmers.has(nodeOf(voter)));
-    const isSeen = confirmers.size > 0 && seen.length * 2 > incoming.length;
+    // Who knows of no voter yet has a log without any: it can promise nothing that others would miss.
+    const isSeen = confirmers.size > 0 && (incoming.length === 0 || seen.length * 2 > incoming.length);
     if (isAlone || !promisedSomething(claim) || isSeen) replica.trust();
   }
 }

@@ -45,22 +45,51 @@ export function nextVoters(
   if (configuration.outgoing.length > 0) return undefined;
   const voters = configuration.incoming;
   const able = candidates(policy, voters, members, nowMs);
+  // A change commits by a majority of the new voters too: one that could not would never end.
+  return wishedChanges(policy, self, voters, able, members, ownWish, nowMs).find((next) =>
+    canAgree(next, self, members),
+  );
+}
+
+/** Most urgent first. */
+function wishedChanges(
+  policy: VoterPolicy,
+  self: ServerId,
+  voters: readonly ServerId[],
+  able: readonly ServerId[],
+  members: ReadonlyMap<ServerId, Member>,
+  ownWish: Wish | undefined,
+  nowMs: number,
+): readonly (readonly ServerId[])[] {
+  const changes: (readonly ServerId[])[] = [];
   const candidate = able[0];
-  const unwanted = voters.find((voter) => (voter === self ? ownWish : members.get(voter)?.wish) === 'never');
-  if (unwanted !== undefined && voters.length > 1) return voters.filter((voter) => voter !== unwanted);
+  const isUnwanted = (voter: ServerId) => (voter === self ? ownWish : members.get(voter)?.wish) === 'never';
+  for (const unwanted of voters.length > 1 ? voters.filter(isUnwanted) : [])
+    changes.push(voters.filter((voter) => voter !== unwanted));
   if (candidate !== undefined && members.get(candidate)?.wish === 'always' && voters.length < MOST_VOTERS)
-    return [...voters, candidate];
+    changes.push([...voters, candidate]);
   // First who can go even where nobody takes the place.
   const gone =
     voters.find((voter) => voter !== self && isReplaced(voter, members)) ??
     voters.find((voter) => voter !== self && isGone(policy, voter, members, nowMs));
   if (gone !== undefined) {
     const rest = voters.filter((voter) => voter !== gone);
-    if (candidate !== undefined) return [...rest, candidate];
-    return isReplaced(gone, members) && rest.length > 0 ? rest : undefined;
+    if (candidate !== undefined) changes.push([...rest, candidate]);
+    else if (isReplaced(gone, members) && rest.length > 0) changes.push(rest);
+    return changes;
   }
   const goal = oddGoal(policy.target, voters.length + able.length);
-  return goal > voters.length ? [...voters, ...able.slice(0, goal - voters.length)] : undefined;
+  if (goal > voters.length) changes.push([...voters, ...able.slice(0, goal - voters.length)]);
+  return changes;
+}
+
+function canAgree(
+  voters: readonly ServerId[],
+  self: ServerId,
+  members: ReadonlyMap<ServerId, Member>,
+): boolean {
+  const there = voters.filter((voter) => voter === self || members.get(voter)?.isReachable === true);
+  return there.length * 2 > voters.length;
 }
 
 /** Two voters stop when either does, one only when that one does: an even number is chosen only where it is wanted. */

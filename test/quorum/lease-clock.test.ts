@@ -93,7 +93,7 @@ describe('the leader’s part in leases', () => {
     const told = granted();
     const keeper = new LeaseKeeper();
     keeper.led(led(told), at(0));
-    keeper.changed(led(told), told.tell({ kind: 'renewLease', id: 5 }).leaseChanges, at(4_000));
+    keeper.changed(led(told), told.renew(5).leaseChanges, at(4_000));
     keeper.changed(led(told), told.grant(6, 1_000).leaseChanges, at(4_000));
     expect(keeper.takeDue(led(told), at(5_200))).toEqual([{ id: 6, renewals: 0 }]);
     expect(keeper.takeDue(led(told), at(9_200))).toContainEqual({ id: 5, renewals: 1 });
@@ -118,9 +118,9 @@ describe('the leader’s part in leases', () => {
       const leases = keeper.takeDue(led(told), at(5_200));
       const end = () => told.tell({ kind: 'expireLeases', leases });
       if (!isRenewalFirst) end();
-      const { result } = told.tell({ kind: 'renewLease', id: 5 });
+      const { result } = told.renew(5);
       if (isRenewalFirst) end();
-      expect(result.kind === 'renewed' && result.lease !== undefined).toBe(isRenewalFirst);
+      expect(result.kind === 'granted').toBe(isRenewalFirst);
       expect(told.register.get('held') !== undefined).toBe(isRenewalFirst);
     }
   });

@@ -216,20 +216,6 @@ describe('proposals under faults', () => {
     ]);
   });
 
-  it('a renewal that was not sent is not answered by an earlier one', () => {
-    const proposals = new Proposals(() => 1);
-    proposals.renew(1, 7, at(0));
-    proposals.renew(2, 8, at(0));
-    expect(proposals.renewed(7)).toEqual([]);
-    expect(proposals.takeDue(at(0))).toHaveLength(2);
-    proposals.renew(3, 7, at(1));
-    expect(proposals.renewed(7)).toEqual([1]);
-    expect(proposals.takeLate(at(10_000), () => ({ what: '', details: {} }))).toMatchObject([
-      { id: 2, error: { details: { outcome: 'unknown' } } },
-      { id: 3, error: { details: { outcome: 'not-done' } } },
-    ]);
-  });
-
   it('frames to a leader hold at most 512 KiB, but for a single larger command, and keep the order', () => {
     const rng = seededRng(1);
     const requests = Array.from({ length: 200 }, (_, sequence) => ({

@@ -179,8 +179,13 @@ describe('the policy on voters', () => {
         expect(voters.length).toBeLessThanOrEqual(MOST_VOTERS);
         expect(changes).toBeLessThan(20);
       }
-      for (const voter of voters)
-        if (voters.length > 1 && voter !== SELF) expect(known.get(voter)?.wish).not.toBe('never');
+      for (const voter of voters) {
+        if (voters.length === 1 || voter === SELF || known.get(voter)?.wish !== 'never') continue;
+        // Who is not wanted stays only where the rest could not agree on its leaving.
+        const rest = voters.filter((other) => other !== voter);
+        const there = rest.filter((other) => other === SELF || known.get(other)?.isReachable === true);
+        expect(there.length * 2).toBeLessThanOrEqual(rest.length);
+      }
     }
   });
 });

@@ -111,7 +111,7 @@ export class SingleStore {
   }
 
   renew(id: LeaseId): Applied {
-    return this.#propose({ kind: 'renewLease', id });
+    return this.#propose({ kind: 'renewLease', ...this.#head(), id });
   }
 
   revoke(id: LeaseId): Applied {
@@ -249,9 +249,7 @@ export class StoreConnection implements QuorumStore {
   async renewLease(id: LeaseId): Promise<Result<Lease>> {
     if (this.isCutOff) return unavailable();
     const { result } = this.#store.renew(id);
-    if (result.kind !== 'renewed' || result.lease === undefined)
-      return failWith('NOT_FOUND', `Lease ${id} has ended.`, 'Grant another.');
-    return ok({ id, ttlMs: result.lease.ttlMs });
+    return result.kind === 'granted' ? ok(result.lease) : refused(result);
   }
 
   async revokeLease(id: LeaseId): Promise<Result<{ readonly revision: number }>> {

@@ -26,8 +26,7 @@ export type Command =
   /** `id` is random; refused as CONFLICT where it is taken. */
   | (RequestHead & { readonly kind: 'grantLease'; readonly ttlMs: number; readonly id: LeaseId })
   | (RequestHead & { readonly kind: 'revokeLease'; readonly id: LeaseId })
-  /** Without a client: to renew twice does no more than to renew late. */
-  | { readonly kind: 'renewLease'; readonly id: LeaseId }
+  | (RequestHead & { readonly kind: 'renewLease'; readonly id: LeaseId })
   /** Of these, the leases that were renewed exactly so often end, in one revision. */
   | {
       readonly kind: 'expireLeases';
@@ -115,7 +114,7 @@ function readCommand(input: ByteReader): Command | undefined {
     case KIND.revokeLease:
       return { kind: 'revokeLease', ...readHead(input), id: readId(input) };
     case KIND.renewLease:
-      return { kind: 'renewLease', id: readId(input) };
+      return { kind: 'renewLease', ...readHead(input), id: readId(input) };
     case KIND.expireLeases: {
       const count = input.varuint();
       const leases: { id: LeaseId; renewals: number }[] = [];

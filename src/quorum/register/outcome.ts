@@ -6,6 +6,7 @@ import type { ClientId } from './command.ts';
 /** What a client is told, and told again when it asks again. */
 export type Outcome =
   | { readonly kind: 'transacted'; readonly answer: TransactionAnswer }
+  /** Or renewed. */
   | { readonly kind: 'granted'; readonly lease: Lease }
   | { readonly kind: 'revoked'; readonly revision: number }
   /** Decided, and nothing changed. */
@@ -54,7 +55,6 @@ export interface Applied {
   readonly result:
     | Outcome
     /** Undefined where the lease has ended. */
-    | { readonly kind: 'renewed'; readonly id: LeaseId; readonly lease: LeaseState | undefined }
     | { readonly kind: 'done' }
     | { readonly kind: 'refused'; readonly why: Refusal };
   /** The answer is remembered from an earlier command; this one changed nothing. */

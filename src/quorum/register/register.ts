@@ -157,8 +157,6 @@ export class Register {
       case 'advance':
         this.#advance(command.revision);
         return this.#applied(0, 0, { kind: 'done' });
-      case 'renewLease':
-        return this.#applied(0, 0, { kind: 'renewed', id: command.id, lease: this.#renew(command.id) });
       case 'expireLeases':
         this.#end(
           command.leases
@@ -215,6 +213,11 @@ export class Register {
         return this.#transact(command.transaction);
       case 'grantLease':
         return this.#grant(command.id, command.ttlMs);
+      case 'renewLease': {
+        const lease = this.#renew(command.id);
+        if (lease === undefined) return failed('NOT_FOUND', `lease ${command.id} has ended or never was`);
+        return { kind: 'granted', lease: { id: lease.id, ttlMs: lease.ttlMs } };
+      }
       case 'revokeLease':
         this.#end([command.id]);
         return { kind: 'revoked', revision: this.#next() };

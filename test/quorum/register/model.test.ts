@@ -109,10 +109,11 @@ class Pair {
         return;
       }
       case 'renew': {
-        const applied = this.#tell({ kind: 'renewLease', id: step.id });
+        const applied = this.#tell({ kind: 'renewLease', ...this.#head(), id: step.id });
         const lease = this.twin.leases.get(step.id);
         if (lease !== undefined) lease.renewals++;
-        expect(applied.result).toMatchObject({ kind: 'renewed', lease });
+        expect(applied.result.kind).toBe(lease === undefined ? 'failed' : 'granted');
+        expect(this.register.lease(step.id)?.renewals).toBe(lease?.renewals);
         return;
       }
       case 'revoke':

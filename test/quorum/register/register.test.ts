@@ -133,12 +133,13 @@ describe('register: leases', () => {
   it('a renewal that got in first keeps the lease from running out', () => {
     const told = new Told();
     told.grant(1);
-    expect(told.tell({ kind: 'renewLease', id: 1 }).result).toMatchObject({ lease: { renewals: 1 } });
+    expect(told.renew(1).result).toMatchObject({ kind: 'granted', lease: { id: 1 } });
+    expect(told.register.lease(1)?.renewals).toBe(1);
     told.tell({ kind: 'expireLeases', leases: [{ id: 1, renewals: 0 }] });
     expect(told.register.lease(1)).toBeDefined();
     told.tell({ kind: 'expireLeases', leases: [{ id: 1, renewals: 1 }] });
     expect(told.register.lease(1)).toBeUndefined();
-    expect(told.tell({ kind: 'renewLease', id: 1 }).result).toMatchObject({ lease: undefined });
+    expect(told.renew(1).result).toMatchObject({ kind: 'failed', code: 'NOT_FOUND' });
   });
 
   it('a key hangs on the lease of its last write, or on none', () => {

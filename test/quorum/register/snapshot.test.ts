@@ -11,7 +11,7 @@ function filled(): Told {
   for (let at = 0; at < 1500; at++) told.put(`k${at}`, 'x'.repeat(200), at % 7 === 0 ? 5 : 0);
   told.put('large', 'y'.repeat(500_000));
   told.tell({ kind: 'openClient', client: 2 ** 53 - 1 });
-  told.tell({ kind: 'renewLease', id: 5 });
+  told.renew(5);
   for (let at = 0; at < 20; at++) {
     told.tell(
       transactCommand(++told.sequence, { then: [{ op: 'range', range: ALL, limit: 3 }, put('hot')] }, 1502),

@@ -42,6 +42,11 @@ export class Told {
       ttlMs,
     });
   }
+
+  renew(id: number): Applied {
+    const sequence = ++this.sequence;
+    return this.tell({ kind: 'renewLease', client: CLIENT, sequence, lowestOutstanding: sequence, id });
+  }
 }
 
 export function transactCommand(
