@@ -1,7 +1,8 @@
 /**
  * What other servers were heard to promise, so that one whose disk went back in time is found out.
  *
- * A term never goes down, and within a term no server takes back entries that it acknowledged to that term's leader. So
+ * A term never goes down, and within a term no server takes back entries that it acknowledged to that term's leader, nor
+ * a leader any at all: of its own disk it says in every append how far it is. So
  * whoever restarts with less than it was heard to have has lost promises (an old disk image was restored, a disk lied
  * about its syncs), and must not count as that server any more. Each node knows what it heard itself since it started:
  * this finds what the surviving leader or candidate saw, not what only a dead one knew.
@@ -28,6 +29,9 @@ export class Evidence {
         return;
       case 'appendAnswer':
         if (message.ok) this.#raise(message.from, message.term, message.index);
+        return;
+      case 'append':
+        this.#raise(message.from, message.term, message.stable);
         return;
       default:
     }

@@ -112,6 +112,7 @@ export function writeMessage(out: ByteWriter, message: RaftMessage): void {
       out.varuint(message.previousTerm);
       out.varuint(message.commit);
       out.varuint(message.round);
+      out.varuint(message.stable);
       writeEntries(out, message.entries);
       return;
     case 'appendAnswer':
@@ -164,8 +165,9 @@ function readBody(input: ByteReader, kind: number, head: Head): RaftMessage | un
       const previousTerm = input.varuint();
       const commit = input.varuint();
       const round = input.varuint();
+      const stable = input.varuint();
       const entries = readEntries(input);
-      return { ...head, kind: 'append', previousIndex, previousTerm, commit, round, entries };
+      return { ...head, kind: 'append', previousIndex, previousTerm, commit, round, stable, entries };
     }
     case MESSAGE.appendAnswer: {
       const ok = input.byte() === 1;

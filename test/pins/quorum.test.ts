@@ -58,6 +58,7 @@ const append = {
   previousTerm: 6,
   commit: 299,
   round: 12,
+  stable: 300,
   entries: [
     { kind: 'blank', index: 301, term: 7 },
     { kind: 'command', index: 302, term: 7, command },

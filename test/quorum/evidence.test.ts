@@ -31,6 +31,11 @@ function confirm(term: number, index: number): RaftMessage {
   return { ...head(term), kind: 'appendAnswer', ok: true, index, conflictTerm: 0, round: 1 };
 }
 
+function lead(term: number, stable: number): RaftMessage {
+  const log = { previousIndex: stable + 9, previousTerm: term, entries: [], commit: stable + 9 };
+  return { ...head(term), kind: 'append', ...log, round: 1, stable };
+}
+
 /** A server that keeps every promise; says what is on its disk, and what it sent so far. */
 class Honest {
   readonly #rng: Rng;
@@ -121,6 +126,8 @@ describe('evidence', () => {
     ['it confirmed what it forgot', [confirm(5, 10)], { term: 5, lastIndex: 9 }, true],
     ['it holds what it confirmed', [confirm(5, 10)], { term: 5, lastIndex: 10 }, false],
     ['a later leader may have cut its log', [confirm(5, 10)], { term: 6, lastIndex: 3 }, false],
+    ['it led with what it forgot', [lead(5, 10)], { term: 5, lastIndex: 9 }, true],
+    ['it led, and had not written more itself', [lead(5, 10)], { term: 5, lastIndex: 10 }, false],
     ['it granted nothing', [vote(5, false)], { term: 4, lastIndex: 0 }, false],
     ['it was wiped and kept its name', [confirm(5, 10)], { term: 0, lastIndex: 0 }, true],
   ])('%s', (_, heard, claim, isContradicted) => {

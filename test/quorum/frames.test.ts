@@ -90,6 +90,7 @@ function message(rng: Rng): RaftMessage {
       previousTerm: number(rng),
       commit: number(rng),
       round: number(rng),
+      stable: number(rng),
       entries: entries(rng),
     },
     { ...head, kind: 'appendAnswer', ok: flag(), index, conflictTerm: number(rng), round: number(rng) },
@@ -186,6 +187,7 @@ describe('frames of the quorum store', () => {
           previousTerm: 0,
           commit: 0,
           round: 0,
+          stable: 0,
           entries: [{ kind: 'command', index: 1, term: 1, command }],
         },
       },
@@ -248,6 +250,7 @@ describe('frames of the quorum store', () => {
       previousTerm: 0,
       commit: 0,
       round: 0,
+      stable: 0,
       entries: [entry],
     } as const;
     const sent: StoreFrame[] = [

@@ -258,7 +258,7 @@ export class Replication {
   }
 
   #append(progress: Progress, previousIndex: LogIndex, entries: Batch['entries']): void {
-    const { self, term, commitIndex, log, mustAwaitDisk } = this.#server;
+    const { self, term, commitIndex, log, disk, mustAwaitDisk } = this.#server;
     this.#server.send(
       {
         kind: 'append',
@@ -270,6 +270,7 @@ export class Replication {
         entries,
         commit: commitIndex,
         round: this.#round,
+        stable: disk.stableIndex,
       },
       mustAwaitDisk,
     );

@@ -16,6 +16,7 @@ export function isSane(message: RaftMessage): boolean {
         isCount(message.previousTerm) &&
         isCount(message.commit) &&
         isCount(message.round) &&
+        isCount(message.stable) &&
         (message.previousIndex > 0 || message.previousTerm === 0) &&
         doFollow(message.entries, message.previousIndex, message.previousTerm, message.term)
       );

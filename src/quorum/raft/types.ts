@@ -68,6 +68,8 @@ export type RaftMessage = RaftMessageHead &
         readonly commit: LogIndex;
         /** Echoed in the answer: confirms that the leader led when this round began (read index, 6.4). */
         readonly round: number;
+        /** On the leader's own disk up to here: within its term that only grows. */
+        readonly stable: LogIndex;
       }
     | {
         readonly kind: 'appendAnswer';

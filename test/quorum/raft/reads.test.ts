@@ -67,6 +67,7 @@ describe('raft: linearizable reads', () => {
       entries: [],
       commit: 0,
       round: 1,
+      stable: 0,
     });
     expect(of(effects, 'readRefused').map(({ token }) => token)).toEqual([1, 2]);
   });

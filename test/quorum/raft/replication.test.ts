@@ -13,16 +13,8 @@ function mirror(solo: Solo, entries: LogEntry[]): readonly LogEntry[] {
     const appends = sent(solo.effects.slice(from), 'append', 'b');
     from = solo.effects.length;
     if (appends.length === 0) break;
-    for (const { kind, term, previousIndex, previousTerm, entries: more, commit, round } of appends) {
-      const answers = follower.receive('l', {
-        kind,
-        term,
-        previousIndex,
-        previousTerm,
-        entries: more,
-        commit,
-        round,
-      });
+    for (const append of appends) {
+      const answers = follower.receive('l', append);
       for (const { ok, index, conflictTerm, round: echo, term: at } of sent(answers, 'appendAnswer')) {
         solo.receive('b', { kind: 'appendAnswer', term: at, ok, index, conflictTerm, round: echo });
       }
@@ -376,6 +368,7 @@ describe('raft: log replication', () => {
           entries: [commandAt(3, 1)],
           commit: 0,
           round: 1,
+          stable: 0,
         },
       ],
       [
@@ -388,6 +381,7 @@ describe('raft: log replication', () => {
           entries: [commandAt(1, 2), commandAt(2, 1)],
           commit: 0,
           round: 1,
+          stable: 0,
         },
       ],
       [
@@ -400,6 +394,7 @@ describe('raft: log replication', () => {
           entries: [commandAt(1, 4)],
           commit: 0,
           round: 1,
+          stable: 0,
         },
       ],
       [
@@ -414,6 +409,7 @@ describe('raft: log replication', () => {
           ],
           commit: 0,
           round: 1,
+          stable: 0,
         },
       ],
       [
@@ -426,11 +422,21 @@ describe('raft: log replication', () => {
           entries: [commandAt(1, 3)],
           commit: 0,
           round: 1,
+          stable: 0,
         },
       ],
       [
         'an index that is no number of entries',
-        { kind: 'append', term: 3, previousIndex: -1, previousTerm: 0, entries: [], commit: 0, round: 1 },
+        {
+          kind: 'append',
+          term: 3,
+          previousIndex: -1,
+          previousTerm: 0,
+          entries: [],
+          commit: 0,
+          round: 1,
+          stable: 0,
+        },
       ],
       [
         'a term that is no term',
@@ -442,6 +448,7 @@ describe('raft: log replication', () => {
           entries: [],
           commit: 0,
           round: 1,
+          stable: 0,
         },
       ],
     ];

@@ -78,7 +78,8 @@ export class Solo {
     round = 1,
   ): readonly RaftEffect[] {
     const [previousIndex, previousTerm] = previous;
-    return this.receive(from, { kind: 'append', term, previousIndex, previousTerm, entries, commit, round });
+    const head = { term, previousIndex, previousTerm, commit, round, stable: 0 };
+    return this.receive(from, { kind: 'append', ...head, entries });
   }
 
   have(from: string, index: number, round = 0): readonly RaftEffect[] {
