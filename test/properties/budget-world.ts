@@ -178,7 +178,7 @@ export class World {
           this.#deliver(host, this.rows.length - 1 - ((amount * (count + 1)) % 23));
         break;
       case 'limit':
-        if (pick % 5 === 0)
+        if (pick % 2 === 0)
           this.#carry(planLimit(this.store.view(purse, host.ledger.account).view, amountOf(600 + amount)));
         break;
       case 'writeOff':
