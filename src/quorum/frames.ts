@@ -21,7 +21,7 @@ import { parseStorageId, parseStoreId, type StorageId, type StoreId, serverIdOf 
 /** What a node says of itself when a link opens and whenever this changes. */
 export interface Greeting {
   readonly kind: 'greeting';
-  /** Grows when what follows changes. */
+  /** Grows when what follows changes, from a random number on in each run. */
   readonly version: number;
   /** The version of the receiver's greeting that the sender has; 0 for none. */
   readonly heard: number;

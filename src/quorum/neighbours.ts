@@ -32,14 +32,19 @@ export class Neighbours {
   readonly #told = new Map<NodeId, Greeted>();
   /** Last run seen of each node. */
   readonly #boots = new Map<NodeId, number>();
-  #version = 0;
+  /** What others confirm of an earlier run is below it, or above all that this run said. */
+  readonly #firstVersion: number;
+  #version: number;
   #said = '';
   readonly #servers = new Map<ServerId, ServerReach>();
 
   readonly #isDoubtful: (node: NodeId) => boolean;
 
-  constructor(isDoubtful: (node: NodeId) => boolean) {
+  /** `firstVersion`: random for each run, at most 2 ** 52, so that nobody takes what an earlier run said for what this one does. */
+  constructor(isDoubtful: (node: NodeId) => boolean, firstVersion: number) {
     this.#isDoubtful = isDoubtful;
+    this.#firstVersion = firstVersion;
+    this.#version = firstVersion;
   }
 
   get greetings(): ReadonlyMap<NodeId, Greeting | undefined> {
@@ -91,7 +96,10 @@ export class Neighbours {
 
   /** Nodes that have the own greeting as it is now, or as it was since the node started. */
   confirmers(): ReadonlySet<NodeId> {
-    return new Set([...this.#told].filter(([, { confirmed }]) => confirmed > 0).map(([node]) => node));
+    const isOfThisRun = (version: number) => version > this.#firstVersion && version <= this.#version;
+    return new Set(
+      [...this.#told].filter(([, { confirmed }]) => isOfThisRun(confirmed)).map(([node]) => node),
+    );
   }
 
   /** Greetings that are due: to who was not told yet, or heard what is no longer so, or may not have heard. */

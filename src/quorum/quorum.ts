@@ -90,7 +90,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     const { self, config, rng, now } = options;
     this.#options = options;
     this.#freshId = freshIds(options.cryptography, options.nonce);
-    this.#neighbours = new Neighbours(options.isDoubtful ?? (() => false));
+    this.#neighbours = new Neighbours(options.isDoubtful ?? (() => false), Math.floor(this.#freshId() / 2));
     this.#carrier = new Carrier({ self, raft: config.raft, freshId: this.#freshId, rng });
     this.#trust = new Trust(this.#carrier, this.#neighbours);
     this.#proposals = new Proposals(this.#freshId);

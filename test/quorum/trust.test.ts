@@ -35,7 +35,15 @@ function greetingOf(number: number, part: Partial<Greeting> = {}): Greeting {
   };
 }
 
-function trusted(voters: readonly number[], claim: Greeting['claim'], confirmed: readonly number[]): boolean {
+const FIRST_VERSION = 1_000;
+
+/** `version`: which of this node's greetings the others say that they have. */
+function trusted(
+  voters: readonly number[],
+  claim: Greeting['claim'],
+  confirmed: readonly number[],
+  version = FIRST_VERSION + 1,
+): boolean {
   let isTrusted = false;
   const incoming = voters.map((number) => serverNumber(number));
   const replica = {
@@ -48,13 +56,13 @@ function trusted(voters: readonly number[], claim: Greeting['claim'], confirmed:
       isTrusted = true;
     },
   };
-  const neighbours = new Neighbours(() => false);
+  const neighbours = new Neighbours(() => false, FIRST_VERSION);
   for (const number of [1, 2, 3, 4]) neighbours.up(nodeNumber(number));
   neighbours.takeGreetings(OWN, NOW);
   for (const number of [1, 2, 3, 4])
     neighbours.greeted(
       nodeNumber(number),
-      greetingOf(number, { heard: confirmed.includes(number) ? 1 : 0 }),
+      greetingOf(number, { heard: confirmed.includes(number) ? version : 0 }),
       NOW,
     );
   new Trust({ replica, claim } as unknown as Carrier, neighbours).consider();
@@ -80,9 +88,18 @@ describe('trust in the own storage', () => {
   });
 });
 
+describe('what others have heard of an earlier run', () => {
+  it.each([1, FIRST_VERSION - 1, FIRST_VERSION, FIRST_VERSION + 2, 2 ** 52])(
+    'version %i, which this run never said, is no confirmation',
+    (version) => {
+      expect(trusted([0, 1, 2], USED, [1, 2], version)).toBe(false);
+    },
+  );
+});
+
 describe('trust in others', () => {
   function doubtedAfter(greetings: readonly Greeting[]): StorageId | undefined {
-    const neighbours = new Neighbours(() => false);
+    const neighbours = new Neighbours(() => false, FIRST_VERSION);
     const peer = nodeNumber(1);
     neighbours.up(peer);
     const trust = new Trust({ replica: undefined } as unknown as Carrier, neighbours);
