@@ -77,6 +77,11 @@ export class Carrier {
     return (this.#replica?.register.revision ?? EMPTY_REVISION) > EMPTY_REVISION;
   }
 
+  /** The same, or its log may hold such a write that was not applied yet: it may have been acknowledged. */
+  get mayHoldData(): boolean {
+    return this.hasData || this.#replica?.hasUnappliedCalls === true;
+  }
+
   /**
    * What the journal held. `isSuspect`: some of it was damaged and set aside, so what this storage once promised may
    * be forgotten; the node then goes on as another server, which never voted.

@@ -17,7 +17,7 @@ interface Surroundings {
 }
 
 export interface Situation extends Surroundings {
-  readonly carried: StoreFacts | undefined;
+  readonly carried: CarriedFacts | undefined;
   /** For so long that the majority may be taken for lost. */
   readonly isLeaderless: boolean;
   /** Stores that are known to have ended. */
@@ -36,25 +36,35 @@ export type Decision =
 
 /** What to do about the own store, after every greeting and from time to time. */
 export function decide(situation: Situation): Decision {
-  const { carried, greetings } = situation;
+  const { carried } = situation;
   if (carried !== undefined) {
-    for (const greeting of greetings.values()) {
-      // With data it was given up by a person's order; whoever led then said no more, so this node may not have heard.
-      if (
-        greeting?.dissolved.includes(carried.store) === true &&
-        (!carried.hasData || situation.isLeaderless)
-      )
-        return { kind: 'drop', tookNoEffect: !carried.hasData };
-      if (greeting?.replaced.includes(carried.store) === true && situation.isLeaderless)
-        return { kind: 'drop', tookNoEffect: false };
-    }
-    return { kind: 'stay' };
+    return hasEnded(carried, situation) ? { kind: 'drop', tookNoEffect: !carried.hasData } : { kind: 'stay' };
   }
   const store = storeToJoin(situation, situation.dissolved);
   if (store !== undefined) return { kind: 'join', store };
   return situation.mayFound && situation.hasWaited && isFounder(situation)
     ? { kind: 'found' }
     : { kind: 'stay' };
+}
+
+/**
+ * Whether others' word is enough to give up the own store. Without data, anybody's is. With data it must have had no
+ * leader for long, and those say so without whom it can never have one again: half of its voters. A person's order may
+ * have taken it from fewer, as when all others are lost: then one of its voters goes on from it, or this node has no
+ * vote, so what the voters hold stays whatever this node does.
+ */
+function hasEnded(carried: CarriedFacts, { self, greetings, isLeaderless }: Situation): boolean {
+  const { store, voters } = carried;
+  let count = 0;
+  for (const [node, greeting] of greetings) {
+    const isReplaced = greeting?.replaced.includes(store) === true;
+    const isDissolved = greeting?.dissolved.includes(store) === true;
+    if (isDissolved && !carried.hasData) return true;
+    if (!isLeaderless) continue;
+    if (isReplaced && (voters.includes(node) || !voters.includes(self))) return true;
+    if ((isReplaced || isDissolved) && voters.includes(node)) count++;
+  }
+  return count > 0 && count * 2 >= voters.length;
 }
 
 /** The one to join; of several, one with data first, then the lowest id. */
@@ -81,6 +91,11 @@ function isFounder({ self, greetings }: Surroundings): boolean {
 export interface StoreFacts {
   readonly store: StoreId;
   readonly hasData: boolean;
+}
+
+interface CarriedFacts extends StoreFacts {
+  /** Nodes that vote in it, as far as this one knows. */
+  readonly voters: readonly NodeId[];
 }
 
 /** Of two stores that meet: whether `ours` gives way. Never a store with data; of two empty ones that with the higher id. */

@@ -257,11 +257,12 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   /** Joins, founds or gives up a store where what is known of the neighbours calls for it. */
   #heed(now: Instant): void {
-    const { store, hasData, identity, isFresh } = this.#carrier;
+    const { store, mayHoldData, identity, isFresh } = this.#carrier;
+    const voters = this.replica?.raft.configuration.incoming.map(nodeOf) ?? [];
     const decision = decide({
       self: this.#options.self,
       greetings: this.#neighbours.greetings,
-      carried: store === undefined ? undefined : { store, hasData },
+      carried: store === undefined ? undefined : { store, hasData: mayHoldData, voters },
       isLeaderless: now.monoMs - (this.#leaderlessSinceMs ?? now.monoMs) >= LEADERLESS_MS,
       dissolved: identity.dissolved,
       mayFound: this.#options.config.mayFound && isFresh,

@@ -115,6 +115,16 @@ export class Replica {
     return this.#applied.index;
   }
 
+  /** Its log has commands that are not applied yet, other than such as end the store. */
+  get hasUnappliedCalls(): boolean {
+    return this.raft
+      .entries()
+      .some(
+        ({ index, ...entry }) =>
+          index > this.appliedIndex && entry.kind === 'command' && !isEnding(entry.command),
+      );
+  }
+
   /** Takes part in the protocol; until then it neither hears nor says anything. */
   get isTrusted(): boolean {
     return this.#isTrusted;
@@ -298,8 +308,7 @@ export class Replica {
       if (entry.kind !== 'command' || this.#isDissolved) continue;
       this.#sinceCompaction.entries++;
       this.#sinceCompaction.bytes += entry.command.length;
-      const kind = entry.command[0];
-      if (kind === DISSOLVE || kind === ABANDON) this.#dissolve(entry.command, out);
+      if (isEnding(entry.command)) this.#dissolve(entry.command, out);
       else out.push({ kind: 'applied', applied: this.#register.apply(entry.index, entry.command) });
     }
     const { entries: count, bytes } = this.#sinceCompaction;
@@ -371,7 +380,11 @@ export function abandonCommand(into: StoreId): Uint8Array {
 
 /** What a leader alone may bring forward: the end of the store, and of leases. */
 export function isForLeadersOnly(command: Uint8Array): boolean {
-  return command[0] === DISSOLVE || command[0] === ABANDON || isExpiry(command);
+  return isEnding(command) || isExpiry(command);
+}
+
+function isEnding(command: Uint8Array): boolean {
+  return command[0] === DISSOLVE || command[0] === ABANDON;
 }
 
 function endingCommand(kind: number, into: StoreId): Uint8Array {

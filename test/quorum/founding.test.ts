@@ -51,6 +51,7 @@ function carries(store: number, hasData = false): Partial<Greeting> {
 
 const STAY: Decision = { kind: 'stay' };
 const FOUND: Decision = { kind: 'found' };
+const DROP: Decision = { kind: 'drop', tookNoEffect: false };
 const join = (store: number): Decision => ({ kind: 'join', store: storeNumber(store) });
 
 describe('founding', () => {
@@ -80,25 +81,28 @@ describe('founding', () => {
     ['another store is around', { 4: carries(3, true) }, false, false, STAY],
     ['it is gone elsewhere, and empty', { 4: gone }, false, false, { kind: 'drop', tookNoEffect: true }],
     ['it is gone elsewhere, but led here, with data', { 4: gone }, true, false, STAY],
-    [
-      'it is gone elsewhere, with data, and without a leader for long',
-      { 4: gone },
-      true,
-      true,
-      { kind: 'drop', tookNoEffect: false },
-    ],
+    ['with data and no leader, one of three voters says that it is gone', { 4: gone }, true, true, STAY],
+    ['with data and no leader, two without a vote say so', { 7: gone, 8: gone }, true, true, STAY],
+    ['with data and no leader, two of three voters say so', { 4: gone, 6: gone }, true, true, DROP],
+    ['with data and no leader, a voter dropped it, one goes on', { 4: gone, 6: replaced }, true, true, DROP],
+    ['who goes on from it had no vote', { 7: replaced, 8: replaced }, true, true, STAY],
     ['another goes on from it, but it has a leader', { 4: replaced }, true, false, STAY],
-    [
-      'another goes on from it, and it has no leader for long',
-      { 4: replaced },
-      true,
-      true,
-      { kind: 'drop', tookNoEffect: false },
-    ],
+    ['another goes on from it, and it has no leader for long', { 4: replaced }, true, true, DROP],
     ['it has no leader for long', { 4: carries(3, true) }, true, true, STAY],
   ])('with a store: %s', (_, around, hasData, isLeaderless, decision) => {
-    const carried = { store: OWN, hasData };
+    const carried = { store: OWN, hasData, voters: [4, SELF, 6].map((node) => nodeNumber(node)) };
     expect(decide(situation(around, { carried, isLeaderless }))).toEqual(decision);
+  });
+
+  it.each<[string, Around, readonly number[], Decision]>([
+    ['who has no vote follows who goes on, whoever it is', { 7: replaced }, [1, 2, 3], DROP],
+    ['but gives up nothing because one without a vote says it is gone', { 7: gone }, [1, 2, 3], STAY],
+    ['nor one of four voters', { 1: gone }, [1, 2, 3, 4], STAY],
+    ['it does where two of four voters say so', { 1: gone, 2: gone }, [1, 2, 3, 4], DROP],
+    ['it does where the only voter says so', { 1: gone }, [1], DROP],
+  ])('with a store with data and no leader, without a vote: %s', (_, around, voters, decision) => {
+    const carried = { store: OWN, hasData: true, voters: voters.map((node) => nodeNumber(node)) };
+    expect(decide(situation(around, { carried, isLeaderless: true }))).toEqual(decision);
   });
 
   it('of members that see each other exactly one founds (1 to 9 members, 500 sets)', () => {
