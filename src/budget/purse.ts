@@ -47,7 +47,11 @@ export class Purse {
     return this.#held;
   }
 
-  /** Nothing is held, owed or left over: what remains of it is history. */
+  get overrun(): Amount {
+    return this.#overrun;
+  }
+
+  /** A copy, as others are told it. */
   get row(): Row {
     return {
       sequence: this.sequence,

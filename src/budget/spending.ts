@@ -278,7 +278,7 @@ function partsOf(
     const available = (held + (purse?.rights ?? 0)) as Amount;
     const spent = least(available, amount);
     const overrun = (amount - spent) as Amount;
-    if (purse !== undefined && plus(purse.row.overrun, overrun) === undefined) return undefined;
+    if (purse !== undefined && plus(purse.overrun, overrun) === undefined) return undefined;
     parts.push({ purse: key, spent, overrun });
   }
   return parts;
