@@ -39,7 +39,7 @@ const RECOVERY_STEP = 2 ** 32;
 
 export class Carrier {
   readonly #options: CarrierOptions;
-  #identity: StoredIdentity = { carried: undefined, dissolved: [], replaced: [] };
+  #identity: StoredIdentity = { carried: undefined, dissolved: [], replaced: [], revisionToPass: 0 };
   #writer = new StorageWriter(0);
   #replica: Replica | undefined;
   #generation = 0;
@@ -178,13 +178,14 @@ export class Carrier {
 
   /** Forgets the store, data and all. */
   drop(): readonly QuorumEffect[] {
-    const { carried, dissolved } = this.#identity;
+    const { carried, dissolved, revisionToPass } = this.#identity;
     if (carried === undefined) return [];
     this.#identity = {
       ...this.#identity,
       carried: undefined,
       replaced: [],
       dissolved: [...dissolved, carried.store].slice(-GONE),
+      revisionToPass: Math.max(revisionToPass, this.#replica?.register.revision ?? 0),
     };
     this.#replica = undefined;
     const persisted = this.#persist([this.#writer.identity(this.#identity, 'new')]);

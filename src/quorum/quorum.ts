@@ -78,8 +78,6 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   readonly #leases = new LeaseKeeper();
   readonly #trust: Trust;
   readonly #boot: number;
-  /** The carried store is to go on above this revision. */
-  #revisionToPass = 0;
   #storelessSinceMs: number;
   #leaderlessSinceMs: number | undefined;
   #tickMs: number;
@@ -282,8 +280,6 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   }
 
   #drop(tookNoEffect: boolean, now: Instant): void {
-    // Fencing tokens of the store that goes must not come again from the one that stays.
-    this.#revisionToPass = Math.max(this.#revisionToPass, this.register.revision);
     this.#effects.push(...this.#carrier.drop(), { kind: 'registerReplaced', isSameStore: false });
     this.#restart(tookNoEffect, now);
     this.#storelessSinceMs = now.monoMs;
@@ -505,11 +501,9 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     const { replica } = this;
     const leader = replica?.raft.leader;
     if (replica === undefined || leader === undefined) return;
-    if (replica.register.revision >= this.#revisionToPass) {
-      this.#revisionToPass = 0;
-      return;
-    }
-    const command = encodeCommand({ kind: 'advance', revision: this.#revisionToPass });
+    const { revisionToPass } = this.#carrier.identity;
+    if (replica.register.revision >= revisionToPass) return;
+    const command = encodeCommand({ kind: 'advance', revision: revisionToPass });
     if (replica.isLeader) this.#proposeUnasked(replica, command, now);
     else
       this.#effects.push(

@@ -26,6 +26,8 @@ export interface StoredIdentity {
   readonly dissolved: readonly StoreId[];
   /** Stores that the carried one goes on from, after their majority was lost. */
   readonly replaced: readonly StoreId[];
+  /** Of stores that were given up: the carried one is to go on above it, or its fencing tokens would be handed out again. */
+  readonly revisionToPass: number;
 }
 
 export interface Stored {
@@ -313,6 +315,7 @@ function writeIdentity(out: ByteWriter, identity: StoredIdentity): void {
   out.uint56(identity.carried?.storage ?? 0);
   writeNumbers(out, identity.dissolved);
   writeNumbers(out, identity.replaced);
+  out.varuint(identity.revisionToPass);
 }
 
 function readIdentity(input: ByteReader): StoredIdentity {
@@ -320,8 +323,9 @@ function readIdentity(input: ByteReader): StoredIdentity {
   const storage = parseStorageId(input.uint56());
   const dissolved = readNumbers(input).flatMap((id) => parseStoreId(id) ?? []);
   const replaced = readNumbers(input).flatMap((id) => parseStoreId(id) ?? []);
+  const revisionToPass = input.varuint();
   const carried = store === undefined || storage === undefined ? undefined : { store, storage };
-  return { carried, dissolved, replaced };
+  return { carried, dissolved, replaced, revisionToPass };
 }
 
 function writeHardState(out: ByteWriter, state: HardState): void {

@@ -48,6 +48,7 @@ function carried(store: number): StoredIdentity {
     carried: { store: store as StoreId, storage: (store + 1_000) as StorageId },
     dissolved: [],
     replaced: [],
+    revisionToPass: store * 1_000,
   };
 }
 
@@ -121,9 +122,14 @@ class Twin {
 
   rename(): void {
     const identity = carried(this.#store);
-    const { dissolved, replaced } = identity;
+    const { dissolved, replaced, revisionToPass } = identity;
     const storage = (this.#rng.below(1_000) + 1) as StorageId;
-    const renamed = { carried: { store: this.#store as StoreId, storage }, dissolved, replaced };
+    const renamed = {
+      carried: { store: this.#store as StoreId, storage },
+      dissolved,
+      replaced,
+      revisionToPass,
+    };
     this.#write([this.#writer.identity(renamed, 'same')], { ...this.state, identity: renamed });
   }
 
@@ -325,7 +331,7 @@ describe('storage of the quorum store', () => {
     const twin = new Twin(4);
     for (let count = 0; count < 5; count++) twin.append();
     const writer = new StorageWriter(read(twin.records).lastSequence);
-    const identity = { carried: undefined, dissolved: [1 as StoreId], replaced: [] };
+    const identity = { carried: undefined, dissolved: [1 as StoreId], replaced: [], revisionToPass: 9 };
     const dropped = writer.identity(identity, 'new');
     const checkpoint = writer.identity(identity, 'checkpoint');
     const reader = read([checkpoint, ...twin.records.slice(-3), dropped]);

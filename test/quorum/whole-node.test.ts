@@ -127,28 +127,38 @@ describe('the quorum store in whole nodes', () => {
     expect(read.ok && new TextDecoder().decode(read.value.found[0]?.value)).toBe('kept');
   });
 
-  it('two stores that meet with data stay apart and say so, until a person gives one up', () => {
-    const { cluster, left, right } = apart(8);
-    const [keep, gone] = [storeOf(left), storeOf(right)];
-    expect(ask(cluster, left, put('a', 'left'))).toMatchObject({ ok: true });
-    for (const key of 'abcde') expect(ask(cluster, right, put(key, 'right'))).toMatchObject({ ok: true });
-    const goneRevision = right.quorum?.register.revision ?? 0;
-    cluster.network.mendAll();
-    until(cluster, 30_000, () =>
-      cluster.machines.every(
-        (machine) => machine.quorum?.status().others.some(({ hasData }) => hasData) === true,
-      ),
-    );
-    cluster.scheduler.runUntil(cluster.nowMs + 20_000);
-    expect([storeOf(left), storeOf(right)]).toEqual([keep, gone]);
-    expect(ask(cluster, right, { op: 'abandon', keep: keep as string })).toMatchObject({ ok: true });
-    until(cluster, 30_000, () => storeOf(right) === keep);
-    const read = ask<RangeAnswer>(cluster, right, { op: 'get', key: 'a' });
-    expect(read.ok && new TextDecoder().decode(read.value.found[0]?.value)).toBe('left');
-    // Fencing tokens of the store that went are not handed out again.
-    until(cluster, 5_000, () => (left.quorum?.register.revision ?? 0) >= goneRevision);
-    expect(left.quorum?.register.get('a')).toBeDefined();
-  });
+  const lives = [['lives on', false] as const, ['is killed as it gives it up', true] as const];
+  it.each(lives)(
+    'two stores that meet with data stay apart and say so, until a person gives one up (its node %s)',
+    (_, isKilled) => {
+      const { cluster, left, right } = apart(8);
+      const [keep, gone] = [storeOf(left), storeOf(right)];
+      expect(ask(cluster, left, put('a', 'left'))).toMatchObject({ ok: true });
+      for (const key of 'abcde') expect(ask(cluster, right, put(key, 'right'))).toMatchObject({ ok: true });
+      const goneRevision = right.quorum?.register.revision ?? 0;
+      cluster.network.mendAll();
+      until(cluster, 30_000, () =>
+        cluster.machines.every(
+          (machine) => machine.quorum?.status().others.some(({ hasData }) => hasData) === true,
+        ),
+      );
+      cluster.scheduler.runUntil(cluster.nowMs + 20_000);
+      expect([storeOf(left), storeOf(right)]).toEqual([keep, gone]);
+      expect(ask(cluster, right, { op: 'abandon', keep: keep as string })).toMatchObject({ ok: true });
+      if (isKilled) {
+        until(cluster, 30_000, () => storeOf(right) === keep);
+        expect(left.quorum?.register.revision).toBeLessThan(goneRevision);
+        right.crash('kill');
+        right.start();
+      }
+      until(cluster, 30_000, () => storeOf(right) === keep);
+      const read = ask<RangeAnswer>(cluster, right, { op: 'get', key: 'a' });
+      expect(read.ok && new TextDecoder().decode(read.value.found[0]?.value)).toBe('left');
+      // Fencing tokens of the store that went are not handed out again.
+      until(cluster, 5_000, () => (left.quorum?.register.revision ?? 0) >= goneRevision);
+      expect(left.quorum?.register.get('a')).toBeDefined();
+    },
+  );
 
   it('refuses on the minority side within 2 s and says who is missing, reads of the mirror go on (K21, n=3)', () => {
     const cluster = clusterOf(3, 21);
