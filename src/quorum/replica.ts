@@ -345,7 +345,8 @@ export class Replica {
     frame: Extract<StoreFrame, { kind: 'snapshot' }>,
     out: (QuorumEffect | ReplicaFact)[],
   ): void {
-    if (frame.term < this.raft.term) return;
+    // Whoever sends one had its appends answered in this term, so it is known; pieces that come too early are sent again.
+    if (frame.term !== this.raft.term || this.raft.leader !== from) return;
     const { answer, afterDisk, arrived } = this.#receiver.take(from, frame);
     if (arrived === undefined || arrived.point.index <= this.#applied.index) {
       this.#send(from, answer, afterDisk ? STREAM : NOW_STREAM, out);

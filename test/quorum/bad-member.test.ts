@@ -7,6 +7,7 @@ import { FOUND_AFTER_MS, quorumConfigOf } from '../../src/node/quorum-config.ts'
 import { encodeFrame, encodeGreeting } from '../../src/quorum/frames.ts';
 import type { QuorumCall } from '../../src/quorum/messages.ts';
 import { encodeCommand } from '../../src/quorum/register/command.ts';
+import { Register } from '../../src/quorum/register/register.ts';
 import { abandonCommand, dissolveCommand } from '../../src/quorum/replica.ts';
 import { parseServerId, type StoreId } from '../../src/quorum/server.ts';
 
@@ -87,6 +88,23 @@ describe('a member that lies', () => {
     }
     cluster.scheduler.runUntil(cluster.nowMs + 3_000);
     expect(ask(leader, { op: 'get', key: 'held' })).toMatchObject({ value: { found: [{ lease }] } });
+  });
+
+  it.each([0, 1, 1_000])('cannot put a snapshot of its own in the place of a copy (term + %i)', (more) => {
+    const { honest, leader, liar, forge } = running();
+    const { carried: own } = liar.quorum!.replica!;
+    for (const machine of honest.filter((one) => one !== leader)) {
+      const { carried, raft, appliedPoint } = machine.quorum!.replica!;
+      const term = raft.term + more;
+      const point = { ...appliedPoint, index: appliedPoint.index + 100, term };
+      const pieces = [...new Register().capture()];
+      for (const [piece, bytes] of pieces.entries()) {
+        const isLast = piece === pieces.length - 1;
+        const frame = { kind: 'snapshot', transfer: 1, term, point, piece, isLast, bytes } as const;
+        const effects = forge(machine, encodeFrame(own.store, own.storage, carried.storage, frame));
+        expect(effects.filter(({ kind }) => kind === 'persist' || kind === 'awaitDisk')).toEqual([]);
+      }
+    }
   });
 
   it('cannot take the votes of servers that run by doubting their storages', () => {
