@@ -77,6 +77,12 @@ export class Carrier {
     return (this.#replica?.register.revision ?? EMPTY_REVISION) > EMPTY_REVISION;
   }
 
+  /** Nothing of the carried store ever came here, not even who votes in it. */
+  get isUnknown(): boolean {
+    const replica = this.#replica;
+    return replica?.raft.lastIndex === 0 && replica.raft.configuration.incoming.length === 0;
+  }
+
   /** The same, or its log may hold such a write that was not applied yet: it may have been acknowledged. */
   get mayHoldData(): boolean {
     return this.hasData || this.#replica?.hasUnappliedCalls === true;
@@ -174,6 +180,16 @@ export class Carrier {
     };
     const persisted = this.#begin(carried, last, register, now);
     return [persisted, mark('warn', 'quorum.recovered', carried.store)];
+  }
+
+  /** As if this node had never joined the store, of which it holds nothing. */
+  release(): readonly QuorumEffect[] {
+    const { carried } = this.#identity;
+    if (carried === undefined || !this.isUnknown) return [];
+    this.#identity = { ...this.#identity, carried: undefined };
+    this.#replica = undefined;
+    const persisted = this.#persist([this.#writer.identity(this.#identity, 'new')]);
+    return [persisted, mark('warn', 'quorum.joinedInVain', carried.store)];
   }
 
   /** Forgets the store, data and all. */

@@ -22,6 +22,8 @@ export interface Situation extends Surroundings {
   readonly isLeaderless: boolean;
   /** Stores that are known to have ended. */
   readonly dissolved: readonly StoreId[];
+  /** Members whose store was joined in vain lately. */
+  readonly avoided: ReadonlySet<NodeId>;
   readonly mayFound: boolean;
   /** Long enough without a store. */
   readonly hasWaited: boolean;
@@ -31,6 +33,8 @@ export type Decision =
   | { readonly kind: 'stay' }
   | { readonly kind: 'join'; readonly store: StoreId }
   | { readonly kind: 'found' }
+  /** Nothing of it ever came here, and nobody leads it: whoever named it may have made it up. */
+  | { readonly kind: 'release' }
   /** `tookNoEffect`: the store was empty, so nothing that was asked of it took effect. */
   | { readonly kind: 'drop'; readonly tookNoEffect: boolean };
 
@@ -38,9 +42,10 @@ export type Decision =
 export function decide(situation: Situation): Decision {
   const { carried } = situation;
   if (carried !== undefined) {
-    return hasEnded(carried, situation) ? { kind: 'drop', tookNoEffect: !carried.hasData } : { kind: 'stay' };
+    if (hasEnded(carried, situation)) return { kind: 'drop', tookNoEffect: !carried.hasData };
+    return carried.isUnknown && situation.isLeaderless ? { kind: 'release' } : { kind: 'stay' };
   }
-  const store = storeToJoin(situation, situation.dissolved);
+  const store = storeToJoin(situation);
   if (store !== undefined) return { kind: 'join', store };
   return situation.mayFound && situation.hasWaited && isFounder(situation)
     ? { kind: 'found' }
@@ -68,11 +73,13 @@ function hasEnded(carried: CarriedFacts, { self, greetings, isLeaderless }: Situ
 }
 
 /** The one to join; of several, one with data first, then the lowest id. */
-function storeToJoin({ greetings }: Surroundings, given: readonly StoreId[]): StoreId | undefined {
+function storeToJoin({ greetings, dissolved, avoided }: Situation): StoreId | undefined {
   let best: { readonly store: StoreId; readonly hasData: boolean } | undefined;
-  for (const greeting of greetings.values()) {
+  for (const [node, greeting] of greetings) {
     const store = greeting?.store;
-    if (store === undefined || given.includes(store)) continue;
+    if (store === undefined || dissolved.includes(store) || avoided.has(node)) continue;
+    // Who knows no voters joined at another's word, and has nothing of it yet.
+    if (greeting?.voters.length === 0) continue;
     const found = { store, hasData: greeting?.hasData === true };
     if (best === undefined || yields(best, found)) best = found;
   }
@@ -96,6 +103,8 @@ export interface StoreFacts {
 interface CarriedFacts extends StoreFacts {
   /** Nodes that vote in it, as far as this one knows. */
   readonly voters: readonly NodeId[];
+  /** Its log holds nothing, not even who votes. */
+  readonly isUnknown: boolean;
 }
 
 /** Of two stores that meet: whether `ours` gives way. Never a store with data; of two empty ones that with the higher id. */

@@ -44,6 +44,7 @@ import { commandOf, conflict, read, tooManyCalls, wrongWith } from './requests.t
 import { nodeOf, parseStoreId } from './server.ts';
 import { type QuorumStatus, statusOf, type Unavailability, whyUnavailable } from './status.ts';
 import { Trust } from './trust.ts';
+import { VainJoins } from './vain-joins.ts';
 import { membersOf } from './voter-candidates.ts';
 import { nextVoters } from './voter-policy.ts';
 import { wishesOf } from './voter-wishes.ts';
@@ -76,6 +77,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   readonly #forwarded = new Forwarded();
   readonly #reads = new Reads();
   readonly #leases = new LeaseKeeper();
+  readonly #vainJoins = new VainJoins();
   readonly #trust: Trust;
   readonly #boot: number;
   #storelessSinceMs: number;
@@ -255,20 +257,29 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   /** Joins, founds or gives up a store where what is known of the neighbours calls for it. */
   #heed(now: Instant): void {
-    const { store, mayHoldData, identity, isFresh } = this.#carrier;
+    const { store, mayHoldData, isUnknown, identity, isFresh } = this.#carrier;
     const voters = this.replica?.raft.configuration.incoming.map(nodeOf) ?? [];
     const decision = decide({
       self: this.#options.self,
       greetings: this.#neighbours.greetings,
-      carried: store === undefined ? undefined : { store, hasData: mayHoldData, voters },
+      carried: store === undefined ? undefined : { store, hasData: mayHoldData, voters, isUnknown },
       isLeaderless: now.monoMs - (this.#leaderlessSinceMs ?? now.monoMs) >= LEADERLESS_MS,
       dissolved: identity.dissolved,
+      avoided: this.#vainJoins.avoided(now),
       mayFound: this.#options.config.mayFound && isFresh,
       hasWaited: now.monoMs - this.#storelessSinceMs >= this.#options.config.foundAfterMs,
     });
     if (decision.kind === 'join') this.#began(this.#carrier.join(decision.store, now), now);
     else if (decision.kind === 'found') this.#began(this.#carrier.found(now), now);
     else if (decision.kind === 'drop') this.#drop(decision.tookNoEffect, now);
+    else if (decision.kind === 'release') this.#release(now);
+  }
+
+  #release(now: Instant): void {
+    const { store } = this.#carrier;
+    for (const [node, greeting] of this.#neighbours.greetings)
+      if (greeting?.store === store) this.#vainJoins.note(node, now);
+    this.#gone(this.#carrier.release(), true, now);
   }
 
   #began(effects: readonly QuorumEffect[], now: Instant): void {
@@ -280,7 +291,11 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   }
 
   #drop(tookNoEffect: boolean, now: Instant): void {
-    this.#effects.push(...this.#carrier.drop(), { kind: 'registerReplaced', isSameStore: false });
+    this.#gone(this.#carrier.drop(), tookNoEffect, now);
+  }
+
+  #gone(effects: readonly QuorumEffect[], tookNoEffect: boolean, now: Instant): void {
+    this.#effects.push(...effects, { kind: 'registerReplaced', isSameStore: false });
     this.#restart(tookNoEffect, now);
     this.#storelessSinceMs = now.monoMs;
     this.#greet(now);

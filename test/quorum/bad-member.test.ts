@@ -2,14 +2,19 @@
 import { describe, expect, it } from 'vitest';
 import { Cluster } from '../../simulations/lib/cluster.ts';
 import type { SimulatedMachine } from '../../simulations/lib/machine.ts';
+import { nodeCryptography } from '../../src/adapters/node/cryptography.ts';
 import { utf8 } from '../../src/kernel/codec.ts';
+import type { PeerUp, Received } from '../../src/kernel/effects.ts';
+import { seededRng } from '../../src/kernel/rng.ts';
 import { FOUND_AFTER_MS, quorumConfigOf } from '../../src/node/quorum-config.ts';
-import { encodeFrame, encodeGreeting } from '../../src/quorum/frames.ts';
+import { encodeFrame, encodeGreeting, type Greeting } from '../../src/quorum/frames.ts';
 import type { QuorumCall } from '../../src/quorum/messages.ts';
+import { Quorum } from '../../src/quorum/quorum.ts';
 import { encodeCommand } from '../../src/quorum/register/command.ts';
 import { Register } from '../../src/quorum/register/register.ts';
 import { abandonCommand, dissolveCommand } from '../../src/quorum/replica.ts';
-import { parseServerId, type StoreId } from '../../src/quorum/server.ts';
+import { parseServerId, type StoreId, storeName } from '../../src/quorum/server.ts';
+import { nodeNumber, storeNumber } from './names.ts';
 
 function put(key: string, lease?: number): QuorumCall {
   const then = [{ op: 'put', key, value: utf8('v'), ...(lease === undefined ? {} : { lease }) } as const];
@@ -105,6 +110,51 @@ describe('a member that lies', () => {
         expect(effects.filter(({ kind }) => kind === 'persist' || kind === 'awaitDisk')).toEqual([]);
       }
     }
+  });
+
+  it('cannot keep a new member for ever in a store that it made up', () => {
+    const { cluster, liar, leader } = running();
+    const fresh = new Quorum({
+      self: nodeNumber(9),
+      config: quorumConfigOf({
+        voters: 3,
+        foundAfterMs: FOUND_AFTER_MS,
+        replaceAfterMs: 60_000,
+        reads: 'index',
+        isToldOfOthers: true,
+        roles: ['worker'],
+      }),
+      cryptography: nodeCryptography,
+      nonce: Uint8Array.of(9),
+      rng: seededRng(9),
+      now: nowOf(cluster),
+    });
+    const made = storeNumber(77);
+    const { storage } = liar.quorum!.replica!.carried;
+    const greeting: Greeting = {
+      ...{ kind: 'greeting', version: 5, heard: 0, store: made, storage, hasData: true },
+      ...{ mayFound: false, mayVote: true, boot: 7, claim: { term: 0, lastIndex: 0 }, doubted: undefined },
+      ...{ dissolved: [], replaced: [], voters: [liar.quorum!.replica!.server] },
+    };
+    const hear = (from: SimulatedMachine, said: Greeting) => {
+      fresh.handle({ kind: 'peerUp', peer: from.nodeId } as PeerUp, nowOf(cluster));
+      fresh.handle(
+        { kind: 'received', from: from.nodeId, bytes: encodeGreeting(said) } as Received,
+        nowOf(cluster),
+      );
+    };
+    const store = () => fresh.status().store;
+    hear(liar, greeting);
+    expect(store()).toBe(storeName(made));
+    const later = (ms: number) => {
+      cluster.scheduler.runUntil(cluster.nowMs + ms);
+      fresh.expire(nowOf(cluster));
+    };
+    for (let passed = 0; passed < 6_000; passed += 200) later(200);
+    expect(store()).toBeUndefined();
+    const { carried, server } = leader.quorum!.replica!;
+    hear(leader, { ...greeting, ...carried, version: 6, voters: [server] });
+    expect(store()).toBe(storeName(carried.store));
   });
 
   it('cannot take the votes of servers that run by doubting their storages', () => {

@@ -4,7 +4,7 @@ import { seededRng } from '../../src/kernel/rng.ts';
 import { type Decision, decide, type Situation, yields } from '../../src/quorum/founding.ts';
 import type { Greeting } from '../../src/quorum/frames.ts';
 import type { StorageId } from '../../src/quorum/server.ts';
-import { nodeNumber, storeNumber } from './names.ts';
+import { nodeNumber, serverNumber, storeNumber } from './names.ts';
 
 const NOBODY: Greeting = {
   kind: 'greeting',
@@ -39,6 +39,7 @@ function situation(around: Around, part: Partial<Situation> = {}): Situation {
     carried: undefined,
     isLeaderless: false,
     dissolved: [],
+    avoided: new Set(),
     mayFound: true,
     hasWaited: true,
     ...part,
@@ -46,7 +47,7 @@ function situation(around: Around, part: Partial<Situation> = {}): Situation {
 }
 
 function carries(store: number, hasData = false): Partial<Greeting> {
-  return { store: storeNumber(store), storage: 1 as StorageId, hasData };
+  return { store: storeNumber(store), storage: 1 as StorageId, hasData, voters: [serverNumber(1)] };
 }
 
 const STAY: Decision = { kind: 'stay' };
@@ -69,6 +70,9 @@ describe('founding', () => {
     ['of several one with data', { 4: carries(3), 6: carries(9, true) }, {}, join(9)],
     ['of several with data the first is as good', { 4: carries(3, true), 6: carries(2, true) }, {}, join(3)],
     ['not one that was given up here', { 4: carries(3) }, { dissolved: [storeNumber(3)] }, STAY],
+    ['not by who knows no voters', { 4: { ...carries(3), voters: [] } }, {}, STAY],
+    ['not by who named one in vain', { 4: carries(3) }, { avoided: new Set([nodeNumber(4)]) }, STAY],
+    ['by another', { 4: carries(3), 6: carries(3) }, { avoided: new Set([nodeNumber(4)]) }, join(3)],
     ['the other one then', { 4: carries(3, true), 6: carries(9) }, { dissolved: [storeNumber(3)] }, join(9)],
   ])('without a store: %s', (_, around, part, decision) => {
     expect(decide(situation(around, part))).toEqual(decision);
@@ -90,7 +94,12 @@ describe('founding', () => {
     ['another goes on from it, and it has no leader for long', { 4: replaced }, true, true, DROP],
     ['it has no leader for long', { 4: carries(3, true) }, true, true, STAY],
   ])('with a store: %s', (_, around, hasData, isLeaderless, decision) => {
-    const carried = { store: OWN, hasData, voters: [4, SELF, 6].map((node) => nodeNumber(node)) };
+    const carried = {
+      store: OWN,
+      hasData,
+      voters: [4, SELF, 6].map((node) => nodeNumber(node)),
+      isUnknown: false,
+    };
     expect(decide(situation(around, { carried, isLeaderless }))).toEqual(decision);
   });
 
@@ -101,8 +110,22 @@ describe('founding', () => {
     ['it does where two of four voters say so', { 1: gone, 2: gone }, [1, 2, 3, 4], DROP],
     ['it does where the only voter says so', { 1: gone }, [1], DROP],
   ])('with a store with data and no leader, without a vote: %s', (_, around, voters, decision) => {
-    const carried = { store: OWN, hasData: true, voters: voters.map((node) => nodeNumber(node)) };
+    const carried = {
+      store: OWN,
+      hasData: true,
+      voters: voters.map((node) => nodeNumber(node)),
+      isUnknown: false,
+    };
     expect(decide(situation(around, { carried, isLeaderless: true }))).toEqual(decision);
+  });
+
+  it.each<[string, boolean, boolean, Decision]>([
+    ['nothing of which came here, for a while', true, false, STAY],
+    ['nothing of which came here, and nobody leads it', true, true, { kind: 'release' }],
+    ['of which it has something, and nobody leads it', false, true, STAY],
+  ])('with a store %s', (_, isUnknown, isLeaderless, decision) => {
+    const carried = { store: OWN, hasData: false, voters: [], isUnknown };
+    expect(decide(situation({ 4: carries(10, true) }, { carried, isLeaderless }))).toEqual(decision);
   });
 
   it('of members that see each other exactly one founds (1 to 9 members, 500 sets)', () => {
