@@ -93,6 +93,7 @@ describe('executor on a simulated disk', () => {
             machine,
             clock: new SimulatedClock(scheduler, process, time),
             disk,
+            checkpointFloorBytes: 128 * 1024,
             defer: (callback) => {
               scheduler.after(0, () => process.enter(callback));
             },
