@@ -36,6 +36,8 @@ const NO_CLAIM: Claim = { term: 0, lastIndex: 0 };
 const GONE = 16;
 /** More revisions than can have been made while this node did not hear of them. */
 const RECOVERY_STEP = 2 ** 32;
+/** Of a store that is begun, what is given to the disk at once. */
+const PORTION_BYTES = 8 * 1024 * 1024;
 
 export class Carrier {
   readonly #options: CarrierOptions;
@@ -45,6 +47,10 @@ export class Carrier {
   #generation = 0;
   #isFresh = true;
   #claim = NO_CLAIM;
+  /** What is not yet given to the disk of a store that is begun, and the moment awaited before more is. */
+  #beginning: { readonly rest: Iterator<Uint8Array>; readonly awaited: number } | undefined;
+  /** Below all that a replica awaits, whose generation is at least 1. */
+  #awaited = 0;
 
   constructor(options: CarrierOptions) {
     this.#options = options;
@@ -75,6 +81,11 @@ export class Carrier {
   /** A client wrote to it, as far as this node knows. */
   get hasData(): boolean {
     return (this.#replica?.register.revision ?? EMPTY_REVISION) > EMPTY_REVISION;
+  }
+
+  /** The store is begun, but a crash would leave what was before: nobody hears of it, and it takes part in nothing. */
+  get isBeginning(): boolean {
+    return this.#beginning !== undefined;
   }
 
   /** Nothing of the carried store ever came here, not even who votes in it. */
@@ -123,6 +134,7 @@ export class Carrier {
     this.#claim = NO_CLAIM;
     const { hardState } = old.raft;
     const point = old.appliedPoint;
+    // Of its own entries a leader may have ordered none to disk yet.
     const entries = old.raft.entries().filter(({ index }) => index > point.index);
     this.#replica = this.#makeReplica(
       this.#identity.carried as Carried,
@@ -130,7 +142,11 @@ export class Carrier {
       old.register,
       now,
     );
-    const persisted = this.#persist([this.#writer.identity(this.#identity, 'same')]);
+    const persisted = this.#persist([
+      this.#writer.identity(this.#identity, 'same'),
+      this.#writer.hardState(hardState),
+      ...this.#writer.entries(entries),
+    ]);
     return [persisted, mark('error', 'quorum.storageWentBack', carried.store)];
   }
 
@@ -153,7 +169,7 @@ export class Carrier {
   found(now: Instant): readonly QuorumEffect[] {
     const carried = this.#freshCarried(this.#freshStore());
     const persisted = this.#begin(carried, { index: 0, term: 0 }, new Register(), now);
-    return [persisted, mark('info', 'quorum.founded', carried.store)];
+    return [...persisted, mark('info', 'quorum.founded', carried.store)];
   }
 
   /**
@@ -179,7 +195,7 @@ export class Carrier {
       replaced: [...this.#identity.replaced, old.carried.store].slice(-GONE),
     };
     const persisted = this.#begin(carried, last, register, now);
-    return [persisted, mark('warn', 'quorum.recovered', carried.store)];
+    return [...persisted, mark('warn', 'quorum.recovered', carried.store)];
   }
 
   /** As if this node had never joined the store, of which it holds nothing. */
@@ -215,23 +231,48 @@ export class Carrier {
   }
 
   /**
-   * A store that goes on behind `last`, with this node as its only voter. Written as a checkpoint is: one record makes
-   * all of it count, so that a crash leaves what was before or what is now.
+   * A store that goes on behind `last`, with this node as its only voter. Written as a checkpoint is: its last record
+   * makes all of it count, so that a crash leaves what was before or what is now.
    */
   #begin(
     carried: Carried,
     last: { readonly index: LogIndex; readonly term: Term },
     register: Register,
     now: Instant,
-  ): QuorumEffect {
+  ): readonly QuorumEffect[] {
     const configuration = { incoming: [serverIdOf(this.#options.self, carried.storage)], outgoing: [] };
     const hardState = { term: last.term + 1, votedFor: undefined };
     const begun = { hardState, point: { ...last, configuration }, entries: [] };
     this.#carry(carried, begun, register, now);
-    const pieces = register.capture();
-    return this.#persist([
-      ...this.#writer.checkpoint({ identity: this.#identity, ...begun, pieces, arriving: undefined }),
-    ]);
+    return this.#persistPortion(this.checkpoint());
+  }
+
+  /** A large store goes to the disk a portion at a time, which has no room for all of it at once. */
+  #persistPortion(rest: Iterator<Uint8Array>): readonly QuorumEffect[] {
+    const records: Uint8Array[] = [];
+    let bytes = 0;
+    this.#beginning = undefined;
+    while (bytes < PORTION_BYTES) {
+      const { done, value } = rest.next();
+      if (done === true) return [this.#persist(records)];
+      records.push(value);
+      bytes += value.length;
+    }
+    const awaited = ++this.#awaited;
+    this.#beginning = { rest, awaited };
+    return [this.#persist(records), { kind: 'awaitDisk', stream: STREAM, sequence: awaited }];
+  }
+
+  diskReached(sequence: number): readonly QuorumEffect[] {
+    const beginning = this.#beginning;
+    return sequence === beginning?.awaited ? this.#persistPortion(beginning.rest) : [];
+  }
+
+  /** Which portions were lost is not known: a store that was being begun is written from the first again. */
+  diskRecovered(): readonly QuorumEffect[] {
+    if (this.#beginning === undefined) return [];
+    this.#writer.breakOff();
+    return this.#persistPortion(this.checkpoint());
   }
 
   #makeReplica(carried: Carried, restored: Restored, register: Register, now: Instant): Replica {

@@ -137,12 +137,13 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
         this.#reads.cancel(event.id);
         break;
       case 'diskReached':
-        this.#take(this.replica?.diskReached(event.sequence, now), now);
+        this.#diskReached(event.sequence, now);
         break;
       case 'diskFailed':
       case 'diskRecovered':
         this.#isDiskBroken = event.kind === 'diskFailed';
         this.#take(this.replica?.step({ kind: event.kind }, now), now);
+        if (event.kind === 'diskRecovered') this.#effects.push(...this.#carrier.diskRecovered());
         break;
     }
     return this.#settle();
@@ -169,6 +170,14 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   status(): QuorumStatus {
     return statusOf(this.#options.self, this.#carrier, this.#neighbours);
+  }
+
+  #diskReached(sequence: number, now: Instant): void {
+    if (this.#carrier.isBeginning) {
+      this.#effects.push(...this.#carrier.diskReached(sequence));
+      this.#greet(now);
+    }
+    this.#take(this.replica?.diskReached(sequence, now), now);
   }
 
   // Neighbours.
@@ -224,6 +233,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   /** Tells neighbours where what they were told is no longer so, or may have been lost. */
   #greet(now: Instant): void {
+    if (this.#carrier.isBeginning) return;
     const { mayFound, mayVote } = this.#options.config;
     const { carried, dissolved, replaced } = this.#carrier.identity;
     const own = {
@@ -257,6 +267,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   /** Joins, founds or gives up a store where what is known of the neighbours calls for it. */
   #heed(now: Instant): void {
+    if (this.#carrier.isBeginning) return;
     const { store, mayHoldData, isUnknown, identity, isFresh } = this.#carrier;
     const voters = this.replica?.raft.configuration.incoming.map(nodeOf) ?? [];
     const decision = decide({
@@ -355,6 +366,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     now: Instant,
   ): Result<unknown> {
     const replica = this.replica;
+    if (this.#carrier.isBeginning) return fail(conflict('The store is being written to the disk.'));
     if (call.op === 'found') {
       if (replica !== undefined) return fail(conflict('This node carries a store already.'));
       this.#began(this.#carrier.found(now), now);

@@ -28,7 +28,7 @@ import type { Applied } from './register/outcome.ts';
 import type { Register } from './register/register.ts';
 import { nodeOf, parseServerId, parseStoreId, type StoreId, serverIdOf } from './server.ts';
 import { type Arrived, Capture, SnapshotReceiver, SnapshotSenders } from './snapshot-transfer.ts';
-import type { Captured, Carried, StorageWriter, StoredIdentity } from './storage.ts';
+import type { Captured, Carried, Incoming, StorageWriter, StoredIdentity } from './storage.ts';
 
 /** What the replica says besides orders. */
 export type ReplicaFact =
@@ -74,8 +74,10 @@ export class Replica {
   readonly #compactEntries: number;
   readonly #senders = new SnapshotSenders();
   readonly #receiver = new SnapshotReceiver();
-  /** Snapshots that are on their way to the disk, by the number awaited. */
-  readonly #arriving = new Map<number, Arrived>();
+  /** Of the snapshot whose pieces come in: those that were given to the disk. */
+  #incoming: Incoming | undefined;
+  /** Whole snapshots that are on their way to the disk, by the number awaited. */
+  readonly #arriving = new Map<number, { readonly arrived: Arrived; readonly incoming: Incoming }>();
   /** What the Raft core calls the moments that it awaits. */
   readonly #raftSequences = new Map<number, number>();
   #register: Register;
@@ -159,8 +161,17 @@ export class Replica {
 
   step(event: RaftEvent, now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
     const out: (QuorumEffect | ReplicaFact)[] = [];
+    if (event.kind === 'diskFailed') this.#forgetAwaited();
     this.#carryOut(this.raft.handle(event, now), out, now);
     return out;
+  }
+
+  /** What waits for the disk may never be there: snapshots are to be sent again, the core orders the rest anew. */
+  #forgetAwaited(): void {
+    this.#incoming = undefined;
+    this.#arriving.clear();
+    this.#receiver.forget();
+    this.#raftSequences.clear();
   }
 
   /** A frame for this server from another of its store. */
@@ -195,7 +206,7 @@ export class Replica {
       return out;
     }
     this.#arriving.delete(number);
-    this.#install(arrived, out, now);
+    this.#install(arrived.arrived, out, now);
     return out;
   }
 
@@ -219,17 +230,19 @@ export class Replica {
   /** Everything as it is at this moment; the register's part is encoded as it is taken. */
   captured(identity: StoredIdentity): Captured {
     const { hardState } = this.raft;
+    const whole = [...this.#arriving.values()]
+      .map(({ incoming }) => incoming)
+      .reduce<Incoming | undefined>(
+        (newest, incoming) => ((newest?.point.index ?? 0) > incoming.point.index ? newest : incoming),
+        undefined,
+      );
     return {
       identity,
       hardState,
       point: this.#applied,
       pieces: this.#register.capture(),
       entries: this.raft.entries().filter((entry) => entry.index > this.#applied.index),
-      arriving: [...this.#arriving.values()].reduce<Arrived | undefined>(
-        (newest, arrived) =>
-          newest === undefined || arrived.point.index > newest.point.index ? arrived : newest,
-        undefined,
-      ),
+      incoming: [whole, this.#incoming].filter((incoming) => incoming !== undefined),
     };
   }
 
@@ -347,15 +360,28 @@ export class Replica {
   ): void {
     // Whoever sends one had its appends answered in this term, so it is known; pieces that come too early are sent again.
     if (frame.term !== this.raft.term || this.raft.leader !== from) return;
-    const { answer, afterDisk, arrived } = this.#receiver.take(from, frame);
-    if (arrived === undefined || arrived.point.index <= this.#applied.index) {
-      this.#send(from, answer, afterDisk ? STREAM : NOW_STREAM, out);
+    const { answer, afterDisk, isNext, arrived } = this.#receiver.take(from, frame);
+    if (isNext && frame.point.index > this.#applied.index) this.#persistPiece(frame, arrived, out);
+    this.#send(from, answer, afterDisk ? STREAM : NOW_STREAM, out);
+  }
+
+  /** Each piece as it comes, confirmed behind the disk: never does more of a store wait for the disk than a few pieces. */
+  #persistPiece(
+    frame: Extract<StoreFrame, { kind: 'snapshot' }>,
+    arrived: Arrived | undefined,
+    out: (QuorumEffect | ReplicaFact)[],
+  ): void {
+    const before = frame.piece === 0 ? undefined : this.#incoming;
+    const { incoming, record } = this.#writer.part(before, frame.point, frame.bytes);
+    this.#incoming = incoming;
+    if (arrived === undefined) {
+      this.#persist([record], out);
       return;
     }
-    this.#persist([...this.#writer.snapshot(arrived.point, arrived.pieces)], out);
-    this.#arriving.set(this.#awaitDisk(out), arrived);
-    // Confirmed once it is on disk: the leader goes on from there.
-    this.#send(from, answer, STREAM, out);
+    const whole = this.#writer.whole(incoming);
+    this.#incoming = undefined;
+    this.#persist([record, whole.record], out);
+    this.#arriving.set(this.#awaitDisk(out), { arrived, incoming: whole.incoming });
   }
 
   #install(arrived: Arrived, out: (QuorumEffect | ReplicaFact)[], now: Instant): void {

@@ -192,7 +192,6 @@ export interface Arrived {
   readonly from: ServerId;
   readonly term: number;
   readonly point: SnapshotPoint;
-  readonly pieces: readonly Uint8Array[];
   readonly register: Register;
 }
 
@@ -201,8 +200,10 @@ const MOST_BYTES = 2 * (limits.quorumBytes + limits.quorumAnswersBytes + limits.
 
 export interface Taken {
   readonly answer: StoreFrame;
-  /** The answer is true only once what arrived is on disk. */
+  /** The answer is true only once what was taken is on disk: the sender goes no faster than it. */
   readonly afterDisk: boolean;
+  /** This piece is new and the next: it goes to the disk. */
+  readonly isNext: boolean;
   readonly arrived?: Arrived;
 }
 
@@ -212,7 +213,7 @@ export class SnapshotReceiver {
   /** The transfer that is under way, and the last that has ended. */
   #transfer: string | undefined;
   #ended: string | undefined;
-  #pieces: Uint8Array[] = [];
+  #pieces = 0;
   #bytes = 0;
   #restorer = new Restorer();
 
@@ -223,31 +224,37 @@ export class SnapshotReceiver {
   /** The answer to send, and the snapshot where this was its last piece. */
   take(from: ServerId, frame: SnapshotFrame): Taken {
     // A leader that started anew counts its transfers from the beginning, but never leads the same term again.
-    const transfer = `${from} ${frame.term} ${frame.transfer}`;
-    if (transfer === this.#ended) return answer(frame, frame.piece + 1, true);
+    const transfer = `${from} ${frame.term} ${frame.transfer} ${frame.point.index}`;
+    if (transfer === this.#ended) return answer(frame, frame.piece + 1);
     if (transfer !== this.#transfer) {
       if (frame.piece !== 0) return answer(frame, 0);
       this.#begin(transfer);
     }
-    if (frame.piece !== this.#pieces.length) return answer(frame, this.#pieces.length);
+    if (frame.piece !== this.#pieces) return answer(frame, this.#pieces);
     this.#bytes += frame.bytes.length;
     if (this.#bytes > this.#mostBytes) return this.#giveUp(frame);
-    this.#pieces.push(frame.bytes);
+    this.#pieces++;
     this.#restorer.take(frame.bytes);
     if (this.#restorer.failed) return this.#giveUp(frame);
-    const pieces = this.#pieces;
-    if (!frame.isLast) return answer(frame, pieces.length);
+    const taken = { ...answer(frame, this.#pieces), isNext: true };
+    if (!frame.isLast) return taken;
     const register = this.#restorer.finish();
     if (register === undefined) return this.#giveUp(frame);
     this.#begin(undefined);
     this.#ended = transfer;
     const { term, point } = frame;
-    return { ...answer(frame, pieces.length, true), arrived: { from, term, point, pieces, register } };
+    return { ...taken, arrived: { from, term, point, register } };
+  }
+
+  /** What was taken is not on disk, and may never be: whoever sends it begins anew. */
+  forget(): void {
+    this.#begin(undefined);
+    this.#ended = undefined;
   }
 
   #begin(transfer: string | undefined): void {
     this.#transfer = transfer;
-    this.#pieces = [];
+    this.#pieces = 0;
     this.#bytes = 0;
     this.#restorer = new Restorer();
   }
@@ -255,10 +262,12 @@ export class SnapshotReceiver {
   #giveUp(frame: SnapshotFrame): Taken {
     this.#begin(undefined);
     const { transfer } = frame;
-    return { answer: { kind: 'snapshotAnswer', transfer, next: 0, ok: false }, afterDisk: false };
+    const refused = { kind: 'snapshotAnswer', transfer, next: 0, ok: false } as const;
+    return { answer: refused, afterDisk: false, isNext: false };
   }
 }
 
-function answer({ transfer }: SnapshotFrame, next: number, afterDisk = false): Taken {
-  return { answer: { kind: 'snapshotAnswer', transfer, next, ok: true }, afterDisk };
+function answer({ transfer }: SnapshotFrame, next: number): Taken {
+  const confirmed = { kind: 'snapshotAnswer', transfer, next, ok: true } as const;
+  return { answer: confirmed, afterDisk: next > 0, isNext: false };
 }

@@ -36,8 +36,17 @@ export interface Stored {
   readonly register: Register;
 }
 
-const RECORD = { identity: 0, hardState: 1, entries: 2, piece: 3, snapshot: 4 } as const;
+const RECORD = {
+  identity: 0,
+  hardState: 1,
+  entries: 2,
+  piece: 3,
+  checkpoint: 4,
+  part: 5,
+  installed: 6,
+} as const;
 const IDENTITY = { same: 0, new: 1, checkpoint: 2 } as const;
+const CHECKPOINT_FORMAT = 1;
 export const EMPTY_POINT: SnapshotPoint = {
   index: 0,
   term: 0,
@@ -51,8 +60,18 @@ export interface Captured {
   readonly point: SnapshotPoint;
   readonly pieces: Iterable<Uint8Array>;
   readonly entries: readonly LogEntry[];
-  /** Came from a leader and was given to the disk, but does not count yet: the log and `point` are of before it. */
-  readonly arriving: { readonly point: SnapshotPoint; readonly pieces: readonly Uint8Array[] } | undefined;
+  /** Given to the disk so far, but not counted yet: the log and `point` are of before them. At most one is not whole, the last. */
+  readonly incoming: readonly Incoming[];
+}
+
+/** A leader's snapshot on its way to the disk, piece by piece; until it is whole a restart drops what there is of it. */
+export interface Incoming {
+  /** No two have the same: the sequence of its first piece. */
+  readonly id: number;
+  readonly point: SnapshotPoint;
+  /** Those that were given to the disk. */
+  readonly pieces: readonly Uint8Array[];
+  readonly isWhole: boolean;
 }
 
 /** Makes the journal's records. */
@@ -83,13 +102,22 @@ export class StorageWriter {
     return [...parts].map((part) => this.#record(RECORD.entries, (out) => writeEntries(out, part)));
   }
 
-  /** A snapshot that came from a leader: its pieces, then what makes them count. */
-  *snapshot(point: SnapshotPoint, pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
-    for (const bytes of pieces) yield this.#record(RECORD.piece, (out) => out.sized(bytes));
-    yield this.#record(RECORD.snapshot, (out) => {
-      out.byte(0);
-      writePoint(out, point);
-    });
+  /** The next piece of a leader's snapshot, the first of another where `incoming` is undefined. Other records may stand between. */
+  part(
+    incoming: Incoming | undefined,
+    point: SnapshotPoint,
+    bytes: Uint8Array,
+  ): { readonly incoming: Incoming; readonly record: Uint8Array } {
+    const id = incoming?.id ?? this.#sequence + 1;
+    const before = incoming?.pieces ?? [];
+    const record = this.#record(RECORD.part, (out) => writePart(out, id, before.length, bytes));
+    return { incoming: { id, point, pieces: [...before, bytes], isWhole: false }, record };
+  }
+
+  /** Makes the pieces count. */
+  whole(incoming: Incoming): { readonly incoming: Incoming; readonly record: Uint8Array } {
+    const record = this.#record(RECORD.installed, (out) => writeInstalled(out, incoming));
+    return { incoming: { ...incoming, isWhole: true }, record };
   }
 
   /** Reflects all records made before `captured` was taken: call it in the same breath. */
@@ -99,21 +127,24 @@ export class StorageWriter {
     const numbered = (kind: number, write: (out: ByteWriter) => void) =>
       this.#numbered(reflects, kind, write);
     for (const bytes of captured.pieces) yield numbered(RECORD.piece, (out) => out.sized(bytes));
-    yield numbered(RECORD.snapshot, (out) => {
-      out.byte(1);
+    yield numbered(RECORD.checkpoint, (out) => {
+      out.byte(CHECKPOINT_FORMAT);
       writePoint(out, captured.point);
       writeIdentity(out, captured.identity);
       writeHardState(out, captured.hardState);
     });
     for (const chunk of chunksOf(captured.entries))
       yield numbered(RECORD.entries, (out) => writeEntries(out, chunk));
-    const { arriving } = captured;
-    if (arriving === undefined) return;
-    for (const bytes of arriving.pieces) yield numbered(RECORD.piece, (out) => out.sized(bytes));
-    yield numbered(RECORD.snapshot, (out) => {
-      out.byte(0);
-      writePoint(out, arriving.point);
-    });
+    for (const incoming of captured.incoming) {
+      for (const [at, bytes] of incoming.pieces.entries())
+        yield numbered(RECORD.part, (out) => writePart(out, incoming.id, at, bytes));
+      if (incoming.isWhole) yield numbered(RECORD.installed, (out) => writeInstalled(out, incoming));
+    }
+  }
+
+  /** What was begun and broken off is not gone on with: what comes next must not look like its rest. */
+  breakOff(): void {
+    this.#sequence++;
   }
 
   #record(kind: number, write: (out: ByteWriter) => void): Uint8Array {
@@ -176,6 +207,7 @@ export class StorageReader {
   #entries: LogEntry[] = [];
   #register = new Register();
   #restorer: Restorer | undefined;
+  #incoming: { readonly id: number; readonly restorer: Restorer; pieces: number } | undefined;
   /** What the last checkpoint reflects: records with a lower sequence are older than it. */
   #reflected = 0;
   #lastSequence = 0;
@@ -186,7 +218,7 @@ export class StorageReader {
     this.#isSuspect = isSuspect;
   }
 
-  /** One is left out behind a snapshot that a crash cut off: what comes next must not look like its rest. */
+  /** One is left out behind a store that was being begun when a crash cut it off: what comes next must not look like its rest. */
   get lastSequence(): number {
     return this.#restorer === undefined ? this.#lastSequence : this.#lastSequence + 1;
   }
@@ -202,9 +234,9 @@ export class StorageReader {
     const sequence = input.varuint();
     if (sequence < this.#reflected) return;
     if (this.#isSuspect && sequence > this.#lastSequence + 1) this.#isBehindHole = true;
-    // The pieces of a snapshot are written in one go: where they break off, a crash cut them off.
+    // The pieces of a checkpoint stand together: where they break off, a crash cut them off.
     const isNext = sequence === this.#previous || sequence === this.#previous + 1;
-    if (!isNext || (kind !== RECORD.piece && kind !== RECORD.snapshot)) this.#restorer = undefined;
+    if (!isNext || (kind !== RECORD.piece && kind !== RECORD.checkpoint)) this.#restorer = undefined;
     this.#lastSequence = Math.max(this.#lastSequence, sequence);
     this.#previous = sequence;
     this.#apply(kind, sequence, input);
@@ -238,8 +270,14 @@ export class StorageReader {
         this.#restorer ??= new Restorer();
         this.#restorer.take(input.sized());
         return;
-      case RECORD.snapshot:
-        this.#finishSnapshot(sequence, input);
+      case RECORD.checkpoint:
+        this.#finishCheckpoint(sequence, input);
+        return;
+      case RECORD.part:
+        this.#takePart(input);
+        return;
+      case RECORD.installed:
+        this.#finishIncoming(input);
         return;
       default:
         input.fail();
@@ -260,30 +298,58 @@ export class StorageReader {
     this.#point = EMPTY_POINT;
     this.#entries = [];
     this.#register = new Register();
+    this.#incoming = undefined;
     this.#isBehindHole = false;
   }
 
-  #finishSnapshot(sequence: number, input: ByteReader): void {
-    const isCheckpoint = input.byte() === 1;
+  #finishCheckpoint(sequence: number, input: ByteReader): void {
+    if (input.byte() !== CHECKPOINT_FORMAT) input.fail();
     const point = readPoint(input);
     const register = this.#restorer?.finish();
     this.#restorer = undefined;
-    if (isCheckpoint) {
-      const identity = readIdentity(input);
-      const hardState = readHardState(input);
-      if (input.failed) return;
-      this.#identity = identity;
-      this.#hardState = hardState;
-      this.#entries = [];
-      this.#reflected = sequence;
-      this.#isBehindHole = register === undefined;
+    const identity = readIdentity(input);
+    const hardState = readHardState(input);
+    if (input.failed) return;
+    this.#reset();
+    this.#identity = identity;
+    this.#hardState = hardState;
+    this.#reflected = sequence;
+    this.#isBehindHole = register === undefined;
+    if (register === undefined) {
+      input.fail();
+      return;
     }
-    if (register === undefined || input.failed) {
+    this.#point = point;
+    this.#register = register;
+  }
+
+  #takePart(input: ByteReader): void {
+    const id = input.varuint();
+    const at = input.varuint();
+    const bytes = input.sized();
+    if (input.failed) return;
+    if (at === 0) this.#incoming = { id, restorer: new Restorer(), pieces: 0 };
+    const incoming = this.#incoming;
+    if (incoming?.id !== id || incoming.pieces !== at) return;
+    incoming.restorer.take(bytes);
+    incoming.pieces++;
+  }
+
+  #finishIncoming(input: ByteReader): void {
+    const id = input.varuint();
+    const pieces = input.varuint();
+    const point = readPoint(input);
+    if (input.failed) return;
+    const incoming = this.#incoming;
+    this.#incoming = undefined;
+    const isAll = incoming?.id === id && incoming.pieces === pieces;
+    const register = isAll ? incoming.restorer.finish() : undefined;
+    if (register === undefined) {
       input.fail();
       return;
     }
     // Of two that were on their way to the disk at once, the older does not take back the newer.
-    if (this.#isBehindHole || (!isCheckpoint && point.index <= this.#point.index)) return;
+    if (this.#isBehindHole || point.index <= this.#point.index) return;
     this.#keepAfter(point);
     this.#point = point;
     this.#register = register;
@@ -308,6 +374,18 @@ export class StorageReader {
     this.#entries.length = Math.max(0, keep);
     for (const entry of entries) if (entry.index >= from) this.#entries.push(entry);
   }
+}
+
+function writePart(out: ByteWriter, id: number, at: number, bytes: Uint8Array): void {
+  out.varuint(id);
+  out.varuint(at);
+  out.sized(bytes);
+}
+
+function writeInstalled(out: ByteWriter, { id, pieces, point }: Incoming): void {
+  out.varuint(id);
+  out.varuint(pieces.length);
+  writePoint(out, point);
 }
 
 function writeIdentity(out: ByteWriter, identity: StoredIdentity): void {

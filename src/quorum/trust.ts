@@ -49,7 +49,7 @@ export class Trust {
    */
   consider(): void {
     const { replica, claim } = this.#carrier;
-    if (replica === undefined || replica.isTrusted) return;
+    if (replica === undefined || replica.isTrusted || this.#carrier.isBeginning) return;
     const { incoming } = replica.raft.configuration;
     const isAlone = incoming.length === 1 && incoming[0] === replica.server;
     const confirmers = this.#neighbours.confirmers();

@@ -238,7 +238,7 @@ describe('snapshots on their way', () => {
     const first = receiver.take(LEADER, piece as Piece);
     const again = receiver.take(LEADER, piece as Piece);
     expect(first).toMatchObject({ afterDisk: true, answer: { next: 1 } });
-    expect(again).toEqual({ afterDisk: true, answer: first.answer });
+    expect(again).toEqual({ afterDisk: true, isNext: false, answer: first.answer });
   });
 
   it('a piece that does not fit gives the transfer up, and the next one begins from nothing', () => {

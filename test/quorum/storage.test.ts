@@ -12,6 +12,7 @@ import { Register } from '../../src/quorum/register/register.ts';
 import { type StorageId, type StoreId, serverIdOf } from '../../src/quorum/server.ts';
 import {
   EMPTY_POINT,
+  type Incoming,
   StorageReader,
   StorageWriter,
   type Stored,
@@ -62,6 +63,36 @@ function registerAt(log: readonly LogEntry[], index: number): Register {
 function pointAt(log: readonly LogEntry[], index: number): SnapshotPoint {
   const entry = log[index - 1];
   return entry === undefined ? EMPTY_POINT : { ...EMPTY_POINT, index, term: entry.term };
+}
+
+/** A leader's log as it goes to the disk: the records, and what of them was given. */
+function incomingOf(
+  writer: StorageWriter,
+  log: readonly LogEntry[],
+): { records: Uint8Array[]; incoming: Incoming } {
+  const point = pointAt(log, log.length);
+  const records: Uint8Array[] = [];
+  let incoming: Incoming | undefined;
+  for (const bytes of registerAt(log, log.length).capture()) {
+    const part = writer.part(incoming, point, bytes);
+    incoming = part.incoming;
+    records.push(part.record);
+  }
+  const whole = writer.whole(incoming as Incoming);
+  return { records: [...records, whole.record], incoming: whole.incoming };
+}
+
+function blankAt(index: number): LogEntry {
+  return { kind: 'blank', index, term: 1 };
+}
+
+/** Of several pieces. */
+function bigLog(count: number): readonly LogEntry[] {
+  const value = 'x'.repeat(120_000);
+  return Array.from({ length: count }, (_, at): LogEntry => {
+    const change = transactCommand(at, { then: [put(`k${at}`, value + at)] });
+    return { kind: 'command', index: at + 1, term: 1, command: at === 0 ? OPEN : encodeCommand(change) };
+  });
 }
 
 /** Everything that tells two storages apart, wherever their snapshots end. */
@@ -179,12 +210,11 @@ class Twin {
     const last = theirs.length;
     const stays = log[last - 1]?.term === theirs.at(-1)?.term;
     const state = { ...this.state, log: stays ? log : theirs, committed: last };
-    const pieces = registerAt(theirs, last).capture();
-    this.#write(this.#writer.snapshot(pointAt(theirs, last), pieces), state);
+    this.#write(incomingOf(this.#writer, theirs).records, state);
   }
 
   /** The log behind the checkpoint begins up to `overlap` records before it. */
-  checkpoint(overlap: number, arriving?: readonly LogEntry[]): void {
+  checkpoint(overlap: number, incoming: readonly Incoming[] = []): void {
     const { identity, hardState, log, committed } = this.state;
     const captured = {
       identity: identity as StoredIdentity,
@@ -192,10 +222,7 @@ class Twin {
       point: pointAt(log, committed),
       pieces: registerAt(log, committed).capture(),
       entries: log.slice(committed),
-      arriving: arriving && {
-        point: pointAt(arriving, arriving.length),
-        pieces: [...registerAt(arriving, arriving.length).capture()],
-      },
+      incoming,
     };
     const kept = this.records.slice(this.records.length - overlap);
     const checkpoint = [...this.#writer.checkpoint(captured)];
@@ -268,27 +295,53 @@ describe('storage of the quorum store', () => {
 
   it('a snapshot that a crash cut off between its pieces does not spoil the next one (K42, K33)', () => {
     const twin = new Twin(1);
-    const value = 'x'.repeat(120_000);
-    const big = (count: number) =>
-      Array.from(
-        { length: count },
-        (_, at): LogEntry => ({
-          kind: 'command',
-          index: at + 1,
-          term: 1,
-          command:
-            at === 0 ? OPEN : encodeCommand(transactCommand(at, { then: [put(`k${at}`, value + at)] })),
-        }),
-      );
-    twin.install(big(6));
+    twin.install(bigLog(6));
     const cut = twin.records.slice(0, 3);
     const again = new StorageWriter(read(cut).lastSequence);
-    const pieces = registerAt(big(8), 8).capture();
-    const records = [...cut, ...again.snapshot(pointAt(big(8), 8), pieces)];
+    const records = [...cut, ...incomingOf(again, bigLog(8)).records];
     const reader = read(records);
     expect(reader.damaged).toBe(false);
     expect(reader.stored().restored.point.index).toBe(8);
-    expect(reader.stored().register.digest()).toBe(registerAt(big(8), 8).digest());
+    expect(reader.stored().register.digest()).toBe(registerAt(bigLog(8), 8).digest());
+  });
+
+  it.each([0, 1, 2, 3])(
+    'what is written between the pieces of a snapshot does not spoil it, nor does a checkpoint behind %i of them (K42)',
+    (before) => {
+      const log = bigLog(6);
+      const writer = new StorageWriter(0);
+      const identity = carried(1);
+      const hardState = (term: number) => ({ term, votedFor: undefined });
+      let records = [writer.identity(identity, 'new')];
+      let incoming: Incoming | undefined;
+      const point = pointAt(log, log.length);
+      for (const [at, bytes] of [...registerAt(log, log.length).capture()].entries()) {
+        if (at === before) {
+          const entries = Array.from({ length: before }, (_, blank) => blankAt(blank + 1));
+          const captured = { identity, hardState: hardState(before), point: EMPTY_POINT, entries };
+          const pieces = new Register().capture();
+          records = [...writer.checkpoint({ ...captured, pieces, incoming: incoming ? [incoming] : [] })];
+        }
+        const part = writer.part(incoming, point, bytes);
+        incoming = part.incoming;
+        records.push(part.record, writer.hardState(hardState(at + 1)));
+        records.push(...writer.entries([blankAt(at + 1)]));
+      }
+      const parts = incoming as Incoming;
+      expect(parts.pieces.length).toBeGreaterThan(3);
+      expect(read(records).stored().restored.point.index).toBe(0);
+      records.push(writer.whole(parts).record);
+      const reader = read(records);
+      expect(reader.damaged).toBe(false);
+      expect(reader.stored().restored).toMatchObject({ point, hardState: hardState(parts.pieces.length) });
+      expect(reader.stored().register.digest()).toBe(registerAt(log, log.length).digest());
+    },
+  );
+
+  it('what makes a snapshot count without all of its pieces is damage', () => {
+    const { records } = incomingOf(new StorageWriter(0), bigLog(6));
+    for (let at = 0; at < records.length - 1; at++)
+      expect(read(records.toSpliced(at, 1)).damaged, `without piece ${at}`).toBe(true);
   });
 
   it.each([0, 2])(
@@ -301,10 +354,7 @@ describe('storage of the quorum store', () => {
       const shorter = longer.slice(0, -1);
       const [one, two] = first === 0 ? [longer, shorter] : [shorter, longer];
       const writer = new StorageWriter(read(twin.records).lastSequence);
-      for (const log of [one, two])
-        twin.records.push(
-          ...writer.snapshot(pointAt(log, log.length), registerAt(log, log.length).capture()),
-        );
+      for (const log of [one, two]) twin.records.push(...incomingOf(writer, log).records);
       expect(read(twin.records).stored().restored.point.index).toBe(longer.length);
     },
   );
@@ -320,7 +370,7 @@ describe('storage of the quorum store', () => {
       // The replica takes no notice of the snapshot before the disk has answered.
       const installed = twin.state;
       twin.state = before;
-      twin.checkpoint(overlap, theirs);
+      twin.checkpoint(overlap, [incomingOf(new StorageWriter(0), theirs).incoming]);
       const reader = read(twin.records);
       expect(reader.damaged).toBe(false);
       expect(summaryOf(reader.stored(), theirs)).toBe(summary(installed));
