@@ -112,6 +112,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   /** What the journal held, tag stripped; once, first. See `Carrier.load`. */
   load(records: readonly Uint8Array[], isSuspect: boolean, now: Instant): void {
     this.#effects.push(...this.#carrier.load(records, isSuspect, now));
+    this.#leaderlessSinceMs = now.monoMs;
   }
 
   checkpoint(): Generator<Uint8Array> {

@@ -112,50 +112,65 @@ describe('a member that lies', () => {
     }
   });
 
-  it('cannot keep a new member for ever in a store that it made up', () => {
-    const { cluster, liar, leader } = running();
-    const fresh = new Quorum({
-      self: nodeNumber(9),
-      config: quorumConfigOf({
-        voters: 3,
-        foundAfterMs: FOUND_AFTER_MS,
-        replaceAfterMs: 60_000,
-        reads: 'index',
-        isToldOfOthers: true,
-        roles: ['worker'],
-      }),
-      cryptography: nodeCryptography,
-      nonce: Uint8Array.of(9),
-      rng: seededRng(9),
-      now: nowOf(cluster),
-    });
-    const made = storeNumber(77);
-    const { storage } = liar.quorum!.replica!.carried;
-    const greeting: Greeting = {
-      ...{ kind: 'greeting', version: 5, heard: 0, store: made, storage, hasData: true },
-      ...{ mayFound: false, mayVote: true, boot: 7, claim: { term: 0, lastIndex: 0 }, doubted: undefined },
-      ...{ dissolved: [], replaced: [], voters: [liar.quorum!.replica!.server] },
-    };
-    const hear = (from: SimulatedMachine, said: Greeting) => {
-      fresh.handle({ kind: 'peerUp', peer: from.nodeId } as PeerUp, nowOf(cluster));
-      fresh.handle(
-        { kind: 'received', from: from.nodeId, bytes: encodeGreeting(said) } as Received,
-        nowOf(cluster),
-      );
-    };
-    const store = () => fresh.status().store;
-    hear(liar, greeting);
-    expect(store()).toBe(storeName(made));
-    const later = (ms: number) => {
-      cluster.scheduler.runUntil(cluster.nowMs + ms);
-      fresh.expire(nowOf(cluster));
-    };
-    for (let passed = 0; passed < 6_000; passed += 200) later(200);
-    expect(store()).toBeUndefined();
-    const { carried, server } = leader.quorum!.replica!;
-    hear(leader, { ...greeting, ...carried, version: 6, voters: [server] });
-    expect(store()).toBe(storeName(carried.store));
-  });
+  it.each([false, true])(
+    'cannot keep a new member for ever in a store that it made up (restarted=%s)',
+    (isRestarted) => {
+      const { cluster, liar, leader } = running();
+      const journal: Uint8Array[] = [];
+      const make = () =>
+        new Quorum({
+          self: nodeNumber(9),
+          config: quorumConfigOf({
+            voters: 3,
+            foundAfterMs: FOUND_AFTER_MS,
+            replaceAfterMs: 60_000,
+            reads: 'index',
+            isToldOfOthers: true,
+            roles: ['worker'],
+          }),
+          cryptography: nodeCryptography,
+          nonce: Uint8Array.of(9),
+          rng: seededRng(9),
+          now: nowOf(cluster),
+        });
+      let fresh = make();
+      const made = storeNumber(77);
+      const { storage } = liar.quorum!.replica!.carried;
+      const greeting: Greeting = {
+        ...{ kind: 'greeting', version: 5, heard: 0, store: made, storage, hasData: true },
+        ...{ mayFound: false, mayVote: true, boot: 7, claim: { term: 0, lastIndex: 0 }, doubted: undefined },
+        ...{ dissolved: [], replaced: [], voters: [liar.quorum!.replica!.server] },
+      };
+      const hear = (from: SimulatedMachine, said: Greeting) => {
+        fresh.handle({ kind: 'peerUp', peer: from.nodeId } as PeerUp, nowOf(cluster));
+        const event = { kind: 'received', from: from.nodeId, bytes: encodeGreeting(said) } as Received;
+        for (const effect of fresh.handle(event, nowOf(cluster)))
+          if (effect.kind === 'persist') journal.push(...effect.records);
+      };
+      const store = () => fresh.status().store;
+      hear(liar, greeting);
+      expect(store()).toBe(storeName(made));
+      if (isRestarted) {
+        fresh = make();
+        fresh.load(
+          journal.map((record) => record.subarray(1)),
+          false,
+          nowOf(cluster),
+        );
+        hear(liar, greeting);
+        expect(store()).toBe(storeName(made));
+      }
+      const later = (ms: number) => {
+        cluster.scheduler.runUntil(cluster.nowMs + ms);
+        fresh.expire(nowOf(cluster));
+      };
+      for (let passed = 0; passed < 6_000; passed += 200) later(200);
+      expect(store()).toBeUndefined();
+      const { carried, server } = leader.quorum!.replica!;
+      hear(leader, { ...greeting, ...carried, version: 6, voters: [server] });
+      expect(store()).toBe(storeName(carried.store));
+    },
+  );
 
   it('cannot take the votes of servers that run by doubting their storages', () => {
     const { cluster, ask, honest, leader, liar, forge, serversOf } = running();
