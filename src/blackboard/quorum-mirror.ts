@@ -71,6 +71,11 @@ export class QuorumMirror {
     return this.#isFilled;
   }
 
+  /** It hears of changes; else it is being filled anew, and what it has may be of another store than the one that is asked now. */
+  get isFollowing(): boolean {
+    return this.#stopWatch !== undefined;
+  }
+
   get storeId(): string {
     return this.#content.storeId;
   }

@@ -122,7 +122,7 @@ export class QuorumReads {
   ): Promise<Result<{ readonly answer: Answer; readonly store: string }>> {
     const isStrong = level === undefined || level === 'strong';
     if (!answer.ok) return fail(isStrong ? unproven(answer.error) : notSatisfied(answer.error, session));
-    let store = this.#mirror.storeId;
+    let store = this.#mirror.isFollowing ? this.#mirror.storeId : '';
     if (store === '') {
       const identity = await this.#store.get(STORE_ID_KEY, 'strong', signal);
       if (!identity.ok)
