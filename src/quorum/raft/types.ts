@@ -42,7 +42,7 @@ export interface SnapshotPoint {
 }
 
 /** Who follows: voters and, beside them, learners, which get every entry and count for nothing (4.2.1). */
-export interface RaftMessageHead {
+interface RaftMessageHead {
   readonly from: ServerId;
   readonly to: ServerId;
   readonly term: Term;
