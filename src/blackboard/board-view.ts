@@ -14,9 +14,9 @@
  * lanes that were folded away meanwhile, for nobody tells it: begin with an empty one.
  */
 import type * as Y from 'yjs';
+import { ByteReader } from '../kernel/bytes.ts';
 import type { Json } from '../kernel/json.ts';
 import type { Entry } from './api.ts';
-import { ByteReader } from './bytes.ts';
 import { type BoardViewWrite, ClientWrites, contentsOf } from './client-writes.ts';
 import { readEntryHead } from './entry.ts';
 import { Item, Lane } from './lane.ts';

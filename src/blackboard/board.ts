@@ -1,7 +1,8 @@
 /** One board's entries: its lanes, what readers see of them, and what this node changed since the last flush. */
+
+import { ByteWriter, decodeUtf8 } from '../kernel/bytes.ts';
 import type { BoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
-import { ByteWriter, decodeUtf8 } from './bytes.ts';
 import { type EntryHead, type EntryToWrite, headOf, writeEntry } from './entry.ts';
 import { stampOf, wallMsOf } from './hlc.ts';
 import { type Item, Lane, type Page, pageOf } from './lane.ts';

@@ -9,6 +9,8 @@
  * Streams: `board` carries the journal of local writes and their answers, `board/push` what goes to neighbours,
  * `board/merge` the journal of what came from them, `board/read` answers that rely on no write.
  */
+
+import { ByteWriter } from '../kernel/bytes.ts';
 import type { Answer } from '../kernel/effects.ts';
 import { journalRecord } from '../kernel/effects.ts';
 import { failWith, ok, type Result } from '../kernel/errors.ts';
@@ -21,7 +23,6 @@ import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts'
 import { AntiEntropy, type AntiEntropyEffect } from '../replication/anti-entropy.ts';
 import type { BoardCall, BoardInfo, ClientUpdate, WriteAnswer, Writer } from './api.ts';
 import type { Board } from './board.ts';
-import { ByteWriter } from './bytes.ts';
 import { checkCall, checkDocumentName } from './calls.ts';
 import { readClientUpdate } from './client-lane.ts';
 import { Desk, TOKEN_OF_TURN } from './desk.ts';

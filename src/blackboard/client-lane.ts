@@ -9,10 +9,11 @@
  * Everything else in an update is somebody else's: a client that comes back repeats deletes and lanes that the node
  * knows, or has folded away, which is passed over; what would change anything is told as `foreign` and not done.
  */
+
+import { ByteReader, decodeUtf8 } from '../kernel/bytes.ts';
 import type { Json } from '../kernel/json.ts';
 import type { ClientUpdate, ClientWrite } from './api.ts';
 import type { Board } from './board.ts';
-import { ByteReader, decodeUtf8 } from './bytes.ts';
 import { skipStruct } from './document-gate.ts';
 import { KIND, readEntryBody, readEntryHead } from './entry.ts';
 import { isJson } from './gate.ts';

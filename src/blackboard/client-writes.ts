@@ -6,12 +6,12 @@
  * with the node's time, which is then kept to.
  */
 import type * as Y from 'yjs';
+import { ByteWriter } from '../kernel/bytes.ts';
 import { type ErrorBody, errorBody, type Result, SkeinError } from '../kernel/errors.ts';
 import type { Json } from '../kernel/json.ts';
 import { checkKey } from '../kernel/key.ts';
 import { limits } from '../kernel/limits.ts';
 import { fromUtf8 } from '../kernel/text.ts';
-import { ByteWriter } from './bytes.ts';
 import { checkTtl, checkValue } from './calls.ts';
 import { type EntryToWrite, KIND, writeEntry } from './entry.ts';
 import { stampOf } from './hlc.ts';

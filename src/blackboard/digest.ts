@@ -1,7 +1,8 @@
 /** What a replica tells of itself to get what it lacks. */
+
+import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import { type BoardName, type NodeId, parseBoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
 import { HASH_BYTES } from './lane.ts';
 import { DOCUMENT_NAME_BYTES, PART_HASH_BYTES } from './sections.ts';
 

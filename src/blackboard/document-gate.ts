@@ -5,7 +5,7 @@
  *
  * Source: `yjs/src/utils/encoding.js`, `structs/*.js`, `lib0/encoding.js` of Yjs 13.6.
  */
-import { ByteReader, ByteWriter } from './bytes.ts';
+import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 
 /** Structs and delete ranges in one update. */
 export const MOST_STRUCTS = 65_536;

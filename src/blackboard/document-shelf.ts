@@ -4,9 +4,10 @@
  * Names are spread over 256 buckets. What changed makes its bucket's hash stale and no other, so neither many documents
  * nor large ones make a small change dear; and replicas compare by name only within the buckets that differ.
  */
+
+import { ByteWriter } from '../kernel/bytes.ts';
 import { equalBytes, utf8 } from '../kernel/codec.ts';
 import { limits } from '../kernel/limits.ts';
-import { ByteWriter } from './bytes.ts';
 import { FreeDocument } from './documents.ts';
 import { HASH_BYTES, type Hash } from './lane.ts';
 

@@ -13,7 +13,7 @@
  */
 import * as encoding from 'lib0/encoding';
 import * as Y from 'yjs';
-import { ByteWriter } from './bytes.ts';
+import { ByteWriter } from '../kernel/bytes.ts';
 import { HASH_BYTES, type Hash } from './lane.ts';
 
 const LEAF_CLOCKS = 1_024;

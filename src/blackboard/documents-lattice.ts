@@ -1,9 +1,10 @@
 /** Free documents in the lattice: their part of the digest, of deltas, and of what is merged. */
+
+import { ByteReader, type ByteWriter } from '../kernel/bytes.ts';
 import { equalBytes } from '../kernel/codec.ts';
 import type { BoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Board } from './board.ts';
-import { ByteReader, type ByteWriter } from './bytes.ts';
 import { type BoardDigest, type DocumentDigest, SHORT_HASH_BYTES } from './digest.ts';
 import { checkDocumentUpdate } from './document-gate.ts';
 import { bucketOf, DocumentShelf } from './document-shelf.ts';

@@ -6,11 +6,11 @@
  * deleted with it; what does not, begins the document anew.
  */
 import * as Y from 'yjs';
+import { ByteWriter } from '../kernel/bytes.ts';
 import { equalBytes } from '../kernel/codec.ts';
 import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import type { DocumentEdit } from './api.ts';
-import { ByteWriter } from './bytes.ts';
 import { MOST_COMPARISONS, MOST_COMPARISONS_IN_ALL, withinBudget } from './document-budget.ts';
 import {
   checkDocumentUpdate,

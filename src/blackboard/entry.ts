@@ -12,8 +12,9 @@
  * Identity of an item is (revision, origin, kind): folding a lane into a newer one copies items without changing it,
  * so no reader can tell. The greater identity wins; a delete beats the value that it buries.
  */
+
+import type { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import { limits } from '../kernel/limits.ts';
-import type { ByteReader, ByteWriter } from './bytes.ts';
 import { wallMsOf } from './hlc.ts';
 
 export const KIND = { set: 0, append: 1, delete: 2 } as const;

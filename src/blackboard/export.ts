@@ -1,6 +1,7 @@
 /** A board's entries as one Yjs document: what Yjs clients synchronise with. */
+
+import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import type { Board } from './board.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
 import type { Lane } from './lane.ts';
 
 /** Yjs writes clients from the highest to the lowest. */

@@ -5,9 +5,10 @@
  * What the bytes are is settled by `readLaneUpdate` (one client, unbroken clocks, the lane as parent, no foreign
  * deletes); here it is whether they fit this replica, and whether every new item is well-formed.
  */
+
+import { ByteReader, decodeUtf8 } from '../kernel/bytes.ts';
 import { checkJson } from '../kernel/json.ts';
 import { limits } from '../kernel/limits.ts';
-import { ByteReader, decodeUtf8 } from './bytes.ts';
 import { type EntryHead, KIND, readEntryHead } from './entry.ts';
 import { wallMsOf } from './hlc.ts';
 import type { LaneUpdate } from './lane-update.ts';

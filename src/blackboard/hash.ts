@@ -1,8 +1,9 @@
 /** A hash over what readers see of a board: equal on nodes that show the same. */
+
+import { ByteWriter } from '../kernel/bytes.ts';
 import { toHex, utf8 } from '../kernel/codec.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { Board } from './board.ts';
-import { ByteWriter } from './bytes.ts';
 import type { FreeDocument } from './documents.ts';
 import { KIND } from './entry.ts';
 import type { Hash } from './lane.ts';

@@ -7,12 +7,13 @@
  * tail is taken from others only while the author is away, and only as far as it is stamped within
  * `limits.unprovenMs` of the last head: a member can at most forge the last seconds of a dead author, never the present.
  */
+
+import { ByteWriter } from '../kernel/bytes.ts';
 import { equalBytes, utf8 } from '../kernel/codec.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import type { Cryptography, Signer } from '../kernel/ports.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { Board } from './board.ts';
-import { ByteWriter } from './bytes.ts';
 import { wallMsOf } from './hlc.ts';
 import { BUCKET_CLOCKS, HASH_BYTES, type Hash, type Lane } from './lane.ts';
 import { type Head, type ProofSection, writeHead } from './sections.ts';

@@ -2,6 +2,8 @@
  * Taking in what peers bring, section by section: whose it is, whether they may bring it, whether it passes the gate,
  * and whether it must wait. What is taken in goes to the journal and to those who follow the Yjs documents.
  */
+
+import { ByteReader } from '../kernel/bytes.ts';
 import { equalBytes } from '../kernel/codec.ts';
 import type { Mark } from '../kernel/effects.ts';
 import type { BoardName, NodeId } from '../kernel/ids.ts';
@@ -11,7 +13,6 @@ import type { Instant } from '../kernel/time.ts';
 import { SIGNATURE_COST } from '../replication/budget.ts';
 import type { Merged } from '../replication/lattice.ts';
 import type { Board } from './board.ts';
-import { ByteReader } from './bytes.ts';
 import { deletionUpTo } from './documents.ts';
 import type { DocumentsLattice, MergeOutcome } from './documents-lattice.ts';
 import { checkLaneUpdate } from './gate.ts';

@@ -1,8 +1,9 @@
 /** The blackboard on disk: sections as they were pushed and merged, replayed in order; doing so twice is harmless. */
+
+import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import { journalRecord } from '../kernel/effects.ts';
 import type { BoardName } from '../kernel/ids.ts';
 import type { Board } from './board.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
 import type { DocumentsLattice } from './documents-lattice.ts';
 import { type EntryHead, readEntryHead } from './entry.ts';
 import type { HybridClock } from './hlc.ts';

@@ -12,7 +12,7 @@
  *
  * Source: `yjs/src/utils/encoding.js`, `structs/Item.js`, `utils/DeleteSet.js` of Yjs 13.6.
  */
-import { type ByteReader, ByteWriter } from './bytes.ts';
+import { type ByteReader, ByteWriter } from '../kernel/bytes.ts';
 
 const CONTENT_DELETED = 1;
 const CONTENT_BINARY = 3;

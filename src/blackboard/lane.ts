@@ -11,8 +11,9 @@
  * only where something changed. (A sum of item hashes would be cheaper to keep, but sums modulo 2^128 can be forged by
  * generalised birthday search, and a relay must not be able to forge.)
  */
+
+import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import type { NodeId } from '../kernel/ids.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
 import { compareBodies, type EntryHead, type ItemKind, readEntryBody } from './entry.ts';
 import { LaneUpdateWriter, MOST_STRUCTS } from './lane-update.ts';
 import type { Head } from './sections.ts';

@@ -9,6 +9,8 @@
  * Where clocks are equal and contents differ, the digest is repeated with the hashes of the lane's buckets. Deletes
  * that are missing are sent; if the copies still differ, the author's word wins and the lane is fetched anew.
  */
+
+import { ByteWriter } from '../kernel/bytes.ts';
 import { equalBytes } from '../kernel/codec.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
@@ -17,7 +19,6 @@ import type { Instant } from '../kernel/time.ts';
 import { FRAME_HEADER_BYTES } from '../replication/frames.ts';
 import type { Delta, Lattice, Merged } from '../replication/lattice.ts';
 import type { Board } from './board.ts';
-import { ByteWriter } from './bytes.ts';
 import {
   type Digest,
   decodeDigest,

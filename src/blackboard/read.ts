@@ -1,7 +1,8 @@
 /** From items to what callers see. */
+
+import { decodeUtf8 } from '../kernel/bytes.ts';
 import type { Json } from '../kernel/json.ts';
 import type { Change, Entry } from './api.ts';
-import { decodeUtf8 } from './bytes.ts';
 import { KIND } from './entry.ts';
 import { wallMsOf } from './hlc.ts';
 import type { Item } from './lane.ts';

@@ -1,9 +1,10 @@
 /** Lanes that somebody else than their author brings: see `head.ts` for what is promised. */
+
+import { ByteWriter } from '../kernel/bytes.ts';
 import { equalBytes } from '../kernel/codec.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Cryptography } from '../kernel/ports.ts';
-import { ByteWriter } from './bytes.ts';
 import type { EntryHead } from './entry.ts';
 import { compareHeads, isEquivocation, rootOf, verifyHead } from './head.ts';
 import { wallMsOf } from './hlc.ts';

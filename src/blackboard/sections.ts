@@ -14,9 +14,10 @@
  *
  * Only in the journal: `reset` and `own` (incarnation), `copy` (a document's whole, in place of what was there).
  */
+
+import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import { type BoardName, parseBoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
 import { HASH_BYTES } from './lane.ts';
 
 export const SECTION = {

@@ -1,10 +1,11 @@
 /** Whether this node has what a session has seen, and all that this in turn relies on; and the tokens that it gives. */
+
+import { ByteWriter } from '../kernel/bytes.ts';
 import { equalBytes } from '../kernel/codec.ts';
 import { type ErrorBody, failWith, ok, type Result } from '../kernel/errors.ts';
 import type { BoardName, NodeId } from '../kernel/ids.ts';
 import type { BoardCall } from './api.ts';
 import type { Board, Clocks } from './board.ts';
-import { ByteWriter } from './bytes.ts';
 import type { FreeDocument } from './documents.ts';
 import type { DocumentsLattice } from './documents-lattice.ts';
 import type { Hash, Lane } from './lane.ts';

@@ -9,12 +9,13 @@
  * had in this run", with a hash of the clocks. The node itself can tell that it has it, and any node whose clocks
  * are the same; others cannot, and refuse. So a token may cover less on other nodes by refusing, never by lying.
  */
+
+import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import { fromBase64Url, toBase64Url } from '../kernel/codec.ts';
 import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { type BoardName, parseBoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Clocks } from './board.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
 import { DOCUMENT_NAME_BYTES } from './sections.ts';
 
 /** All that a node had of something, where that is more than a token can name. */

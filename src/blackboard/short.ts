@@ -13,11 +13,12 @@
  * Limits: only the running lane of the sender. Clocks relied upon (sessions, trims for another's sake), stamps that go
  * back and folded copies take the long form.
  */
+
+import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import { equalBytes } from '../kernel/codec.ts';
 import type { BoardName, NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Board, OwnChange } from './board.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
 import { AUTHOR_BYTES } from './entry.ts';
 import type { Lane } from './lane.ts';
 import { type LaneUpdate, LaneUpdateWriter, rangesOf, readLaneUpdate } from './lane-update.ts';

@@ -2,6 +2,8 @@
  * What a node does for its own lanes unasked: restamps what its clock had ahead, trims what was superseded, buries what expired, forgets tombstones that
  * have served, signs heads, folds the lanes of earlier runs into the running one; and drops the lanes that others folded.
  */
+
+import { ByteWriter } from '../kernel/bytes.ts';
 import type { Mark, Persist } from '../kernel/effects.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
@@ -9,7 +11,6 @@ import type { Cryptography, Signer } from '../kernel/ports.ts';
 import { type Deadline, earliest, type Instant } from '../kernel/time.ts';
 import type { LanesBody } from '../replication/record.ts';
 import type { Board } from './board.ts';
-import { ByteWriter } from './bytes.ts';
 import { KIND } from './entry.ts';
 import { ExpiryQueue } from './expiry.ts';
 import { Folding } from './folding.ts';

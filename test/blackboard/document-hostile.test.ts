@@ -1,9 +1,9 @@
 /** What faulty and hostile members do to free documents. */
 import { describe, expect, it } from 'vitest';
 import * as Y from 'yjs';
-import { ByteWriter } from '../../src/blackboard/bytes.ts';
 import { deletionUpTo } from '../../src/blackboard/documents.ts';
 import { writeDeleted, writeDocumentSection } from '../../src/blackboard/sections.ts';
+import { ByteWriter } from '../../src/kernel/bytes.ts';
 import type { AgentId } from '../../src/kernel/ids.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { type Rng, seededRng } from '../../src/kernel/rng.ts';

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import * as Y from 'yjs';
 import type { DocumentEdit } from '../../src/blackboard/api.ts';
-import { ByteWriter } from '../../src/blackboard/bytes.ts';
 import { writeDocumentSection } from '../../src/blackboard/sections.ts';
+import { ByteWriter } from '../../src/kernel/bytes.ts';
 import type { AgentId } from '../../src/kernel/ids.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { cpuMs, expectOk, MAIN, Network } from './network.ts';

@@ -1,7 +1,6 @@
 /** Members that break the rules: each attempt is refused quickly, and leaves every honest node as it was. */
 import { describe, expect, it } from 'vitest';
 import * as Y from 'yjs';
-import { ByteWriter } from '../../src/blackboard/bytes.ts';
 import { KIND, writeEntry } from '../../src/blackboard/entry.ts';
 import { stampOf } from '../../src/blackboard/hlc.ts';
 import { LaneUpdateWriter } from '../../src/blackboard/lane-update.ts';
@@ -12,6 +11,7 @@ import {
   writeHeadSection,
   writeLaneSection,
 } from '../../src/blackboard/sections.ts';
+import { ByteWriter } from '../../src/kernel/bytes.ts';
 import type { BoardName } from '../../src/kernel/ids.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { cpuMs, MAIN, Network, START_MS, signatureOf } from './network.ts';

@@ -1,7 +1,6 @@
 /** Tokens of sessions that have seen more than a token can name: bounded, accepted, and never a lie. */
 import { describe, expect, it } from 'vitest';
 import * as Y from 'yjs';
-import { ByteWriter } from '../../src/blackboard/bytes.ts';
 import { KIND, writeEntry } from '../../src/blackboard/entry.ts';
 import { stampOf } from '../../src/blackboard/hlc.ts';
 import { LaneUpdateWriter } from '../../src/blackboard/lane-update.ts';
@@ -14,6 +13,7 @@ import {
   sessionBytes,
   TOKEN_BYTES,
 } from '../../src/blackboard/session.ts';
+import { ByteWriter } from '../../src/kernel/bytes.ts';
 import type { AgentId, NodeId } from '../../src/kernel/ids.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { expectOk, MAIN, Network, START_MS } from './network.ts';

@@ -1,13 +1,13 @@
 /** Pushes that leave out what their receiver knows: as good as the long form, and much smaller. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ByteReader, ByteWriter } from '../../src/blackboard/bytes.ts';
 import { KIND } from '../../src/blackboard/entry.ts';
 import { stampOf } from '../../src/blackboard/hlc.ts';
 import { readLaneUpdate } from '../../src/blackboard/lane-update.ts';
 import { readSections, SECTION, writeLaneSection } from '../../src/blackboard/sections.ts';
 import { Shorts, tagOf } from '../../src/blackboard/short.ts';
 import { BoardStore } from '../../src/blackboard/store.ts';
+import { ByteReader, ByteWriter } from '../../src/kernel/bytes.ts';
 import type { BoardName, NodeId } from '../../src/kernel/ids.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { MAIN, Network, START_MS } from './network.ts';

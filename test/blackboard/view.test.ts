@@ -1,11 +1,11 @@
 /** What readers see of a key, against a naive twin; and that no sequence of items makes it slow. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ByteReader, ByteWriter } from '../../src/blackboard/bytes.ts';
 import { type ItemKind, KIND, readEntryHead, writeEntry } from '../../src/blackboard/entry.ts';
 import { compareItems, type Item, Lane } from '../../src/blackboard/lane.ts';
 import { Rivals } from '../../src/blackboard/rivals.ts';
 import { View } from '../../src/blackboard/view.ts';
+import { ByteReader, ByteWriter } from '../../src/kernel/bytes.ts';
 import { cpuMs } from './network.ts';
 
 interface Wanted {

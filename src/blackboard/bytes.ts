@@ -1,1 +1,0 @@
-export { ByteReader, ByteWriter, decodeUtf8 } from '../kernel/bytes.ts';
