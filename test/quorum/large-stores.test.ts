@@ -1,37 +1,13 @@
 /** Stores larger than what may wait for the disk at once. */
 import { describe, expect, it } from 'vitest';
-import { Cluster } from '../../simulations/lib/cluster.ts';
+import type { Cluster } from '../../simulations/lib/cluster.ts';
 import type { SimulatedMachine } from '../../simulations/lib/machine.ts';
 import { limits } from '../../src/kernel/limits.ts';
-import { FOUND_AFTER_MS, quorumConfigOf } from '../../src/node/quorum-config.ts';
 import type { QuorumCall } from '../../src/quorum/messages.ts';
+import { clusterOf, until } from './clusters.ts';
 
 const VALUE_BYTES = 500 * 1024;
 const KEYS = Math.ceil((limits.journalBufferBytes * 1.2) / VALUE_BYTES);
-
-function clusterOf(nodes: number, seed: number): Cluster {
-  return new Cluster({
-    seed,
-    nodes,
-    boards: { boards: [{ name: 'main', mode: 'crdt' }] },
-    quorum: (index) =>
-      quorumConfigOf({
-        voters: 3,
-        foundAfterMs: FOUND_AFTER_MS,
-        replaceAfterMs: 60_000,
-        reads: 'index',
-        isToldOfOthers: index > 0,
-        roles: ['worker'],
-      }),
-  });
-}
-
-function until(cluster: Cluster, mostMs: number, condition: () => boolean): void {
-  const endMs = cluster.nowMs + mostMs;
-  while (!condition() && cluster.nowMs < endMs) cluster.scheduler.runUntil(cluster.nowMs + 10);
-  expect(cluster.violations).toEqual([]);
-  expect(condition()).toBe(true);
-}
 
 function ask(cluster: Cluster, machine: SimulatedMachine, call: QuorumCall): void {
   let isDone = false;

@@ -1,58 +1,9 @@
 /** The quorum store in whole nodes: mesh, links and disk around it, in one simulated world. */
 import { describe, expect, it } from 'vitest';
-import { Cluster } from '../../simulations/lib/cluster.ts';
+import type { Cluster } from '../../simulations/lib/cluster.ts';
 import type { SimulatedMachine } from '../../simulations/lib/machine.ts';
-import { utf8 } from '../../src/kernel/codec.ts';
-import type { Result } from '../../src/kernel/errors.ts';
-import { FOUND_AFTER_MS, quorumConfigOf } from '../../src/node/quorum-config.ts';
-import type { QuorumCall } from '../../src/quorum/messages.ts';
 import type { RangeAnswer, TransactionAnswer } from '../../src/quorum/port.ts';
-
-function clusterOf(nodes: number, seed: number, founders = 1): Cluster {
-  return new Cluster({
-    seed,
-    nodes,
-    boards: { boards: [{ name: 'main', mode: 'crdt' }] },
-    quorum: (index) =>
-      quorumConfigOf({
-        voters: 3,
-        foundAfterMs: FOUND_AFTER_MS,
-        replaceAfterMs: 60_000,
-        reads: 'index',
-        isToldOfOthers: index >= founders,
-        roles: ['worker'],
-      }),
-  });
-}
-
-function ask<T>(cluster: Cluster, machine: SimulatedMachine, call: QuorumCall): Result<T> {
-  let answer: Result<unknown> | undefined;
-  machine.askQuorum(call, (result) => {
-    answer = result;
-  });
-  until(cluster, 10_000, () => answer !== undefined);
-  return answer as Result<T>;
-}
-
-function until(cluster: Cluster, mostMs: number, condition: () => boolean): void {
-  const endMs = cluster.nowMs + mostMs;
-  while (!condition() && cluster.nowMs < endMs) cluster.scheduler.runUntil(cluster.nowMs + 10);
-  expect(cluster.violations).toEqual([]);
-  expect(condition()).toBe(true);
-}
-
-function votersOf(machine: SimulatedMachine): number {
-  return (
-    machine.quorum?.status().servers.filter(({ role }) => role === 'leader' || role === 'voter').length ?? 0
-  );
-}
-
-function put(key: string, value: string): QuorumCall {
-  return {
-    op: 'transact',
-    transaction: { compares: [], then: [{ op: 'put', key, value: utf8(value) }], otherwise: [] },
-  };
-}
+import { ask, clusterOf, put, storeOf, until, votersOf } from './clusters.ts';
 
 describe('the quorum store in whole nodes', () => {
   it('is founded by the node that was told of nobody, and three members are three voters within 20 s (n=3)', () => {
@@ -88,7 +39,7 @@ describe('the quorum store in whole nodes', () => {
   });
 
   it('one of several that see each other founds, none twice (n=5, all may found)', () => {
-    const cluster = clusterOf(5, 11, 5);
+    const cluster = clusterOf(5, 11, [0, 1, 2, 3, 4]);
     cluster.startAll();
     until(cluster, 30_000, () => cluster.machines.every((machine) => votersOf(machine) === 3));
     const stores = new Set(cluster.machines.map((machine) => machine.quorum?.status().store));
@@ -97,7 +48,7 @@ describe('the quorum store in whole nodes', () => {
 
   /** Two groups that cannot see each other, each with a founder, until each has a store. */
   function apart(seed: number): { cluster: Cluster; left: SimulatedMachine; right: SimulatedMachine } {
-    const cluster = clusterOf(2, seed, 2);
+    const cluster = clusterOf(2, seed, [0, 1]);
     const [left, right] = [cluster.machine(0), cluster.machine(1)];
     cluster.network.partition([[left.nodeId], [right.nodeId]]);
     cluster.startAll();
@@ -249,10 +200,6 @@ describe('the quorum store in whole nodes', () => {
     until(cluster, 5_000, () => votersOf(wiped) === 3);
   });
 });
-
-function storeOf(machine: SimulatedMachine): string | undefined {
-  return machine.quorum?.status().store;
-}
 
 function serverOf(machine: SimulatedMachine): string | undefined {
   return machine.quorum?.status().servers.find(({ node }) => node === machine.nodeId)?.server;
