@@ -53,6 +53,7 @@ interface DescriptorChanged {
   readonly kind: 'descriptorChanged';
   readonly node: NodeId;
 }
+type InnerMachine = Pick<Machine<never, InnerEffect>, 'expire' | 'deadline'>;
 type InnerFact = 'peerUp' | 'peerDown' | 'penalise' | 'recordChanged' | 'publishLanes';
 
 /** What a host does for the node: all that its machines say which is not a fact for another machine. */
@@ -97,6 +98,8 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   readonly boards: Boards;
   readonly quorum: Quorum | undefined;
   readonly agents: Agents;
+  /** All of the above, in the order in which they are asked. */
+  readonly #machines: readonly InnerMachine[];
   readonly #options: NodeCoreOptions;
   readonly #owners: LaneOwners;
   readonly #certificates: MemberCertificates;
@@ -155,6 +158,15 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       isAlive: (node) => node === self || this.membership.stateOf(node) !== 'dead',
       nameOf: (node) => this.nameOf(node),
     });
+    this.#machines = [
+      this.links,
+      this.discovery,
+      this.membership,
+      this.records,
+      this.boards,
+      this.agents,
+      ...(this.quorum === undefined ? [] : [this.quorum]),
+    ];
     this.#load(now);
   }
 
@@ -186,13 +198,13 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   expire(now: Instant): readonly NodeEffect[] {
     const effects: InnerEffect[] = [];
-    for (const machine of this.#machines())
+    for (const machine of this.#machines)
       if (isDue(machine.deadline(), now)) effects.push(...machine.expire(now));
     return this.#route(effects, now);
   }
 
   deadline(): Deadline | undefined {
-    return earliest(this.#machines().map((machine) => machine.deadline()));
+    return earliest(this.#machines.map((machine) => machine.deadline()));
   }
 
   /** Live bytes of the boards' entries: most of what a large node holds. */
@@ -210,18 +222,6 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   /** Tells the others that this node goes, so that they need not find out. */
   leave(now: Instant): readonly NodeEffect[] {
     return this.#route(this.membership.leave(now), now);
-  }
-
-  #machines() {
-    const machines = [
-      this.links,
-      this.discovery,
-      this.membership,
-      this.records,
-      this.boards,
-      this.agents,
-    ] as const;
-    return this.quorum === undefined ? machines : ([...machines, this.quorum] as const);
   }
 
   #load(now: Instant): void {
