@@ -11,7 +11,7 @@ import type {
   WatchEvent,
 } from '../quorum/port.ts';
 import type { Quorum } from '../quorum/quorum.ts';
-import { compareKeys } from '../quorum/register/key-order.ts';
+import { changesIn } from '../quorum/register/history.ts';
 import { wrongWith } from '../quorum/requests.ts';
 import type { FaceParts } from './faces.ts';
 
@@ -109,7 +109,7 @@ class Watch {
   #tell(revision: number, changes: readonly KeyChange[]): void {
     if (revision < this.#next) return;
     this.#next = revision + 1;
-    const mine = changes.filter(({ entry }) => inRange(entry.key, this.#range));
+    const mine = changesIn(changes, this.#range);
     if (mine.length > 0) this.#listener({ kind: 'changed', revision, changes: mine });
   }
 
@@ -129,8 +129,4 @@ class Watch {
     this.#isEnded = true;
     this.#unlisten();
   }
-}
-
-function inRange(key: string, range: KeyRange): boolean {
-  return compareKeys(key, range.from) >= 0 && compareKeys(key, range.to) < 0;
 }

@@ -92,7 +92,7 @@ export class History {
 }
 
 /** Those of the changes whose keys are in the range. */
-function changesIn(changes: readonly KeyChange[], range: KeyRange): readonly KeyChange[] {
+export function changesIn(changes: readonly KeyChange[], range: KeyRange): readonly KeyChange[] {
   return changes.filter(
     ({ entry }) => compareKeys(entry.key, range.from) >= 0 && compareKeys(entry.key, range.to) < 0,
   );
