@@ -1,7 +1,7 @@
 /** A disk whose content a checker can follow: which votes and entries of the quorum store are certainly kept. */
 
 import type { HardState } from '../../src/quorum/raft/types.ts';
-import { StorageReader, type Stored } from '../../src/quorum/storage.ts';
+import { StorageReader, type Stored } from '../../src/quorum/store/storage.ts';
 import { DiskImage } from '../../src/sim/disk.ts';
 
 export class DurableImage extends DiskImage {

@@ -5,7 +5,7 @@
 import type { NodeId } from '../../src/kernel/ids.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
 import { decodeFrame } from '../../src/quorum/frames.ts';
-import { wishKey, wishValue } from '../../src/quorum/voter-wishes.ts';
+import { wishKey, wishValue } from '../../src/quorum/voters/voter-wishes.ts';
 import { DISK_HEALTHY } from '../lib/machine.ts';
 import type { QuorumMachine } from './machine.ts';
 import type { QuorumWorld } from './world.ts';

@@ -6,8 +6,8 @@ import { decodeFrame } from '../../src/quorum/frames.ts';
 import type { QuorumEffect } from '../../src/quorum/messages.ts';
 import type { KeyChange } from '../../src/quorum/port.ts';
 import type { Configuration, LogEntry, ServerId } from '../../src/quorum/raft/types.ts';
-import type { Replica } from '../../src/quorum/replica.ts';
 import { serverIdOf } from '../../src/quorum/server.ts';
+import type { Replica } from '../../src/quorum/store/replica.ts';
 import type { QuorumMachine } from './machine.ts';
 import type { QuorumWorld } from './world.ts';
 

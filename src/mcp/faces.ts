@@ -4,7 +4,7 @@ import type { Blackboard } from '../blackboard/api.ts';
 import type { Clock } from '../kernel/ports.ts';
 import type { MeshView } from '../mesh/view.ts';
 import type { NamedLeases } from '../quorum/leases.ts';
-import type { Voters } from '../quorum/voters-api.ts';
+import type { Voters } from '../quorum/voters/voters-api.ts';
 
 export interface NodeFaces {
   readonly blackboard: Blackboard;

@@ -15,7 +15,7 @@ import type { MeshView, Problem } from '../mesh/view.ts';
 import type { QuorumConfig } from '../quorum/config.ts';
 import type { NamedLeases } from '../quorum/leases.ts';
 import type { QuorumStore } from '../quorum/port.ts';
-import type { Voters } from '../quorum/voters-api.ts';
+import type { Voters } from '../quorum/voters/voters-api.ts';
 import { Calls } from './calls.ts';
 import type { Config } from './config/options.ts';
 import { NodeCore, type NodeEffect, type NodeEvent } from './core.ts';

@@ -13,7 +13,7 @@ import type { NodeId } from '../kernel/ids.ts';
 import { type Swarm, swarmFromSecret } from '../mesh/identity/swarm.ts';
 import type { MeshView } from '../mesh/view.ts';
 import type { NamedLeases } from '../quorum/leases.ts';
-import type { Voters } from '../quorum/voters-api.ts';
+import type { Voters } from '../quorum/voters/voters-api.ts';
 import { NodeBroken } from './broken.ts';
 import type { Config } from './config/options.ts';
 import { startDiscoverers } from './discoverers.ts';

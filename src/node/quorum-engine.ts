@@ -7,7 +7,7 @@ import type { QuorumCall } from '../quorum/messages.ts';
 import type { QuorumStore } from '../quorum/port.ts';
 import type { Quorum } from '../quorum/quorum.ts';
 import type { QuorumStatus } from '../quorum/status.ts';
-import type { Voters } from '../quorum/voters-api.ts';
+import type { Voters } from '../quorum/voters/voters-api.ts';
 import type { FaceParts } from './faces.ts';
 import { embeddedStoreOf } from './quorum-face.ts';
 import { quorumProblems } from './quorum-problems.ts';

@@ -1,5 +1,6 @@
 /** The embedded quorum store over the core: calls become events, answers resolve promises, the mirror is read at once. */
 import { fail, ok, type Result } from '../kernel/errors.ts';
+import { wrongWith } from '../quorum/calls/requests.ts';
 import type { QuorumCall } from '../quorum/messages.ts';
 import type {
   KeyChange,
@@ -12,7 +13,6 @@ import type {
 } from '../quorum/port.ts';
 import type { Quorum } from '../quorum/quorum.ts';
 import { changesIn } from '../quorum/register/history.ts';
-import { wrongWith } from '../quorum/requests.ts';
 import type { FaceParts } from './faces.ts';
 
 /** Revisions told in one go, before others get their turn. */

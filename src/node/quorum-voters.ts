@@ -6,8 +6,8 @@ import type { PeerInfo, QuorumView } from '../mesh/view.ts';
 import type { QuorumCall } from '../quorum/messages.ts';
 import type { QuorumStore } from '../quorum/port.ts';
 import type { QuorumStatus } from '../quorum/status.ts';
-import { type Wish, wishKey, wishValue } from '../quorum/voter-wishes.ts';
-import type { VoterInfo, Voters, VotersView } from '../quorum/voters-api.ts';
+import { type Wish, wishKey, wishValue } from '../quorum/voters/voter-wishes.ts';
+import type { VoterInfo, Voters, VotersView } from '../quorum/voters/voters-api.ts';
 
 interface EmbeddedVotersOptions {
   readonly status: () => QuorumStatus;

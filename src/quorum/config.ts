@@ -1,6 +1,6 @@
 /** Settings of the embedded engine. */
 import type { RaftConfig } from './raft/types.ts';
-import type { VoterPolicy } from './voter-policy.ts';
+import type { VoterPolicy } from './voters/voter-policy.ts';
 
 export interface QuorumConfig {
   /** This node founds a store if it finds none: it was given no peer and no token, and its data is fresh. */

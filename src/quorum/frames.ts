@@ -4,7 +4,6 @@
  */
 import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import type { NodeId } from '../kernel/ids.ts';
-import type { Claim } from './evidence.ts';
 import {
   readConfiguration,
   readMessage,
@@ -17,6 +16,7 @@ import {
 } from './message-codec.ts';
 import type { RaftMessage, ServerId, SnapshotPoint } from './raft/types.ts';
 import { parseStorageId, parseStoreId, type StorageId, type StoreId, serverIdOf } from './server.ts';
+import type { Claim } from './store/evidence.ts';
 
 /** What a node says of itself when a link opens and whenever this changes. */
 export interface Greeting {

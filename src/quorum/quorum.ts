@@ -17,14 +17,14 @@ import type { Machine } from '../kernel/machine.ts';
 import type { Cryptography } from '../kernel/ports.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
-import { answerOf } from './answers.ts';
-import { Carrier } from './carrier.ts';
+import { answerOf } from './calls/answers.ts';
+import { Forwarded } from './calls/forwarded.ts';
+import { freshIds } from './calls/fresh-ids.ts';
+import { Proposals, portions } from './calls/proposals.ts';
+import { Reads } from './calls/reads.ts';
+import { commandOf, conflict, read, tooManyCalls, wrongWith } from './calls/requests.ts';
 import type { QuorumConfig } from './config.ts';
-import { Forwarded } from './forwarded.ts';
-import { decide, yields } from './founding.ts';
 import { decodeFrame, encodeGreeting, type Greeting, type StoreFrame } from './frames.ts';
-import { freshIds } from './fresh-ids.ts';
-import { LeaseKeeper } from './lease-keeper.ts';
 import {
   type QuorumCall,
   type QuorumEffect,
@@ -32,22 +32,22 @@ import {
   type QuorumRequested,
   unavailable,
 } from './messages.ts';
-import { Neighbours } from './neighbours.ts';
-import { Proposals, portions } from './proposals.ts';
 import type { ServerId } from './raft/types.ts';
-import { Reads } from './reads.ts';
 import { encodeCommand } from './register/command.ts';
 import type { Applied } from './register/outcome.ts';
 import { Register } from './register/register.ts';
-import { abandonCommand, dissolveCommand, type Replica, type ReplicaFact } from './replica.ts';
-import { commandOf, conflict, read, tooManyCalls, wrongWith } from './requests.ts';
 import { nodeOf, parseStoreId } from './server.ts';
 import { type QuorumStatus, statusOf, type Unavailability, whyUnavailable } from './status.ts';
-import { Trust } from './trust.ts';
-import { VainJoins } from './vain-joins.ts';
-import { membersOf } from './voter-candidates.ts';
-import { nextVoters } from './voter-policy.ts';
-import { wishesOf } from './voter-wishes.ts';
+import { Carrier } from './store/carrier.ts';
+import { LeaseKeeper } from './store/lease-keeper.ts';
+import { abandonCommand, dissolveCommand, type Replica, type ReplicaFact } from './store/replica.ts';
+import { Trust } from './store/trust.ts';
+import { decide, yields } from './voters/founding.ts';
+import { Neighbours } from './voters/neighbours.ts';
+import { VainJoins } from './voters/vain-joins.ts';
+import { membersOf } from './voters/voter-candidates.ts';
+import { nextVoters } from './voters/voter-policy.ts';
+import { wishesOf } from './voters/voter-wishes.ts';
 
 interface QuorumOptions {
   readonly self: NodeId;

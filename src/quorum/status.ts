@@ -1,11 +1,11 @@
 /** The store as people and reports see it. */
 import type { NodeId } from '../kernel/ids.ts';
-import type { Carrier } from './carrier.ts';
-import type { Neighbours } from './neighbours.ts';
 import type { ServerId } from './raft/types.ts';
-import type { Replica } from './replica.ts';
 import { nodeOf, storeName } from './server.ts';
-import { EMPTY_POINT } from './storage.ts';
+import type { Carrier } from './store/carrier.ts';
+import type { Replica } from './store/replica.ts';
+import { EMPTY_POINT } from './store/storage.ts';
+import type { Neighbours } from './voters/neighbours.ts';
 
 interface ServerInfo {
   readonly server: ServerId;

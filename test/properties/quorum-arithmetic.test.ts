@@ -1,9 +1,9 @@
 /** The quorum arithmetic against naive twins that enumerate every subset of the voters. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { jointIndex, jointTally } from '../../src/quorum/joint.ts';
-import { majorityIndex, majorityTally } from '../../src/quorum/majority.ts';
-import type { Tally } from '../../src/quorum/tally.ts';
+import { jointIndex, jointTally } from '../../src/quorum/arithmetic/joint.ts';
+import { majorityIndex, majorityTally } from '../../src/quorum/arithmetic/majority.ts';
+import type { Tally } from '../../src/quorum/arithmetic/tally.ts';
 
 const RUNS = { numRuns: 500, seed: 20140901 };
 

@@ -6,7 +6,6 @@
 import { failWith, ok, type Result } from '../../src/kernel/errors.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import type { Clock } from '../../src/kernel/ports.ts';
-import { LeaseClock } from '../../src/quorum/lease-clock.ts';
 import type {
   KeyRange,
   Lease,
@@ -22,6 +21,7 @@ import type {
 import { type Command, encodeCommand } from '../../src/quorum/register/command.ts';
 import type { Applied } from '../../src/quorum/register/outcome.ts';
 import { Register, type RegisterBounds } from '../../src/quorum/register/register.ts';
+import { LeaseClock } from '../../src/quorum/store/lease-clock.ts';
 
 const CLIENT = 1;
 

@@ -5,7 +5,7 @@ import { leaseListing, noQuorumStore } from '../../mcp/lease-tools.ts';
 import { pageOf } from '../../mcp/page.ts';
 import type { Principal } from '../../mcp/principal.ts';
 import type { Structured } from '../../mcp/tool.ts';
-import type { VotersView } from '../../quorum/voters-api.ts';
+import type { VotersView } from '../../quorum/voters/voters-api.ts';
 
 interface PageQuery {
   readonly limit?: number;

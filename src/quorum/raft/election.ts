@@ -13,7 +13,7 @@
  * the first answer proves it, and where no other answer is needed nothing is said before the disk has it either.
  */
 import type { Deadline } from '../../kernel/time.ts';
-import { jointTally } from '../joint.ts';
+import { jointTally } from '../arithmetic/joint.ts';
 import type { Server } from './server.ts';
 import type { RaftMessage, ServerId, Term } from './types.ts';
 

@@ -5,7 +5,7 @@
  * Each is in force as soon as it is in a server's log. A leader that finds a joint configuration in its log, its own or
  * a predecessor's, completes it. A leader that the new configuration leaves out goes once that is committed (4.2.2).
  */
-import { isVoter } from '../joint.ts';
+import { isVoter } from '../arithmetic/joint.ts';
 import { isValidConfiguration } from './sane.ts';
 import type { Server } from './server.ts';
 import type { Configuration, ServerId } from './types.ts';

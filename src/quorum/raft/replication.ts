@@ -10,7 +10,7 @@
  * answered a round, this server led when it began: reads asked before then may be answered (6.4), and nobody else can
  * be elected until an election timeout after it began (leases, 6.4.1).
  */
-import { allVoters, jointIndex, jointTally } from '../joint.ts';
+import { allVoters, jointIndex, jointTally } from '../arithmetic/joint.ts';
 import type { Batch } from './log.ts';
 import { Progress } from './progress.ts';
 import type { Server } from './server.ts';

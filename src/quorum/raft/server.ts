@@ -3,7 +3,7 @@
  * commit index. The parts (election, replication, reads, …) hold what concerns them alone.
  */
 import type { Rng } from '../../kernel/rng.ts';
-import { isVoter } from '../joint.ts';
+import { isVoter } from '../arithmetic/joint.ts';
 import { Durability } from './durability.ts';
 import { type Batch, entryBytes, RaftLog } from './log.ts';
 import type {

@@ -3,7 +3,7 @@
  * then tell it to stand at once. Abandoned after an election timeout.
  */
 import type { Deadline } from '../../kernel/time.ts';
-import { isVoter } from '../joint.ts';
+import { isVoter } from '../arithmetic/joint.ts';
 import type { Replication } from './replication.ts';
 import type { Server } from './server.ts';
 import type { ServerId } from './types.ts';

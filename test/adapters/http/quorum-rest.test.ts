@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type HttpFace, startHttp } from '../../../src/adapters/http/server.ts';
 import { ok } from '../../../src/kernel/errors.ts';
-import type { Voters, VotersView } from '../../../src/quorum/voters-api.ts';
+import type { Voters, VotersView } from '../../../src/quorum/voters/voters-api.ts';
 import { IDENTITY, MEMORY_NODE_ID, memoryNode, QUIET } from '../../support/memory-node.ts';
 import { jsonRequest, rawRequest } from '../../support/raw-http.ts';
 

@@ -3,7 +3,7 @@
  * after every step it checks what must hold in every run (Ongaro 2014, figure 3.2), and more that follows from it.
  */
 import { type Rng, seededRng } from '../../../src/kernel/rng.ts';
-import { jointTally } from '../../../src/quorum/joint.ts';
+import { jointTally } from '../../../src/quorum/arithmetic/joint.ts';
 import { Raft } from '../../../src/quorum/raft/raft.ts';
 import type {
   Configuration,

@@ -1,0 +1,422 @@
+/**
+ * One store as this node carries it: the Raft core, the register that its log is applied to, and what both keep on
+ * disk. Turns what the core orders into frames and journal records, and what was applied into facts.
+ *
+ * Streams: `quorum` waits for the disk (votes, acknowledgements), `quorum/now` does not (a leader's appends leave
+ * while its own disk writes; answers rest on a majority, not on this disk).
+ */
+import { ByteReader, ByteWriter } from '../../kernel/bytes.ts';
+import type { Mark } from '../../kernel/effects.ts';
+import type { NodeId } from '../../kernel/ids.ts';
+import type { Rng } from '../../kernel/rng.ts';
+import { type Deadline, earliest, type Instant, isDue } from '../../kernel/time.ts';
+import { encodeFrame, type StoreFrame } from '../frames.ts';
+import type { QuorumEffect } from '../messages.ts';
+import { Raft } from '../raft/raft.ts';
+import type {
+  LogEntry,
+  RaftConfig,
+  RaftEffect,
+  RaftEvent,
+  RaftMessage,
+  Restored,
+  ServerId,
+  SnapshotPoint,
+} from '../raft/types.ts';
+import { isExpiry } from '../register/command.ts';
+import type { Applied } from '../register/outcome.ts';
+import type { Register } from '../register/register.ts';
+import { nodeOf, parseServerId, parseStoreId, type StoreId, serverIdOf } from '../server.ts';
+import { type Arrived, Capture, SnapshotReceiver, SnapshotSenders } from './snapshot-transfer.ts';
+import type { Captured, Carried, Incoming, StorageWriter, StoredIdentity } from './storage.ts';
+
+/** What the replica says besides orders. */
+export type ReplicaFact =
+  | { readonly kind: 'applied'; readonly applied: Applied }
+  /** The copy was replaced by a leader's snapshot. */
+  | { readonly kind: 'replaced' }
+  /** The store gave way to another: nothing that comes behind takes effect. `tookNoEffect`: it was empty. */
+  | { readonly kind: 'dissolved'; readonly into: StoreId; readonly tookNoEffect: boolean }
+  | Extract<RaftEffect, { kind: 'refused' | 'readReady' | 'readRefused' | 'reconfigured' | 'leadership' }>;
+
+interface ReplicaOptions {
+  readonly self: NodeId;
+  readonly carried: Carried;
+  readonly restored: Restored;
+  readonly register: Register;
+  readonly writer: StorageWriter;
+  readonly config: RaftConfig;
+  /** Tells this replica's `awaitDisk` from those of one before it in the same run. */
+  readonly generation: number;
+  readonly rng: Rng;
+  readonly now: Instant;
+}
+
+const STREAM = 'quorum';
+const NOW_STREAM = 'quorum/now';
+/** First byte of commands that are not the register's: it uses low kinds. */
+const DISSOLVE = 0xff;
+const ABANDON = 0xfe;
+/** The log is cut when this much was applied since it last was; sooner where the tail that stays is set to be short. */
+const COMPACT_ENTRIES = 20_000;
+const COMPACT_BYTES = 8 * 1024 * 1024;
+const GENERATION = 2 ** 32;
+/** Of a store to which no client ever wrote. */
+export const EMPTY_REVISION = 1;
+
+export class Replica {
+  readonly carried: Carried;
+  readonly server: ServerId;
+  readonly raft: Raft;
+  readonly #self: NodeId;
+  readonly #writer: StorageWriter;
+  readonly #generation: number;
+  readonly #compactEntries: number;
+  readonly #senders = new SnapshotSenders();
+  readonly #receiver = new SnapshotReceiver();
+  /** Of the snapshot whose pieces come in: those that were given to the disk. */
+  #incoming: Incoming | undefined;
+  /** Whole snapshots that are on their way to the disk, by the number awaited. */
+  readonly #arriving = new Map<number, { readonly arrived: Arrived; readonly incoming: Incoming }>();
+  /** What the Raft core calls the moments that it awaits. */
+  readonly #raftSequences = new Map<number, number>();
+  #register: Register;
+  #applied: SnapshotPoint;
+  #isDissolved = false;
+  #isTrusted = false;
+  #sinceCompaction = { entries: 0, bytes: 0 };
+  #awaited = 0;
+  #reachable: ReadonlyMap<NodeId, ServerId> = new Map();
+
+  constructor(options: ReplicaOptions) {
+    const { self, carried, restored } = options;
+    this.#self = self;
+    this.carried = carried;
+    this.server = serverIdOf(self, carried.storage);
+    this.#register = options.register;
+    this.#writer = options.writer;
+    this.#generation = options.generation;
+    const { tailEntries } = options.config;
+    this.#compactEntries = tailEntries === undefined ? COMPACT_ENTRIES : 2 * tailEntries + 1;
+    this.#applied = restored.point;
+    this.raft = new Raft({
+      self: this.server,
+      config: options.config,
+      rng: options.rng,
+      now: options.now,
+      restored,
+    });
+  }
+
+  get register(): Register {
+    return this.#register;
+  }
+
+  /** Last log index that the register holds. */
+  get appliedIndex(): number {
+    return this.#applied.index;
+  }
+
+  /** Its log has commands that are not applied yet, other than such as end the store. */
+  get hasUnappliedCalls(): boolean {
+    return this.raft
+      .entries()
+      .some(
+        ({ index, ...entry }) =>
+          index > this.appliedIndex && entry.kind === 'command' && !isEnding(entry.command),
+      );
+  }
+
+  /** Takes part in the protocol; until then it neither hears nor says anything. */
+  get isTrusted(): boolean {
+    return this.#isTrusted;
+  }
+
+  trust(): void {
+    this.#isTrusted = true;
+  }
+
+  /** Where the register stands in the log. */
+  get appliedPoint(): SnapshotPoint {
+    return this.#applied;
+  }
+
+  get leader(): NodeId | undefined {
+    return this.raft.leader === undefined ? undefined : nodeOf(this.raft.leader);
+  }
+
+  get isLeader(): boolean {
+    return this.raft.role === 'leader';
+  }
+
+  /** Servers of this store on the members that can be reached. */
+  reach(servers: readonly ServerId[], now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
+    this.#reachable = new Map(servers.map((server) => [nodeOf(server), server]));
+    return this.step({ kind: 'serversReachable', servers }, now);
+  }
+
+  isReachable(server: ServerId): boolean {
+    return this.#reachable.get(nodeOf(server)) === server;
+  }
+
+  step(event: RaftEvent, now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
+    const out: (QuorumEffect | ReplicaFact)[] = [];
+    if (event.kind === 'diskFailed') this.#forgetAwaited();
+    this.#carryOut(this.raft.handle(event, now), out, now);
+    return out;
+  }
+
+  /** What waits for the disk may never be there: snapshots are to be sent again, the core orders the rest anew. */
+  #forgetAwaited(): void {
+    this.#incoming = undefined;
+    this.#arriving.clear();
+    this.#receiver.forget();
+    this.#raftSequences.clear();
+  }
+
+  /** A frame for this server from another of its store. */
+  received(
+    from: ServerId,
+    frame: Exclude<StoreFrame, { kind: 'propose' | 'refuse' }>,
+    now: Instant,
+  ): readonly (QuorumEffect | ReplicaFact)[] {
+    if (!this.#isTrusted) return [];
+    if (frame.kind === 'raft') return this.step({ kind: 'received', message: frame.message }, now);
+    const out: (QuorumEffect | ReplicaFact)[] = [];
+    if (frame.kind === 'snapshot') this.#snapshotPiece(from, frame, out);
+    else {
+      const { frames, outcome } = this.#senders.answered(from, frame, now);
+      for (const piece of frames) this.#send(from, piece, NOW_STREAM, out);
+      if (outcome !== undefined)
+        this.#carryOut(this.raft.handle({ kind: 'snapshotSent', ...outcome }, now), out, now);
+    }
+    return out;
+  }
+
+  diskReached(sequence: number, now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
+    if (Math.floor(sequence / GENERATION) !== this.#generation) return [];
+    const number = sequence % GENERATION;
+    const out: (QuorumEffect | ReplicaFact)[] = [];
+    const arrived = this.#arriving.get(number);
+    if (arrived === undefined) {
+      const reached = this.#raftSequences.get(number);
+      this.#raftSequences.delete(number);
+      if (reached !== undefined)
+        this.#carryOut(this.raft.handle({ kind: 'diskReached', sequence: reached }, now), out, now);
+      return out;
+    }
+    this.#arriving.delete(number);
+    this.#install(arrived.arrived, out, now);
+    return out;
+  }
+
+  expire(now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
+    if (!this.#isTrusted) return [];
+    const out: (QuorumEffect | ReplicaFact)[] = [];
+    if (isDue(this.raft.deadline(), now)) this.#carryOut(this.raft.expire(now), out, now);
+    if ((this.#senders.deadlineMs ?? Number.POSITIVE_INFINITY) <= now.monoMs) this.#resendSnapshots(out, now);
+    return out;
+  }
+
+  deadline(): Deadline | undefined {
+    if (!this.#isTrusted) return undefined;
+    const atMs = this.#senders.deadlineMs;
+    return earliest([
+      this.raft.deadline(),
+      atMs === undefined ? undefined : { atMs, reason: 'quorum snapshots' },
+    ]);
+  }
+
+  /** Everything as it is at this moment; the register's part is encoded as it is taken. */
+  captured(identity: StoredIdentity): Captured {
+    const { hardState } = this.raft;
+    const whole = [...this.#arriving.values()]
+      .map(({ incoming }) => incoming)
+      .reduce<Incoming | undefined>(
+        (newest, incoming) => ((newest?.point.index ?? 0) > incoming.point.index ? newest : incoming),
+        undefined,
+      );
+    return {
+      identity,
+      hardState,
+      point: this.#applied,
+      pieces: this.#register.capture(),
+      entries: this.raft.entries().filter((entry) => entry.index > this.#applied.index),
+      incoming: [whole, this.#incoming].filter((incoming) => incoming !== undefined),
+    };
+  }
+
+  #carryOut(effects: readonly RaftEffect[], out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'sendMessage':
+          this.#sendMessage(effect.message, effect.afterDisk, out);
+          break;
+        case 'persistHardState':
+          this.#persist([this.#writer.hardState(effect.state)], out);
+          break;
+        case 'persistEntries':
+          this.#persist(this.#writer.entries(effect.entries), out);
+          break;
+        case 'awaitDisk':
+          this.#raftSequences.set(this.#awaitDisk(out), effect.sequence);
+          break;
+        case 'apply':
+          this.#apply(effect.entries, out, now);
+          break;
+        case 'snapshotWanted':
+          this.#sendSnapshot(effect.to, effect.term, out, now);
+          break;
+        case 'appended':
+        case 'transferred':
+          break;
+        case 'mark':
+          out.push(effect as Mark);
+          break;
+        case 'leadership':
+          if (effect.role !== 'leader') this.#senders.clear();
+          out.push(effect);
+          break;
+        default:
+          out.push(effect);
+      }
+    }
+  }
+
+  #persist(records: readonly Uint8Array[], out: (QuorumEffect | ReplicaFact)[]): void {
+    out.push({ kind: 'persist', stream: STREAM, records, durable: true });
+  }
+
+  #awaitDisk(out: (QuorumEffect | ReplicaFact)[]): number {
+    const number = ++this.#awaited;
+    out.push({ kind: 'awaitDisk', stream: STREAM, sequence: this.#generation * GENERATION + number });
+    return number;
+  }
+
+  #sendMessage(message: RaftMessage, afterDisk: boolean, out: (QuorumEffect | ReplicaFact)[]): void {
+    this.#send(message.to, { kind: 'raft', message }, afterDisk ? STREAM : NOW_STREAM, out);
+  }
+
+  #send(to: ServerId, frame: StoreFrame, stream: string, out: (QuorumEffect | ReplicaFact)[]): void {
+    const target = parseServerId(to);
+    if (target === undefined || target.node === this.#self || !this.isReachable(to)) return;
+    const { store, storage } = this.carried;
+    const bytes = encodeFrame(store, storage, target.storage, frame);
+    out.push({ kind: 'send', stream, to: [target.node], channel: 'quorum', bytes });
+  }
+
+  /** For a member of this store, outside the Raft protocol. */
+  sendTo(server: ServerId, frame: StoreFrame): readonly QuorumEffect[] {
+    const out: (QuorumEffect | ReplicaFact)[] = [];
+    this.#send(server, frame, NOW_STREAM, out);
+    return out as QuorumEffect[];
+  }
+
+  #apply(entries: readonly LogEntry[], out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
+    for (const entry of entries) {
+      if (entry.index <= this.#applied.index) continue;
+      const configuration =
+        entry.kind === 'configuration' ? entry.configuration : this.#applied.configuration;
+      this.#applied = { index: entry.index, term: entry.term, configuration };
+      if (entry.kind !== 'command' || this.#isDissolved) continue;
+      this.#sinceCompaction.entries++;
+      this.#sinceCompaction.bytes += entry.command.length;
+      if (isEnding(entry.command)) this.#dissolve(entry.command, out);
+      else out.push({ kind: 'applied', applied: this.#register.apply(entry.index, entry.command) });
+    }
+    const { entries: count, bytes } = this.#sinceCompaction;
+    if (count < this.#compactEntries && bytes < COMPACT_BYTES) return;
+    this.#sinceCompaction = { entries: 0, bytes: 0 };
+    this.#carryOut(this.raft.handle({ kind: 'snapshotted', index: this.#applied.index }, now), out, now);
+  }
+
+  #dissolve(command: Uint8Array, out: (QuorumEffect | ReplicaFact)[]): void {
+    const into = parseStoreId(new ByteReader(command, 1).uint56());
+    const isEmpty = this.#register.revision <= EMPTY_REVISION;
+    if (into === undefined || (command[0] === DISSOLVE && !isEmpty)) return;
+    this.#isDissolved = true;
+    out.push({ kind: 'dissolved', into, tookNoEffect: isEmpty });
+  }
+
+  #sendSnapshot(to: ServerId, term: number, out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
+    const capture = () => new Capture(this.#applied, this.#register.capture());
+    const oldest = this.raft.firstIndex - 1;
+    for (const frame of this.#senders.begin(to, term, oldest, capture, now))
+      this.#send(to, frame, NOW_STREAM, out);
+  }
+
+  #resendSnapshots(out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
+    const { frames, outcomes } = this.#senders.expire(now, (server) => this.isReachable(server));
+    for (const { to, frame } of frames) this.#send(to, frame, NOW_STREAM, out);
+    for (const outcome of outcomes)
+      this.#carryOut(this.raft.handle({ kind: 'snapshotSent', ...outcome }, now), out, now);
+  }
+
+  /** A snapshot older than what is applied here would take state back: it is confirmed and dropped. */
+  #snapshotPiece(
+    from: ServerId,
+    frame: Extract<StoreFrame, { kind: 'snapshot' }>,
+    out: (QuorumEffect | ReplicaFact)[],
+  ): void {
+    // Whoever sends one had its appends answered in this term, so it is known; pieces that come too early are sent again.
+    if (frame.term !== this.raft.term || this.raft.leader !== from) return;
+    const { answer, afterDisk, isNext, arrived } = this.#receiver.take(from, frame);
+    if (isNext && frame.point.index > this.#applied.index) this.#persistPiece(frame, arrived, out);
+    this.#send(from, answer, afterDisk ? STREAM : NOW_STREAM, out);
+  }
+
+  /** Each piece as it comes, confirmed behind the disk: never does more of a store wait for the disk than a few pieces. */
+  #persistPiece(
+    frame: Extract<StoreFrame, { kind: 'snapshot' }>,
+    arrived: Arrived | undefined,
+    out: (QuorumEffect | ReplicaFact)[],
+  ): void {
+    const before = frame.piece === 0 ? undefined : this.#incoming;
+    const { incoming, record } = this.#writer.part(before, frame.point, frame.bytes);
+    this.#incoming = incoming;
+    if (arrived === undefined) {
+      this.#persist([record], out);
+      return;
+    }
+    const whole = this.#writer.whole(incoming);
+    this.#incoming = undefined;
+    this.#persist([record, whole.record], out);
+    this.#arriving.set(this.#awaitDisk(out), { arrived, incoming: whole.incoming });
+  }
+
+  #install(arrived: Arrived, out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
+    if (arrived.point.index <= this.#applied.index) return;
+    this.#register = arrived.register;
+    this.#applied = arrived.point;
+    this.#sinceCompaction = { entries: 0, bytes: 0 };
+    out.push({ kind: 'replaced' });
+    const { point, from, term } = arrived;
+    this.#carryOut(this.raft.handle({ kind: 'snapshotInstalled', point, from, term }, now), out, now);
+  }
+}
+
+/** A command that ends this store in favour of another, where no client has written to it. */
+export function dissolveCommand(into: StoreId): Uint8Array {
+  return endingCommand(DISSOLVE, into);
+}
+
+/** The same, whatever it holds. */
+export function abandonCommand(into: StoreId): Uint8Array {
+  return endingCommand(ABANDON, into);
+}
+
+/** What a leader alone may bring forward: the end of the store, and of leases. */
+export function isForLeadersOnly(command: Uint8Array): boolean {
+  return isEnding(command) || isExpiry(command);
+}
+
+function isEnding(command: Uint8Array): boolean {
+  return command[0] === DISSOLVE || command[0] === ABANDON;
+}
+
+function endingCommand(kind: number, into: StoreId): Uint8Array {
+  const out = new ByteWriter(16);
+  out.byte(kind);
+  out.uint56(into);
+  return out.take();
+}
