@@ -164,6 +164,10 @@ export const limits = {
   budgetTtlMs: 24 * 3600_000,
   /** How long after its end a period still takes what was reserved in it. */
   budgetGraceMs: 48 * 3600_000,
+  /** How long a reservation may wait for rights to come from elsewhere. */
+  budgetWaitMs: 5_000,
+  /** Those who watch a budget hear of it at most this often. */
+  budgetNoticeMs: 100,
   /** Models with a price. */
   priceModels: 1_000,
 
