@@ -1,4 +1,4 @@
-/** Runs an orchestrator: a node that other nodes see as the one that plans and hands out work. */
+/** Runs an orchestrator: a node that plans, hands out work and shares out the budgets, as long as no other does. */
 import { runProcess } from '../src/cli/run.ts';
 
 await runProcess(['up', '--role', 'orchestrator', ...process.argv.slice(2)]);

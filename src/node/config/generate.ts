@@ -92,9 +92,11 @@ export function documentText(): string {
     '|---|---|---|---|---|---|',
     ...rows,
     '',
-    structureText('boards', 'Settings of a board, under `boards.NAME`', ['boards', '*']),
+    structureText('boards', 'Settings of a board, under `boards.NAME`', 'boards.NAME'),
     '',
-    structureText('guard.keys', 'Settings of an API key, in the list `guard.keys`', ['guard.keys', '[]']),
+    structureText('budgets.prices', 'Price of a model, under `budgets.prices.MODEL`', 'budgets.prices.MODEL'),
+    '',
+    structureText('guard.keys', 'Settings of an API key, in the list `guard.keys`', 'guard.keys[]'),
   ].join('\n')}\n`;
 }
 
@@ -155,7 +157,7 @@ function environmentText(option: PlacedOption): string {
 }
 
 /** The parts of a setting that has some, as a table. */
-function structureText(path: string, title: string, shown: readonly [string, string]): string {
+function structureText(path: string, title: string, shown: string): string {
   const option = options.find((candidate) => candidate.path === path);
   const schema = option === undefined ? {} : schemaOf(option);
   const part = (schema.additionalProperties ?? schema.items) as JsonSchema;
@@ -164,7 +166,7 @@ function structureText(path: string, title: string, shown: readonly [string, str
     '',
     '| setting | type | default | what it is |',
     '|---|---|---|---|',
-    ...partRows(part, shown[1] === '[]' ? `${shown[0]}[]` : `${shown[0]}.NAME`),
+    ...partRows(part, shown),
   ].join('\n');
 }
 

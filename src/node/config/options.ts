@@ -7,6 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { EXPIRIES } from '../../budget/definition.ts';
 import { limits } from '../../kernel/limits.ts';
 import {
   boardName,
@@ -20,6 +21,7 @@ import {
   ipAddress,
   list,
   machineName,
+  modelName,
   multiaddr,
   origin,
   port,
@@ -102,6 +104,19 @@ const board = z.strictObject({
     .describe('What the board takes at most; a write beyond it fails with QUOTA_EXCEEDED.'),
 });
 
+const price = integer(0, Number.MAX_SAFE_INTEGER).refine(
+  (value) => !Object.is(value, -0),
+  `must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}`,
+);
+
+const modelPrice = z.strictObject({
+  input: price.describe('A million input tokens, in micro-USD: 3000000 is 3 dollars.'),
+  output: price.describe('A million output tokens, in micro-USD.'),
+  cached: price
+    .optional()
+    .describe('A million input tokens that the provider had cached; left out: as much as the others.'),
+});
+
 const apiKey = z
   .strictObject({
     principal: principal.describe('Who holds the key: author of what is written with it.'),
@@ -140,9 +155,9 @@ export const declaration = {
         (roles) => roles.length > 0,
         'needs at least one role',
       ),
-      ['worker'],
+      ['worker', 'orchestrator'],
       {
-        help: 'What this node does in the mesh; other nodes see it. A gateway also serves HTTP on every address once guard.keys is set.',
+        help: 'What this node does in the mesh; other nodes see it. Of those with the role orchestrator one at a time shares out the budgets. A gateway also serves HTTP on every address once guard.keys is set.',
         flag: 'role',
         argument: 'ROLE',
       },
@@ -264,6 +279,39 @@ export const declaration = {
         key: optional(path, { help: 'File (PEM) with the key of that certificate.', argument: 'FILE' }),
       },
     },
+  },
+  budgets: {
+    prices: option(
+      z
+        .record(modelName, modelPrice, { error: 'must be a mapping from models to their prices' })
+        .refine(
+          (models) => Object.keys(models).length <= limits.priceModels,
+          `has prices of more than ${limits.priceModels} models`,
+        ),
+      {},
+      {
+        help: 'What models cost, for budgets in micro-USD whose callers tell the model and its tokens. Of this node: give all nodes the same.',
+        fileOnly: true,
+      },
+    ),
+    reserveTtl: option(duration(1_000, limits.budgetTtlMs), '10m', {
+      help: 'How long a reservation that names no time waits to be settled.',
+      argument: 'TIME',
+    }),
+    expiry: option(choice(EXPIRIES), 'charge', {
+      help: 'What becomes of reservations that nobody settled, in budgets created here that do not say: charge counts them as spent, free gives them back.',
+    }),
+    thresholds: option(
+      list(integer(1, 100), 'percentages', 16).refine(
+        (items) => items.every((item, index) => index === 0 || item > (items[index - 1] ?? 0)),
+        'must be ascending',
+      ),
+      [],
+      {
+        help: 'Percentages of the limit that are told when spending passes them, in budgets created here that name none, such as [80, 95].',
+        fileOnly: true,
+      },
+    ),
   },
   guard: {
     keys: option(list(apiKey, 'API keys', 1_000), [], {

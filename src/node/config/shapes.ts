@@ -135,3 +135,9 @@ export const principal = z
     (name) => parseAgentId(name) !== undefined,
     must('a name of 1 to 128 printable characters without white space'),
   );
+
+export const modelName = text(
+  'the name of a model: 1 to 128 printable characters without white space',
+  /^[\x21-\x7e]+$/,
+  128,
+);

@@ -39,6 +39,10 @@ it('settings keep their paths, flags and environment names', () => {
     ['quorum.etcd.tls.ca', '--quorum-etcd-tls-ca', 'SKEIN_QUORUM_ETCD_TLS_CA'],
     ['quorum.etcd.tls.certificate', '--quorum-etcd-tls-certificate', 'SKEIN_QUORUM_ETCD_TLS_CERTIFICATE'],
     ['quorum.etcd.tls.key', '--quorum-etcd-tls-key', 'SKEIN_QUORUM_ETCD_TLS_KEY'],
+    ['budgets.prices', '', ''],
+    ['budgets.reserveTtl', '--budgets-reserve-ttl', 'SKEIN_BUDGETS_RESERVE_TTL'],
+    ['budgets.expiry', '--budgets-expiry', 'SKEIN_BUDGETS_EXPIRY'],
+    ['budgets.thresholds', '', ''],
     ['guard.keys', '', ''],
   ]);
 });
