@@ -29,6 +29,13 @@ export class Burn {
     this.#faded += amount;
   }
 
+  /** As `note`, where it is only known that it was spent since `fromMs`: as if evenly. */
+  noteOver(amount: number, fromMs: number, monoMs: number): void {
+    this.#fade(monoMs);
+    const halves = Math.max(0, monoMs - fromMs) / this.#halfLifeMs;
+    this.#faded += halves === 0 ? amount : (amount * (1 - 2 ** -halves)) / (halves * Math.LN2);
+  }
+
   /** In units per millisecond; a prediction, never money. */
   perMs(monoMs: number): number {
     this.#fade(monoMs);

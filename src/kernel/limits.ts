@@ -168,6 +168,10 @@ export const limits = {
   budgetWaitMs: 5_000,
   /** Those who watch a budget hear of it at most this often. */
   budgetNoticeMs: 100,
+  /** One frame of the channel `call`. */
+  budgetCallBytes: 128 * 1024,
+  /** Settlements under way at other nodes. */
+  budgetForwards: 10_000,
   /** Models with a price. */
   priceModels: 1_000,
 
@@ -306,6 +310,10 @@ assertRelation(
 assertRelation(
   limits.budgetPartners * 2 * 80 + 1_024 < limits.recordBytes,
   'the row of an account with all its partners fits a record',
+);
+assertRelation(
+  limits.recordBytes * 2 <= limits.budgetCallBytes && limits.budgetCallBytes < limits.frameBytes,
+  'a row fits a call, and that a frame',
 );
 assertRelation(limits.budgetTtlMs < limits.budgetGraceMs, 'a reservation ends before its period is closed');
 assertRelation(

@@ -1,0 +1,63 @@
+/** How fast every account spends, as its rows tell. */
+import type { Instant } from '../../kernel/time.ts';
+import { Burn } from '../allocation.ts';
+import type { Ledger } from '../ledger.ts';
+import type { AccountId, PurseKey } from '../names.ts';
+import type { Row } from '../row.ts';
+
+/** The past fades by half in this. */
+const HALF_LIFE_MS = 10_000;
+
+interface Pace {
+  gone: number;
+  atMs: number;
+  readonly burn: Burn;
+}
+
+/**
+ * Rates are read off the totals when somebody asks, so that spending itself costs nothing. What was held counts as gone: it
+ * cannot be reserved again before it is settled; what is settled for less is not counted again until it is surpassed.
+ */
+export class Paces {
+  readonly #ledger: Pick<Ledger, 'account' | 'purses' | 'rows'>;
+  readonly #purses = new Map<PurseKey, Map<AccountId, Pace>>();
+
+  constructor(ledger: Pick<Ledger, 'account' | 'purses' | 'rows'>) {
+    this.#ledger = ledger;
+  }
+
+  /** Units a millisecond, lately. 0 of an account that nothing is known of. */
+  perMs(purse: PurseKey, account: AccountId, now: Instant): number {
+    const row =
+      account === this.#ledger.account
+        ? this.#ledger.purses.get(purse)?.row
+        : this.#ledger.rows.row(purse, account);
+    return row === undefined ? 0 : this.#observe(purse, account, row, now).burn.perMs(now.monoMs);
+  }
+
+  /** Periods that are over. */
+  forget(purse: PurseKey): void {
+    this.#purses.delete(purse);
+  }
+
+  #observe(purse: PurseKey, account: AccountId, row: Row, now: Instant): Pace {
+    let paces = this.#purses.get(purse);
+    if (paces === undefined) {
+      paces = new Map();
+      this.#purses.set(purse, paces);
+    }
+    const gone = row.spent + row.held;
+    const known = paces.get(account);
+    if (known === undefined) {
+      const fresh = { gone, atMs: now.monoMs, burn: new Burn(HALF_LIFE_MS, now.monoMs) };
+      paces.set(account, fresh);
+      return fresh;
+    }
+    if (gone > known.gone) {
+      known.burn.noteOver(gone - known.gone, known.atMs, now.monoMs);
+      known.gone = gone;
+      known.atMs = now.monoMs;
+    }
+    return known;
+  }
+}
