@@ -10,8 +10,10 @@ export function quorumProblems(
   view: QuorumView,
   { upForMs, foundAfterMs }: { readonly upForMs: number; readonly foundAfterMs: number },
 ): readonly Problem[] {
+  const format = formatProblems(status, view);
+  if (status.format.store > status.format.newest) return format;
   if (status.store === undefined) return upForMs < foundAfterMs + SETTLED_MS ? [] : [noStore()];
-  return [...voterProblems(status, view), ...rivalProblems(status, status.store)];
+  return [...format, ...voterProblems(status, view), ...rivalProblems(status, status.store)];
 }
 
 function noStore(): Problem {
@@ -20,6 +22,27 @@ function noStore(): Problem {
     message: 'This node has found no quorum store: boards of mode quorum and leases do not work here.',
     hint: 'A node that was given peers, or has only known others, founds none: start one of the others, or check with skein peers that they can be reached.',
   };
+}
+
+function formatProblems({ format }: QuorumStatus, view: QuorumView): readonly Problem[] {
+  const { store, newest, tooOld } = format;
+  if (store > newest)
+    return [
+      {
+        code: 'QUORUM_FORMAT_TOO_NEW',
+        message: `The quorum store has format ${store}; this version of skein understands no more than ${newest}. This node takes no part in it, and leaves what it has of it as it is.`,
+        hint: 'Install the version that the other members run, and start this node again.',
+      },
+    ];
+  if (tooOld.length === 0) return [];
+  const names = tooOld.map((id) => view.voters.find(({ nodeId }) => nodeId === id)?.name ?? id).join(', ');
+  return [
+    {
+      code: 'MEMBERS_TOO_OLD',
+      message: `The quorum store has format ${store}, which the version of skein on ${names} does not understand: there is no vote and no copy there.`,
+      hint: 'Install the version that this node runs there, and start it again.',
+    },
+  ];
 }
 
 function voterProblems(status: QuorumStatus, view: QuorumView): readonly Problem[] {

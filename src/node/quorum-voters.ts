@@ -88,6 +88,7 @@ export function quorumViewOf(status: QuorumStatus, peers: readonly PeerInfo[]): 
 }
 
 function votersView(status: QuorumStatus, peers: readonly PeerInfo[]): VotersView {
+  const { tooOld } = status.format;
   const voters = status.servers.map(({ server, node, role, isReachable }): VoterInfo => {
     const peer = peers.find(({ nodeId }) => nodeId === node);
     return {
@@ -96,6 +97,7 @@ function votersView(status: QuorumStatus, peers: readonly PeerInfo[]): VotersVie
       serverId: server,
       role,
       state: peer?.state ?? (isReachable ? 'alive' : 'unknown'),
+      ...(tooOld.includes(node) ? { isTooOld: true as const } : {}),
     };
   });
   return {

@@ -9,4 +9,6 @@ export interface QuorumConfig {
   readonly mayVote: boolean;
   readonly voters: VoterPolicy;
   readonly raft: RaftConfig;
+  /** The newest format of a store that this node understands; default `NEWEST_FORMAT`. For tests of what another version does. */
+  readonly newestFormat?: number;
 }

@@ -15,6 +15,7 @@ import {
   writeServers,
 } from './message-codec.ts';
 import type { RaftMessage, ServerId, SnapshotPoint } from './raft/types.ts';
+import { type FormatFacts, NEWEST_FORMAT } from './register/format.ts';
 import { parseStorageId, parseStoreId, type StorageId, type StoreId, serverIdOf } from './server.ts';
 import type { Claim } from './store/evidence.ts';
 
@@ -25,6 +26,8 @@ export interface Greeting {
   readonly version: number;
   /** The version of the receiver's greeting that the sender has; 0 for none. */
   readonly heard: number;
+  /** Of stores: what its program understands, and what its store has. */
+  readonly format: FormatFacts;
   /** The store that it carries, and the storage it does so on; neither where it has none yet. */
   readonly store: StoreId | undefined;
   readonly storage: StorageId | undefined;
@@ -86,6 +89,8 @@ const out = new ByteWriter(16 * 1024);
 
 export function encodeGreeting(greeting: Greeting): Uint8Array {
   out.byte(KIND.greeting);
+  out.varuint(greeting.format.newest);
+  out.varuint(greeting.format.store);
   out.varuint(greeting.version);
   out.varuint(greeting.heard);
   out.uint56(greeting.store ?? 0);
@@ -158,7 +163,9 @@ export function decodeFrame(
   const kind = input.byte();
   if (kind === KIND.greeting) {
     const greeting = readGreeting(input);
-    return input.done ? greeting : undefined;
+    // Who understands more formats may say more of itself than this program knows of.
+    const isWhole = input.done || (!input.failed && (greeting?.format.newest ?? 0) > NEWEST_FORMAT);
+    return isWhole ? greeting : undefined;
   }
   const store = parseStoreId(input.uint56());
   const from = parseStorageId(input.uint56());
@@ -170,6 +177,7 @@ export function decodeFrame(
 }
 
 function readGreeting(input: ByteReader): Greeting | undefined {
+  const format = { newest: input.varuint(), store: input.varuint() };
   const version = input.varuint();
   const heard = input.varuint();
   const store = input.uint56();
@@ -185,6 +193,7 @@ function readGreeting(input: ByteReader): Greeting | undefined {
     return undefined;
   return {
     kind: 'greeting',
+    format,
     version,
     heard,
     store: parseStoreId(store),

@@ -34,6 +34,7 @@ import {
 } from './messages.ts';
 import type { ServerId } from './raft/types.ts';
 import { encodeCommand } from './register/command.ts';
+import { NEWEST_FORMAT } from './register/format.ts';
 import type { Applied } from './register/outcome.ts';
 import { Register } from './register/register.ts';
 import { nodeOf, parseStoreId } from './server.ts';
@@ -42,6 +43,7 @@ import { Carrier } from './store/carrier.ts';
 import { LeaseKeeper } from './store/lease-keeper.ts';
 import { abandonCommand, dissolveCommand, type Replica, type ReplicaFact } from './store/replica.ts';
 import { Trust } from './store/trust.ts';
+import { formatConflict, raiseCommand } from './voters/formats.ts';
 import { decide, yields } from './voters/founding.ts';
 import { Neighbours } from './voters/neighbours.ts';
 import { VainJoins } from './voters/vain-joins.ts';
@@ -91,7 +93,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#options = options;
     this.#freshId = freshIds(options.cryptography, options.nonce);
     this.#neighbours = new Neighbours(options.isDoubtful ?? (() => false), Math.floor(this.#freshId() / 2));
-    this.#carrier = new Carrier({ self, raft: config.raft, freshId: this.#freshId, rng });
+    const { raft, newestFormat = NEWEST_FORMAT } = config;
+    this.#carrier = new Carrier({ self, raft, newestFormat, freshId: this.#freshId, rng });
     this.#trust = new Trust(this.#carrier, this.#neighbours);
     this.#proposals = new Proposals(this.#freshId);
     this.#boot = this.#freshId();
@@ -238,6 +241,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     const { mayFound, mayVote } = this.#options.config;
     const { carried, dissolved, replaced } = this.#carrier.identity;
     const own = {
+      format: this.#carrier.format,
       dissolved,
       replaced,
       boot: this.#boot,
@@ -260,7 +264,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     const replica = this.replica;
     if (replica === undefined) return;
     const { carried, server, raft } = replica;
-    const servers = this.#neighbours.reach(carried.store, server, raft.configuration, now);
+    const { store } = carried;
+    const servers = this.#neighbours.reach(store, replica.register.format, server, raft.configuration, now);
     this.#take(replica.reach(servers, now), now);
   }
 
@@ -268,7 +273,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   /** Joins, founds or gives up a store where what is known of the neighbours calls for it. */
   #heed(now: Instant): void {
-    if (this.#carrier.isBeginning) return;
+    // What is not understood is not given up either.
+    if (this.#carrier.isBeginning || this.#carrier.neededFormat !== undefined) return;
     const { store, mayHoldData, isUnknown, identity, isFresh } = this.#carrier;
     const voters = this.replica?.raft.configuration.incoming.map(nodeOf) ?? [];
     const decision = decide({
@@ -277,6 +283,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       carried: store === undefined ? undefined : { store, hasData: mayHoldData, voters, isUnknown },
       isLeaderless: now.monoMs - (this.#leaderlessSinceMs ?? now.monoMs) >= LEADERLESS_MS,
       dissolved: identity.dissolved,
+      newestFormat: this.#carrier.newestFormat,
       avoided: this.#vainJoins.avoided(now),
       mayFound: this.#options.config.mayFound && isFresh,
       hasWaited: now.monoMs - this.#storelessSinceMs >= this.#options.config.foundAfterMs,
@@ -368,6 +375,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   ): Result<unknown> {
     const replica = this.replica;
     if (this.#carrier.isBeginning) return fail(conflict('The store is being written to the disk.'));
+    const wrong = formatConflict(this.#carrier);
+    if (wrong !== undefined) return fail(wrong);
     if (call.op === 'found') {
       if (replica !== undefined) return fail(conflict('This node carries a store already.'));
       this.#began(this.#carrier.found(now), now);
@@ -522,6 +531,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#giveUpLate(now);
     if (replica?.isLeader !== true) return;
     this.#considerYielding(replica, now);
+    const raise = raiseCommand(this.#carrier.newestFormat, replica, this.#neighbours);
+    if (raise !== undefined) this.#proposeUnasked(replica, raise, now);
     this.#considerVoters(replica, now);
   }
 
@@ -549,7 +560,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   }
 
   #whyNot(): Unavailability {
-    return whyUnavailable(this.replica, this.#neighbours, this.#isDiskBroken);
+    return whyUnavailable(this.#carrier, this.#neighbours, this.#isDiskBroken);
   }
 
   #considerVoters(replica: Replica, now: Instant): void {

@@ -3,7 +3,6 @@ import type { NodeId } from '../kernel/ids.ts';
 import type { ServerId } from './raft/types.ts';
 import { nodeOf, storeName } from './server.ts';
 import type { Carrier } from './store/carrier.ts';
-import type { Replica } from './store/replica.ts';
 import { EMPTY_POINT } from './store/storage.ts';
 import type { Neighbours } from './voters/neighbours.ts';
 
@@ -25,6 +24,14 @@ export interface QuorumStatus {
   readonly revision: number;
   /** Sorted by node. */
   readonly servers: readonly ServerInfo[];
+  readonly format: {
+    /** Of the store, as far as this node knows; of any around here where it carries none; 0 for none. */
+    readonly store: number;
+    /** The newest that this node's program understands. */
+    readonly newest: number;
+    /** Members that cannot follow the store for the age of their program; this one may be among them. */
+    readonly tooOld: readonly NodeId[];
+  };
   /** Voters that cannot be reached from here. */
   readonly missing: readonly NodeId[];
   /** Stores of other members. Where these and this one hold data, a person must choose. */
@@ -47,6 +54,7 @@ export function statusOf(self: NodeId, carrier: Carrier, neighbours: Neighbours)
     leader: replica?.leader,
     revision: replica?.register.revision ?? 0,
     servers: serversOf(self, carrier, neighbours),
+    format: formatOf(self, carrier, neighbours),
     missing: neighbours.missing(configuration, replica?.server),
     others: [...neighbours.otherStores(store)].map(([other, { hasData, nodes }]) => ({
       store: storeName(other),
@@ -56,6 +64,14 @@ export function statusOf(self: NodeId, carrier: Carrier, neighbours: Neighbours)
   };
 }
 
+function formatOf(self: NodeId, carrier: Carrier, neighbours: Neighbours): QuorumStatus['format'] {
+  const { store } = carrier;
+  const { newest, store: format } = carrier.format;
+  if (store === undefined) return { store: neighbours.newestStoreFormat, newest, tooOld: [] };
+  const others = neighbours.tooOld(store, format);
+  return { store: format, newest, tooOld: format > newest ? [self, ...others] : others };
+}
+
 export interface Unavailability {
   readonly what: string;
   readonly details: Readonly<Record<string, unknown>>;
@@ -63,10 +79,15 @@ export interface Unavailability {
 
 /** Why a call had to wait so long, for its caller: above all which voters are missing. */
 export function whyUnavailable(
-  replica: Replica | undefined,
+  { replica, neededFormat }: Carrier,
   neighbours: Neighbours,
   isDiskBroken: boolean,
 ): Unavailability {
+  if (neededFormat !== undefined)
+    return {
+      what: `The quorum store has format ${neededFormat}, which this version of skein does not understand.`,
+      details: { missing: [], format: neededFormat },
+    };
   if (replica === undefined)
     return { what: 'This node has found no quorum store yet.', details: { missing: [] } };
   const { configuration } = replica.raft;

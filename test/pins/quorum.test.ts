@@ -23,6 +23,7 @@ const servers = { from: serverIdOf(self, from), to: serverIdOf(peer, to) };
 
 const greeting: Greeting = {
   kind: 'greeting',
+  format: { newest: 1, store: 1 },
   version: 3,
   heard: 2,
   store,

@@ -137,6 +137,7 @@ describe('a member that lies', () => {
       const made = storeNumber(77);
       const { storage } = liar.quorum!.replica!.carried;
       const greeting: Greeting = {
+        format: { newest: 1, store: 1 },
         ...{ kind: 'greeting', version: 5, heard: 0, store: made, storage, hasData: true },
         ...{ mayFound: false, mayVote: true, boot: 7, claim: { term: 0, lastIndex: 0 }, doubted: undefined },
         ...{ dissolved: [], replaced: [], voters: [liar.quorum!.replica!.server] },
@@ -187,6 +188,7 @@ describe('a member that lies', () => {
         machine,
         encodeGreeting({
           kind: 'greeting',
+          format: { newest: 1, store: 1 },
           version: 1_000,
           heard: 1_000,
           store: own.store,

@@ -18,6 +18,7 @@ import {
   readServers,
 } from '../../src/quorum/message-codec.ts';
 import type { LogEntry, RaftMessage } from '../../src/quorum/raft/types.ts';
+import { NEWEST_FORMAT } from '../../src/quorum/register/format.ts';
 import type { StorageId } from '../../src/quorum/server.ts';
 import { nodeNumber, serverNumber, storeNumber } from './names.ts';
 
@@ -47,6 +48,7 @@ function greeting(rng: Rng): Greeting {
   const isCarrying = rng.chance(0.7);
   return {
     kind: 'greeting',
+    format: { newest: rng.below(2), store: number(rng) },
     version: number(rng),
     heard: number(rng),
     store: isCarrying ? storeNumber(positive(rng)) : undefined,
@@ -227,6 +229,18 @@ describe('frames of the quorum store', () => {
     for (let count = 0; count < 6; count++) out.varuint(2 ** 53 - 1);
     expect(readMessage(new ByteReader(out.take()), FROM, TO)).toBeUndefined();
   });
+
+  it.each([
+    [NEWEST_FORMAT + 1, true],
+    [NEWEST_FORMAT, false],
+  ])(
+    'a greeting of who understands format %i may go on with fields that are not known here: %s',
+    (newest, may) => {
+      const greet = { ...greeting(seededRng(5)), format: { newest, store: 1 } };
+      const longer = Uint8Array.from([...encodeGreeting(greet), 1, 2, 3]);
+      expect(decodeFrame(longer, SENDER, SELF)).toEqual(may ? greet : undefined);
+    },
+  );
 
   it.each([
     ['a store without a storage', { store: storeNumber(5), storage: undefined }],

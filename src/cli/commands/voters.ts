@@ -20,6 +20,7 @@ interface Voter {
   readonly serverId: string;
   readonly role: string;
   readonly state: string;
+  readonly isTooOld?: boolean;
 }
 
 interface Voters {
@@ -53,10 +54,10 @@ async function shown({ out }: NodeSession<NodeFlags>, answer: Voters): Promise<v
       ? ''
       : table(
           ['NAME', 'ROLE', 'STATE', 'NODE', 'SERVER'],
-          answer.voters.map(({ name, role, state, nodeId, serverId }) => [
+          answer.voters.map(({ name, role, state, isTooOld, nodeId, serverId }) => [
             name,
             role,
-            state,
+            isTooOld === true ? `${state}, version too old` : state,
             nodeId,
             serverId,
           ]),

@@ -35,7 +35,9 @@ export type Command =
   | { readonly kind: 'openClient'; readonly client: ClientId }
   | { readonly kind: 'closeClient'; readonly client: ClientId }
   /** The next revision is above this one: what another store, or lost voters, handed out is not handed out again. */
-  | { readonly kind: 'advance'; readonly revision: number };
+  | { readonly kind: 'advance'; readonly revision: number }
+  /** From here on the store has at least this format: see `format.ts`. */
+  | { readonly kind: 'raiseFormat'; readonly format: number };
 
 /** A command that takes effect once. */
 export type ClientRequest = Extract<Command, RequestHead>;
@@ -49,6 +51,7 @@ const KIND = {
   openClient: 6,
   closeClient: 7,
   advance: 8,
+  raiseFormat: 9,
 } as const;
 
 const TARGETS = ['version', 'modRevision', 'createRevision', 'lease', 'value'] as const;
@@ -60,6 +63,13 @@ const out = new ByteWriter(4096);
 /** Only the leader can know which leases have run out: from anybody else it is a lie. */
 export function isExpiry(command: Uint8Array): boolean {
   return command[0] === KIND.expireLeases;
+}
+
+/** The format that the command raises the store to; 0 for any other command. */
+export function raisedFormat(bytes: Uint8Array): number {
+  if (bytes[0] !== KIND.raiseFormat) return 0;
+  const command = decodeCommand(bytes);
+  return typeof command === 'object' && command.kind === 'raiseFormat' ? command.format : 0;
 }
 
 /** The command is well-formed: `check.ts` found nothing wrong with what it holds. */
@@ -93,6 +103,9 @@ export function encodeCommand(command: Command): Uint8Array {
       break;
     case 'advance':
       out.varuint(command.revision);
+      break;
+    case 'raiseFormat':
+      out.varuint(command.format);
   }
   return out.take();
 }
@@ -129,6 +142,8 @@ function readCommand(input: ByteReader): Command | undefined {
       return { kind: 'closeClient', client: readId(input) };
     case KIND.advance:
       return { kind: 'advance', revision: input.varuint() };
+    case KIND.raiseFormat:
+      return { kind: 'raiseFormat', format: readId(input) };
     default:
       return input.failed ? { kind: 'closeClient', client: 0 } : undefined;
   }

@@ -3,7 +3,7 @@
  *
  * Every replica applies the same commands in the same order and comes to the same state: nothing here looks at a
  * clock, and what a command is refused for depends on the state and on bounds that all replicas share. So the bounds
- * of `limits.quorum…` are part of the protocol: two versions that differ in one must not carry one store.
+ * of `limits.quorum…` are part of the store's format: who changes one makes a new format (`format.ts`).
  *
  * A command that changes keys makes one revision, with all its changes; any other leaves the revision as it is. The
  * first revision that changes something is 2, as etcd's.
@@ -24,6 +24,7 @@ import type {
 import { checkTransaction, checkTtl } from './check.ts';
 import { type ClientBounds, Clients } from './clients.ts';
 import { type ClientId, type ClientRequest, decodeCommand } from './command.ts';
+import { FIRST_FORMAT } from './format.ts';
 import { type ChangesAnswer, History, type HistoryBounds } from './history.ts';
 import { compareKeys, utf8Length } from './key-order.ts';
 import { Leases } from './leases.ts';
@@ -60,6 +61,7 @@ export class Register {
   readonly #clients: Clients;
   #history: History;
   #revision: number;
+  #format: number;
   #bytes = 0;
   /** What the command under way has changed. */
   #changes: KeyChange[] = [];
@@ -70,6 +72,7 @@ export class Register {
     this.#bounds = bounds;
     this.#clients = new Clients(bounds);
     this.#revision = restored?.revision ?? 1;
+    this.#format = restored?.format ?? FIRST_FORMAT;
     this.#history = new History(bounds, restored?.compactRevision ?? 2);
     if (restored === undefined) return;
     for (const lease of restored.leases) this.#leases.set(lease);
@@ -84,6 +87,11 @@ export class Register {
 
   get revision(): number {
     return this.#revision;
+  }
+
+  /** Which rules this copy follows: equal on all copies at equal index. */
+  get format(): number {
+    return this.#format;
   }
 
   /** The oldest revision that `changesFrom` knows. */
@@ -157,6 +165,9 @@ export class Register {
       case 'advance':
         this.#advance(command.revision);
         return this.#applied(0, 0, { kind: 'done' });
+      case 'raiseFormat':
+        this.#format = Math.max(this.#format, command.format);
+        return this.#applied(0, 0, { kind: 'done' });
       case 'expireLeases':
         this.#end(
           command.leases
@@ -181,6 +192,7 @@ export class Register {
 
   #state(): RegisterState {
     return {
+      format: this.#format,
       revision: this.#revision,
       bytes: this.#bytes,
       chunks: this.#entries.frozen(),

@@ -5,17 +5,20 @@ import { limits } from '../../kernel/limits.ts';
 import type { KeyChange, KeyValue, OperationAnswer } from '../port.ts';
 import { crc32 } from './checksum.ts';
 import type { ClientState } from './clients.ts';
+import { FIRST_FORMAT, NEWEST_FORMAT } from './format.ts';
 import type { Revision } from './history.ts';
 import { compareKeys } from './key-order.ts';
 import type { LeaseState, Outcome } from './outcome.ts';
 import { deletedEntry, Register, type RegisterBounds } from './register.ts';
-import { ANSWERS, CHANGE, FAILURES, OUTCOME, SNAPSHOT_FORMAT, TAG } from './snapshot.ts';
+import { ANSWERS, CHANGE, FAILURES, OUTCOME, TAG } from './snapshot.ts';
 
 /** The largest record is the answer to a transaction that read as much as one can. */
 const MOST_RECORD_BYTES = 2 * limits.quorumOperations * (limits.quorumValueBytes + 2 * limits.quorumKeyBytes);
 
 export class Restorer {
   readonly #bounds: RegisterBounds;
+  readonly #newestFormat: number;
+  #format = FIRST_FORMAT;
   #checksum = 0;
   #failed = false;
   /** What came and belongs to a record that is not complete. */
@@ -34,8 +37,15 @@ export class Restorer {
   #byKey: Map<string, KeyValue> | undefined;
   #stage = 0;
 
-  constructor(bounds: RegisterBounds = limits) {
+  /** `newestFormat`: that this program understands. */
+  constructor(bounds: RegisterBounds = limits, newestFormat = NEWEST_FORMAT) {
     this.#bounds = bounds;
+    this.#newestFormat = newestFormat;
+  }
+
+  /** The format of what it reads, where that is one that this program does not understand: it then failed. */
+  get neededFormat(): number | undefined {
+    return this.#format > this.#newestFormat ? this.#format : undefined;
   }
 
   /** Nothing that is taken from now on can mend it. */
@@ -62,6 +72,7 @@ export class Restorer {
   finish(): Register | undefined {
     if (this.#failed || !this.#ended || this.#have > 0) return undefined;
     return new Register(this.#bounds, {
+      format: this.#format,
       revision: this.#revision,
       compactRevision: this.#compactRevision,
       entries: this.#entries,
@@ -106,7 +117,8 @@ export class Restorer {
     this.#stage = stage;
     switch (tag) {
       case TAG.head:
-        if (input.varuint() !== SNAPSHOT_FORMAT) input.fail();
+        this.#format = input.varuint();
+        if (this.#format < FIRST_FORMAT || this.#format > this.#newestFormat) input.fail();
         this.#revision = input.varuint();
         return;
       case TAG.lease: {

@@ -15,6 +15,7 @@ import type { LeaseState, Outcome } from './outcome.ts';
 
 /** References to what never changes, taken at one moment. */
 export interface RegisterState {
+  readonly format: number;
   readonly revision: number;
   readonly bytes: number;
   readonly chunks: readonly (readonly KeyValue[])[];
@@ -24,6 +25,7 @@ export interface RegisterState {
 }
 
 export interface RestoredState {
+  readonly format: number;
   readonly revision: number;
   readonly compactRevision: number;
   readonly entries: readonly KeyValue[];
@@ -46,7 +48,6 @@ export const CHANGE = { deleted: 0, put: 1, standing: 2 } as const;
 export const OUTCOME = { transacted: 1, granted: 2, revoked: 3, failed: 4 } as const;
 export const FAILURES = ['INVALID_ARGUMENT', 'TOO_LARGE', 'NOT_FOUND', 'CONFLICT', 'QUOTA_EXCEEDED'] as const;
 export const ANSWERS = ['put', 'delete', 'deleteRange', 'get', 'range'] as const;
-export const SNAPSHOT_FORMAT = 1;
 
 const PIECE_BYTES = 128 * 1024;
 const LEAST_HISTORY_BYTES = 1024 * 1024;
@@ -95,7 +96,7 @@ function* records(state: RegisterState, withHistory: boolean): Generator<Uint8Ar
     return out.view();
   };
   yield record(TAG.head, () => {
-    out.varuint(SNAPSHOT_FORMAT);
+    out.varuint(state.format);
     out.varuint(state.revision);
   });
   const leases = state.leases.toSorted((left, right) => left.id - right.id);

@@ -2,13 +2,14 @@
  * Which store this node carries, on which storage, and what of it is on disk: taking one up, giving it up, and going
  * on alone when the majority is lost for good.
  */
-import type { Mark } from '../../kernel/effects.ts';
+import { journalRecord, type Mark } from '../../kernel/effects.ts';
 import type { NodeId } from '../../kernel/ids.ts';
 import type { Rng } from '../../kernel/rng.ts';
 import type { Instant } from '../../kernel/time.ts';
 import type { QuorumEffect } from '../messages.ts';
 import type { LogIndex, RaftConfig, Restored, Term } from '../raft/types.ts';
 import { encodeCommand } from '../register/command.ts';
+import type { FormatFacts } from '../register/format.ts';
 import { Register } from '../register/register.ts';
 import {
   parseStorageId,
@@ -25,6 +26,8 @@ import { type Carried, EMPTY_POINT, StorageReader, StorageWriter, type StoredIde
 interface CarrierOptions {
   readonly self: NodeId;
   readonly raft: RaftConfig;
+  /** That this program understands. */
+  readonly newestFormat: number;
   /** Random safe integers above 0, none twice. */
   readonly freshId: () => number;
   readonly rng: Rng;
@@ -47,6 +50,8 @@ export class Carrier {
   #generation = 0;
   #isFresh = true;
   #claim = NO_CLAIM;
+  /** What a newer program kept here, which this one does not understand: left as it is, for a program that does. */
+  #sealed: { readonly format: number; readonly records: readonly Uint8Array[] } | undefined;
   /** What is not yet given to the disk of a store that is begun, and the moment awaited before more is. */
   #beginning: { readonly rest: Iterator<Uint8Array>; readonly awaited: number } | undefined;
   /** Below all that a replica awaits, whose generation is at least 1. */
@@ -66,6 +71,21 @@ export class Carrier {
 
   get store(): StoreId | undefined {
     return this.#identity.carried?.store;
+  }
+
+  /** Of the store that is carried, where this program does not understand it: then it takes no part in it. */
+  get neededFormat(): number | undefined {
+    return this.#sealed?.format ?? this.#replica?.neededFormat;
+  }
+
+  get newestFormat(): number {
+    return this.#options.newestFormat;
+  }
+
+  /** The store's as far as this node knows. */
+  get format(): FormatFacts {
+    const store = this.neededFormat ?? this.#replica?.register.format ?? 0;
+    return { newest: this.newestFormat, store };
   }
 
   /** What the carried storage held when the node started; nothing for one that was begun since. */
@@ -104,7 +124,7 @@ export class Carrier {
    * be forgotten; the node then goes on as another server, which never voted.
    */
   load(records: readonly Uint8Array[], isSuspect: boolean, now: Instant): readonly QuorumEffect[] {
-    const reader = new StorageReader(isSuspect);
+    const reader = new StorageReader(isSuspect, this.#options.newestFormat);
     for (const record of records) reader.take(record);
     const { identity, restored, register } = reader.stored();
     this.#writer = new StorageWriter(reader.lastSequence);
@@ -112,6 +132,7 @@ export class Carrier {
     const isLost = isSuspect || reader.damaged;
     const { carried } = before;
     this.#isFresh = identity === undefined && !isLost;
+    if (reader.neededFormat !== undefined) return this.#seal(before, reader.neededFormat, records);
     this.#identity = {
       ...before,
       carried: carried !== undefined && isLost ? { ...carried, storage: this.#freshStorage() } : carried,
@@ -123,6 +144,13 @@ export class Carrier {
     if (carried === undefined || !isLost) return [];
     const persisted = this.#persist([this.#writer.identity(this.#identity, 'same')]);
     return [persisted, mark('warn', 'quorum.storageSuspect', carried.store)];
+  }
+
+  #seal(identity: StoredIdentity, format: number, records: readonly Uint8Array[]): readonly QuorumEffect[] {
+    this.#identity = identity;
+    this.#sealed = { format, records };
+    const { carried } = identity;
+    return carried === undefined ? [] : [mark('error', 'quorum.formatTooNew', carried.store)];
   }
 
   /** Others heard this storage promise more than it holds: the node goes on as another server, with what it has. */
@@ -153,7 +181,9 @@ export class Carrier {
   /** The whole state as journal records; taken at one moment, given a piece at a time. */
   *checkpoint(): Generator<Uint8Array> {
     const replica = this.#replica;
-    if (replica !== undefined) yield* this.#writer.checkpoint(replica.captured(this.#identity));
+    if (this.#sealed !== undefined)
+      for (const record of this.#sealed.records) yield journalRecord('quorum', record);
+    else if (replica !== undefined) yield* this.#writer.checkpoint(replica.captured(this.#identity));
     else if (this.#identity.dissolved.length > 0) yield this.#writer.identity(this.#identity, 'checkpoint');
   }
 
@@ -276,7 +306,7 @@ export class Carrier {
   }
 
   #makeReplica(carried: Carried, restored: Restored, register: Register, now: Instant): Replica {
-    const { self, raft, rng } = this.#options;
+    const { self, raft, rng, newestFormat } = this.#options;
     this.#generation++;
     return new Replica({
       self,
@@ -285,6 +315,7 @@ export class Carrier {
       register,
       writer: this.#writer,
       config: raft,
+      newestFormat,
       generation: this.#generation,
       rng: rng.fork(),
       now,

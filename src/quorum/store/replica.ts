@@ -23,10 +23,10 @@ import type {
   ServerId,
   SnapshotPoint,
 } from '../raft/types.ts';
-import { isExpiry } from '../register/command.ts';
+import { isExpiry, raisedFormat } from '../register/command.ts';
 import type { Applied } from '../register/outcome.ts';
 import type { Register } from '../register/register.ts';
-import { nodeOf, parseServerId, parseStoreId, type StoreId, serverIdOf } from '../server.ts';
+import { nodeOf, parseServerId, parseStoreId, type StoreId, serverIdOf, storeName } from '../server.ts';
 import { type Arrived, Capture, SnapshotReceiver, SnapshotSenders } from './snapshot-transfer.ts';
 import type { Captured, Carried, Incoming, StorageWriter, StoredIdentity } from './storage.ts';
 
@@ -46,6 +46,8 @@ interface ReplicaOptions {
   readonly register: Register;
   readonly writer: StorageWriter;
   readonly config: RaftConfig;
+  /** That this program understands. */
+  readonly newestFormat: number;
   /** Tells this replica's `awaitDisk` from those of one before it in the same run. */
   readonly generation: number;
   readonly rng: Rng;
@@ -73,7 +75,9 @@ export class Replica {
   readonly #generation: number;
   readonly #compactEntries: number;
   readonly #senders = new SnapshotSenders();
-  readonly #receiver = new SnapshotReceiver();
+  readonly #receiver: SnapshotReceiver;
+  readonly #newestFormat: number;
+  #neededFormat: number | undefined;
   /** Of the snapshot whose pieces come in: those that were given to the disk. */
   #incoming: Incoming | undefined;
   /** Whole snapshots that are on their way to the disk, by the number awaited. */
@@ -96,6 +100,8 @@ export class Replica {
     this.#register = options.register;
     this.#writer = options.writer;
     this.#generation = options.generation;
+    this.#newestFormat = options.newestFormat;
+    this.#receiver = new SnapshotReceiver(undefined, options.newestFormat);
     const { tailEntries } = options.config;
     this.#compactEntries = tailEntries === undefined ? COMPACT_ENTRIES : 2 * tailEntries + 1;
     this.#applied = restored.point;
@@ -106,6 +112,8 @@ export class Replica {
       now: options.now,
       restored,
     });
+    // Whether it is committed is not known here; who may not carry it out must not lead others to believe it will.
+    if (this.formatToCome > this.#newestFormat) this.#neededFormat = this.formatToCome;
   }
 
   get register(): Register {
@@ -127,9 +135,24 @@ export class Replica {
       );
   }
 
-  /** Takes part in the protocol; until then it neither hears nor says anything. */
+  /** Takes part in the protocol; until then, and behind a format that is too new, it neither hears nor says anything. */
   get isTrusted(): boolean {
-    return this.#isTrusted;
+    return this.#isTrusted && this.#neededFormat === undefined;
+  }
+
+  /** The store's, where this program does not understand it: the copy stands still, and takes part in nothing. */
+  get neededFormat(): number | undefined {
+    return this.#neededFormat;
+  }
+
+  /** The store's once all that is in the log is applied. */
+  get formatToCome(): number {
+    let format = this.#register.format;
+    for (let index = this.#applied.index + 1; index <= this.raft.lastIndex; index++) {
+      const entry = this.raft.entryAt(index);
+      if (entry?.kind === 'command') format = Math.max(format, raisedFormat(entry.command));
+    }
+    return format;
   }
 
   trust(): void {
@@ -146,7 +169,7 @@ export class Replica {
   }
 
   get isLeader(): boolean {
-    return this.raft.role === 'leader';
+    return this.raft.role === 'leader' && this.#neededFormat === undefined;
   }
 
   /** Servers of this store on the members that can be reached. */
@@ -180,7 +203,7 @@ export class Replica {
     frame: Exclude<StoreFrame, { kind: 'propose' | 'refuse' }>,
     now: Instant,
   ): readonly (QuorumEffect | ReplicaFact)[] {
-    if (!this.#isTrusted) return [];
+    if (!this.isTrusted) return [];
     if (frame.kind === 'raft') return this.step({ kind: 'received', message: frame.message }, now);
     const out: (QuorumEffect | ReplicaFact)[] = [];
     if (frame.kind === 'snapshot') this.#snapshotPiece(from, frame, out);
@@ -211,7 +234,7 @@ export class Replica {
   }
 
   expire(now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
-    if (!this.#isTrusted) return [];
+    if (!this.isTrusted) return [];
     const out: (QuorumEffect | ReplicaFact)[] = [];
     if (isDue(this.raft.deadline(), now)) this.#carryOut(this.raft.expire(now), out, now);
     if ((this.#senders.deadlineMs ?? Number.POSITIVE_INFINITY) <= now.monoMs) this.#resendSnapshots(out, now);
@@ -219,7 +242,7 @@ export class Replica {
   }
 
   deadline(): Deadline | undefined {
-    if (!this.#isTrusted) return undefined;
+    if (!this.isTrusted) return undefined;
     const atMs = this.#senders.deadlineMs;
     return earliest([
       this.raft.deadline(),
@@ -300,6 +323,7 @@ export class Replica {
   #send(to: ServerId, frame: StoreFrame, stream: string, out: (QuorumEffect | ReplicaFact)[]): void {
     const target = parseServerId(to);
     if (target === undefined || target.node === this.#self || !this.isReachable(to)) return;
+    if (this.#neededFormat !== undefined) return;
     const { store, storage } = this.carried;
     const bytes = encodeFrame(store, storage, target.storage, frame);
     out.push({ kind: 'send', stream, to: [target.node], channel: 'quorum', bytes });
@@ -315,6 +339,7 @@ export class Replica {
   #apply(entries: readonly LogEntry[], out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
     for (const entry of entries) {
       if (entry.index <= this.#applied.index) continue;
+      if (this.#isTooNew(entry, out)) break;
       const configuration =
         entry.kind === 'configuration' ? entry.configuration : this.#applied.configuration;
       this.#applied = { index: entry.index, term: entry.term, configuration };
@@ -328,6 +353,17 @@ export class Replica {
     if (count < this.#compactEntries && bytes < COMPACT_BYTES) return;
     this.#sinceCompaction = { entries: 0, bytes: 0 };
     this.#carryOut(this.raft.handle({ kind: 'snapshotted', index: this.#applied.index }, now), out, now);
+  }
+
+  /** Nothing is applied from here on: what comes behind means something that this program does not know. */
+  #isTooNew(entry: LogEntry, out: (QuorumEffect | ReplicaFact)[]): boolean {
+    const format = entry.kind === 'command' ? raisedFormat(entry.command) : 0;
+    if (this.#neededFormat !== undefined) return true;
+    if (format <= this.#newestFormat) return false;
+    this.#neededFormat = format;
+    const fields = { store: storeName(this.carried.store), format, understood: this.#newestFormat };
+    out.push({ kind: 'mark', level: 'error', name: 'quorum.formatTooNew', fields });
+    return true;
   }
 
   #dissolve(command: Uint8Array, out: (QuorumEffect | ReplicaFact)[]): void {
@@ -405,9 +441,9 @@ export function abandonCommand(into: StoreId): Uint8Array {
   return endingCommand(ABANDON, into);
 }
 
-/** What a leader alone may bring forward: the end of the store, and of leases. */
+/** What a leader alone may bring forward: the end of the store, and of leases, and what all copies must understand. */
 export function isForLeadersOnly(command: Uint8Array): boolean {
-  return isEnding(command) || isExpiry(command);
+  return isEnding(command) || isExpiry(command) || raisedFormat(command) > 0;
 }
 
 function isEnding(command: Uint8Array): boolean {

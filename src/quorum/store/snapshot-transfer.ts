@@ -6,6 +6,7 @@ import { limits } from '../../kernel/limits.ts';
 import type { Instant } from '../../kernel/time.ts';
 import type { StoreFrame } from '../frames.ts';
 import type { LogIndex, ServerId, SnapshotPoint } from '../raft/types.ts';
+import { NEWEST_FORMAT } from '../register/format.ts';
 import type { Register } from '../register/register.ts';
 import { Restorer } from '../register/restorer.ts';
 
@@ -210,15 +211,18 @@ export interface Taken {
 /** Takes the pieces of one transfer at a time; a newer one takes the place of an older. */
 export class SnapshotReceiver {
   readonly #mostBytes: number;
+  readonly #newestFormat: number;
   /** The transfer that is under way, and the last that has ended. */
   #transfer: string | undefined;
   #ended: string | undefined;
   #pieces = 0;
   #bytes = 0;
-  #restorer = new Restorer();
+  #restorer: Restorer;
 
-  constructor(mostBytes = MOST_BYTES) {
+  constructor(mostBytes = MOST_BYTES, newestFormat = NEWEST_FORMAT) {
     this.#mostBytes = mostBytes;
+    this.#newestFormat = newestFormat;
+    this.#restorer = new Restorer(undefined, newestFormat);
   }
 
   /** The answer to send, and the snapshot where this was its last piece. */
@@ -256,7 +260,7 @@ export class SnapshotReceiver {
     this.#transfer = transfer;
     this.#pieces = 0;
     this.#bytes = 0;
-    this.#restorer = new Restorer();
+    this.#restorer = new Restorer(undefined, this.#newestFormat);
   }
 
   #giveUp(frame: SnapshotFrame): Taken {

@@ -11,6 +11,7 @@ import { limits } from '../../kernel/limits.ts';
 import { readPoint, writePoint } from '../frames.ts';
 import { readEntries, readNumbers, writeEntries, writeNumbers } from '../message-codec.ts';
 import type { HardState, LogEntry, Restored, ServerId, SnapshotPoint } from '../raft/types.ts';
+import { NEWEST_FORMAT } from '../register/format.ts';
 import { Register } from '../register/register.ts';
 import { Restorer } from '../register/restorer.ts';
 import { parseServerId, parseStorageId, parseStoreId, type StorageId, type StoreId } from '../server.ts';
@@ -198,6 +199,8 @@ function* chunksOf(entries: readonly LogEntry[]): Generator<readonly LogEntry[]>
  */
 export class StorageReader {
   readonly #isSuspect: boolean;
+  readonly #newestFormat: number;
+  #neededFormat: number | undefined;
   #isBehindHole = false;
   /** Of the record before. */
   #previous = 0;
@@ -214,8 +217,14 @@ export class StorageReader {
   #damaged = false;
 
   /** `isSuspect`: the journal may lack records. */
-  constructor(isSuspect = false) {
+  constructor(isSuspect = false, newestFormat = NEWEST_FORMAT) {
     this.#isSuspect = isSuspect;
+    this.#newestFormat = newestFormat;
+  }
+
+  /** The store was kept by a newer program, in a format that this one does not understand; `stored` then knows no more than whose it is. */
+  get neededFormat(): number | undefined {
+    return this.#neededFormat;
   }
 
   /** One is left out behind a store that was being begun when a crash cut it off: what comes next must not look like its rest. */
@@ -267,7 +276,7 @@ export class StorageReader {
         return;
       }
       case RECORD.piece:
-        this.#restorer ??= new Restorer();
+        this.#restorer ??= this.#newRestorer();
         this.#restorer.take(input.sized());
         return;
       case RECORD.checkpoint:
@@ -300,12 +309,14 @@ export class StorageReader {
     this.#register = new Register();
     this.#incoming = undefined;
     this.#isBehindHole = false;
+    this.#neededFormat = undefined;
   }
 
   #finishCheckpoint(sequence: number, input: ByteReader): void {
     if (input.byte() !== CHECKPOINT_FORMAT) input.fail();
     const point = readPoint(input);
     const register = this.#restorer?.finish();
+    const neededFormat = this.#restorer?.neededFormat;
     this.#restorer = undefined;
     const identity = readIdentity(input);
     const hardState = readHardState(input);
@@ -315,12 +326,17 @@ export class StorageReader {
     this.#hardState = hardState;
     this.#reflected = sequence;
     this.#isBehindHole = register === undefined;
+    this.#neededFormat = neededFormat;
     if (register === undefined) {
-      input.fail();
+      if (neededFormat === undefined) input.fail();
       return;
     }
     this.#point = point;
     this.#register = register;
+  }
+
+  #newRestorer(): Restorer {
+    return new Restorer(undefined, this.#newestFormat);
   }
 
   #takePart(input: ByteReader): void {
@@ -328,7 +344,7 @@ export class StorageReader {
     const at = input.varuint();
     const bytes = input.sized();
     if (input.failed) return;
-    if (at === 0) this.#incoming = { id, restorer: new Restorer(), pieces: 0 };
+    if (at === 0) this.#incoming = { id, restorer: this.#newRestorer(), pieces: 0 };
     const incoming = this.#incoming;
     if (incoming?.id !== id || incoming.pieces !== at) return;
     incoming.restorer.take(bytes);
@@ -344,8 +360,9 @@ export class StorageReader {
     this.#incoming = undefined;
     const isAll = incoming?.id === id && incoming.pieces === pieces;
     const register = isAll ? incoming.restorer.finish() : undefined;
+    this.#neededFormat ??= incoming?.restorer.neededFormat;
     if (register === undefined) {
-      input.fail();
+      if (incoming?.restorer.neededFormat === undefined) input.fail();
       return;
     }
     // Of two that were on their way to the disk at once, the older does not take back the newer.

@@ -22,6 +22,8 @@ export interface Situation extends Surroundings {
   readonly isLeaderless: boolean;
   /** Stores that are known to have ended. */
   readonly dissolved: readonly StoreId[];
+  /** The newest that this node's program understands. */
+  readonly newestFormat: number;
   /** Members whose store was joined in vain lately. */
   readonly avoided: ReadonlySet<NodeId>;
   readonly mayFound: boolean;
@@ -73,13 +75,14 @@ function hasEnded(carried: CarriedFacts, { self, greetings, isLeaderless }: Situ
 }
 
 /** The one to join; of several, one with data first, then the lowest id. */
-function storeToJoin({ greetings, dissolved, avoided }: Situation): StoreId | undefined {
+function storeToJoin({ greetings, dissolved, avoided, newestFormat }: Situation): StoreId | undefined {
   let best: { readonly store: StoreId; readonly hasData: boolean } | undefined;
   for (const [node, greeting] of greetings) {
     const store = greeting?.store;
     if (store === undefined || dissolved.includes(store) || avoided.has(node)) continue;
     // Who knows no voters joined at another's word, and has nothing of it yet.
     if (greeting?.voters.length === 0) continue;
+    if ((greeting?.format.store ?? 0) > newestFormat) continue;
     const found = { store, hasData: greeting?.hasData === true };
     if (best === undefined || yields(best, found)) best = found;
   }

@@ -4,6 +4,7 @@ import { limits } from '../../kernel/limits.ts';
 import type { Instant } from '../../kernel/time.ts';
 import type { Greeting } from '../frames.ts';
 import type { Configuration, ServerId } from '../raft/types.ts';
+import { FIRST_FORMAT, isTooOld } from '../register/format.ts';
 import { nodeOf, type StorageId, type StoreId, serverIdOf } from '../server.ts';
 
 interface ServerReach {
@@ -23,6 +24,7 @@ interface Greeted {
   doubted: StorageId | undefined;
 }
 
+const NO_FORMAT = { newest: FIRST_FORMAT, store: 0 };
 /** A greeting that was not confirmed for so long was lost. */
 const REGREET_MS = 400;
 
@@ -134,15 +136,49 @@ export class Neighbours {
     return this.#greetings.get(node) !== undefined;
   }
 
-  mayVote(node: NodeId): boolean {
-    return this.#greetings.get(node)?.mayVote === true;
+  /** `format`: of the store in which it would vote. */
+  mayVote(node: NodeId, format: number): boolean {
+    const greeting = this.#greetings.get(node);
+    return greeting?.mayVote === true && !isTooOld(greeting.format, format);
   }
 
-  /** Servers of the store on members that can be reached; notes which came and went. */
-  reach(store: StoreId, own: ServerId, configuration: Configuration, now: Instant): readonly ServerId[] {
+  /** Carriers of the store whose program is too old to follow it at this format. */
+  tooOld(store: StoreId | undefined, format: number): readonly NodeId[] {
+    return [...this.#greetings]
+      .filter(([, greeting]) => greeting?.store === store && isTooOld(greeting?.format ?? NO_FORMAT, format))
+      .map(([node]) => node)
+      .sort();
+  }
+
+  /** The newest format of a store around here, 0 where there is none. */
+  get newestStoreFormat(): number {
+    return Math.max(0, ...[...this.#greetings.values()].map((greeting) => greeting?.format.store ?? 0));
+  }
+
+  /** The newest format that every voter and every other copy that can be reached understands; `undefined` where a voter cannot be asked. */
+  commonFormat(newest: number, own: ServerId, configuration: Configuration): number | undefined {
+    let common = newest;
+    const voters = new Set([...configuration.incoming, ...configuration.outgoing]);
+    for (const voter of voters)
+      if (voter !== own && this.#servers.get(voter)?.isReachable !== true) return undefined;
+    for (const [server, { isReachable }] of this.#servers)
+      if (isReachable)
+        common = Math.min(common, this.#greetings.get(nodeOf(server))?.format.newest ?? FIRST_FORMAT);
+    return common;
+  }
+
+  /** Servers of the store, of this format, on members that can be reached and can follow it; notes which came and went. */
+  reach(
+    store: StoreId,
+    format: number,
+    own: ServerId,
+    configuration: Configuration,
+    now: Instant,
+  ): readonly ServerId[] {
     const reachable = new Set<ServerId>();
     for (const [node, greeting] of this.#greetings) {
       if (greeting?.storage === undefined || greeting.store !== store) continue;
+      if (isTooOld(greeting.format, format)) continue;
       reachable.add(serverIdOf(node, greeting.storage));
     }
     for (const server of [...reachable, ...configuration.incoming, ...configuration.outgoing])

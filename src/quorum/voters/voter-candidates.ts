@@ -11,7 +11,7 @@ import { wishesOf } from './voter-wishes.ts';
 const CURRENT_ENTRIES = 1_000;
 
 export function membersOf(
-  { raft, register }: Replica,
+  { raft, register, formatToCome }: Replica,
   neighbours: Neighbours,
 ): ReadonlyMap<ServerId, Member> {
   const wishes = wishesOf(register);
@@ -21,7 +21,7 @@ export function membersOf(
     const node = nodeOf(server);
     members.set(server, {
       server,
-      mayVote: neighbours.mayVote(node),
+      mayVote: neighbours.mayVote(node, formatToCome),
       wish: wishes.get(node),
       ...reach,
       isCurrent: raft.lastIndex - (matches.get(server) ?? 0) < CURRENT_ENTRIES,

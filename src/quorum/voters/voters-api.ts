@@ -11,6 +11,8 @@ export interface VoterInfo {
   /** A learner has a copy and no vote. */
   readonly role: 'leader' | 'voter' | 'learner';
   readonly state: 'alive' | 'suspect' | 'dead' | 'unknown';
+  /** Its version of the program does not understand the format of the store: it neither votes nor follows. */
+  readonly isTooOld?: true;
   /** How far its log is known to agree with the leader's, where this node leads. */
   readonly matchIndex?: number;
 }

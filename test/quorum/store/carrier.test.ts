@@ -37,7 +37,7 @@ class Host {
       roles: ['worker'],
     });
     const freshId = freshIds(nodeCryptography, Uint8Array.of(1));
-    this.carrier = new Carrier({ self: SELF, raft, freshId, rng: seededRng(1) });
+    this.carrier = new Carrier({ self: SELF, raft, newestFormat: 1, freshId, rng: seededRng(1) });
   }
 
   note(effects: Effects): void {

@@ -11,6 +11,7 @@ import { nodeNumber, serverNumber, storeNumber } from '../names.ts';
 const SELF = serverNumber(0);
 const NOW = { monoMs: 1_000, wallMs: 0 };
 const OWN = {
+  format: { newest: 1, store: 1 },
   dissolved: [],
   replaced: [],
   boot: 9,

@@ -8,6 +8,7 @@ import { nodeNumber, serverNumber, storeNumber } from '../names.ts';
 
 const NOBODY: Greeting = {
   kind: 'greeting',
+  format: { newest: 1, store: 0 },
   version: 1,
   heard: 0,
   store: undefined,
@@ -39,6 +40,7 @@ function situation(around: Around, part: Partial<Situation> = {}): Situation {
     carried: undefined,
     isLeaderless: false,
     dissolved: [],
+    newestFormat: 1,
     avoided: new Set(),
     mayFound: true,
     hasWaited: true,
@@ -71,6 +73,18 @@ describe('founding', () => {
     ['of several with data the first is as good', { 4: carries(3, true), 6: carries(2, true) }, {}, join(3)],
     ['not one that was given up here', { 4: carries(3) }, { dissolved: [storeNumber(3)] }, STAY],
     ['not by who knows no voters', { 4: { ...carries(3), voters: [] } }, {}, STAY],
+    [
+      'of a format that is not understood here',
+      { 4: { ...carries(3), format: { newest: 2, store: 2 } } },
+      {},
+      STAY,
+    ],
+    [
+      'of a format that the other does not need yet',
+      { 4: { ...carries(3), format: { newest: 2, store: 1 } } },
+      {},
+      join(3),
+    ],
     ['not by who named one in vain', { 4: carries(3) }, { avoided: new Set([nodeNumber(4)]) }, STAY],
     ['by another', { 4: carries(3), 6: carries(3) }, { avoided: new Set([nodeNumber(4)]) }, join(3)],
     ['the other one then', { 4: carries(3, true), 6: carries(9) }, { dissolved: [storeNumber(3)] }, join(9)],
