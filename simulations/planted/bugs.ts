@@ -156,12 +156,12 @@ export const plantedBugs: readonly PlantedBug[] = [
     about: 'during a change of voters the old majority is not asked (4.3)',
     edits: [
       {
-        file: 'joint.ts',
+        file: 'arithmetic/joint.ts',
         find: 'return voters.outgoing.length === 0 ? incoming : both(incoming, majorityTally(voters.outgoing, voteOf));',
         replace: 'return voters.outgoing.length < 0 ? both(incoming, incoming) : incoming;',
       },
       {
-        file: 'joint.ts',
+        file: 'arithmetic/joint.ts',
         find: ': Math.min(incoming, majorityIndex(voters.outgoing, indexOf));',
         replace: ': incoming;',
       },
@@ -240,7 +240,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     about: 'a lease runs out in a quarter of its time',
     edits: [
       {
-        file: 'lease-clock.ts',
+        file: 'store/lease-clock.ts',
         find: 'const tick = Math.floor((now.monoMs + ttlMs) / TICK_MS) + 1;',
         replace: 'const tick = Math.floor((now.monoMs + ttlMs / 4) / TICK_MS) + 1;',
       },
@@ -251,7 +251,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     about: 'a new leader does not take over the leases of the one before, and they never end',
     edits: [
       {
-        file: 'lease-keeper.ts',
+        file: 'store/lease-keeper.ts',
         find: 'for (const { id, ttlMs } of replica.register.leases()) this.#clock.renew(id, ttlMs, now);',
         replace:
           'for (const { id, ttlMs } of [...replica.register.leases()].slice(0, 0)) this.#clock.renew(id, ttlMs, now);',
@@ -263,7 +263,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     about: 'a server whose journal lost records goes on voting under its old name',
     edits: [
       {
-        file: 'carrier.ts',
+        file: 'store/carrier.ts',
         find: 'const isLost = isSuspect || reader.damaged;',
         replace: 'const isLost = isSuspect && reader.lastSequence < 0;',
       },
