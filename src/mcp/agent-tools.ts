@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { AgentInfo, AgentRegistration } from '../agents/api.ts';
 import type { Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
-import { list, text, textOrNull } from './board-arguments.ts';
+import { agentId, list, text, textOrNull } from './board-arguments.ts';
 import type { NodeFaces } from './faces.ts';
 import { pageOf } from './page.ts';
 import { actingAgent, ZONE_TRUST } from './principal.ts';
@@ -18,8 +18,6 @@ const agentOutput = {
   last_seen: text,
   endpoint: textOrNull,
 };
-
-const ownId = z.string().optional().describe('Default: you.');
 
 export function agentTools(faces: NodeFaces): Tool[] {
   return [agentRegister(faces), agentHeartbeat(faces), agentDiscover(faces)];
@@ -54,7 +52,7 @@ function agentRegister(faces: NodeFaces): Tool {
       effect: 'add',
       idempotent: true,
       input: {
-        agent_id: ownId,
+        agent_id: agentId,
         capabilities: z
           .array(z.string().min(1).max(64))
           .min(1)
@@ -93,7 +91,7 @@ function agentHeartbeat(faces: NodeFaces): Tool {
       description: 'Say that an agent which was registered on this node is still there.',
       effect: 'add',
       idempotent: true,
-      input: { agent_id: ownId },
+      input: { agent_id: agentId },
       output: agentOutput,
       async run(input, call, { agents }) {
         const agent = actingAgent(call.principal, input.agent_id);

@@ -5,20 +5,19 @@ import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { type BoardName, parseBoardName } from '../kernel/ids.ts';
 import type { JsonSchema } from './tool.ts';
 
-export const board = z.string().optional().describe('Board; default "main".');
-export const quorumBoard = z.string().optional().describe('Board of mode quorum; default "tasks".');
-export const key = z.string().describe('Key, such as "plan/step-1".');
-export const level = z
-  .enum(['eventual', 'session', 'strong'])
-  .optional()
-  .describe(
-    'eventual: this node, at once. session: at least what the session token saw. strong: the newest, by a majority; the default on quorum boards, which alone offer it.',
-  );
+export const board = z.string().optional().describe('Default "main".');
+export const quorumBoard = z.string().optional().describe('Of mode quorum; default "tasks".');
+export const key = z.string().describe('Such as "plan/step-1".');
+/** What the levels mean is said once in the list of tools, which agents read whole. */
+export const level = z.enum(['eventual', 'session', 'strong']).optional();
+export const levelExplained = level.describe(
+  'eventual: this node, at once. session: at least what the session token saw. strong: the newest, by a majority; the default on quorum boards, which alone offer it.',
+);
 export const session = z
   .string()
   .optional()
-  .describe('Token of an earlier answer, from any node: this call sees at least what that one saw.');
-export const agentId = z.string().optional().describe('Agent that acts; default: you.');
+  .describe('Token of an earlier answer: see at least what it saw.');
+export const agentId = z.string().optional().describe('Default: you.');
 
 export const anything: JsonSchema = {};
 export const text: JsonSchema = { type: 'string' };

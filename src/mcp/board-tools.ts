@@ -16,6 +16,7 @@ import {
   integer,
   key,
   level,
+  levelExplained,
   list,
   quorumBoard,
   session,
@@ -56,7 +57,7 @@ function boardRead(faces: NodeFaces): Tool {
         'Read one entry of the blackboard that all agents of the swarm share, with its author and time. For a log key the value is the list of its items.',
       effect: 'read',
       idempotent: true,
-      input: { board, key, level, session },
+      input: { board, key, level: levelExplained, session },
       output: {
         found: flag,
         value: anything,

@@ -1,4 +1,4 @@
-/** Completion of the arguments of resource templates: names of boards, and keys of a board. */
+/** Completion of the arguments of resource templates: names of boards and budgets, and keys of a board. */
 
 import { parseBoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
@@ -17,7 +17,7 @@ const NOTHING: Completion = { values: [], hasMore: false };
 
 /** Completes what it knows; anything else has no completions, which is not an error. */
 export async function complete(
-  { blackboard }: NodeFaces,
+  { blackboard, budgets }: NodeFaces,
   principal: Principal,
   params: Readonly<Record<string, unknown>>,
 ): Promise<Completion> {
@@ -27,13 +27,12 @@ export async function complete(
   if (reference.type !== 'ref/resource' || typeof typed !== 'string' || typed.length > limits.keyBytes) {
     return NOTHING;
   }
-  if (argument.name === 'board') {
-    const names = blackboard
-      .boards()
-      .map(({ name }): string => name)
-      .filter((name) => name.startsWith(typed));
-    return { values: names.slice(0, MOST), hasMore: names.length > MOST };
-  }
+  if (argument.name === 'board')
+    return namesWith(
+      typed,
+      blackboard.boards().map(({ name }) => name),
+    );
+  if (argument.name === 'task_id') return namesWith(typed, budgets?.list().map(({ budget }) => budget) ?? []);
   const board = parseBoardName(record(record(params.context).arguments).board ?? 'main');
   if (argument.name !== 'key' || board === undefined) return NOTHING;
   const answer = await blackboard.call(
@@ -45,6 +44,11 @@ export async function complete(
     values: answer.value.entries.map(({ key }) => key),
     hasMore: answer.value.cursor !== undefined,
   };
+}
+
+function namesWith(typed: string, all: readonly string[]): Completion {
+  const names = all.filter((name) => name.startsWith(typed));
+  return { values: names.slice(0, MOST), hasMore: names.length > MOST };
 }
 
 function record(value: unknown): Readonly<Record<string, unknown>> {

@@ -37,7 +37,7 @@ function leaseAcquire(faces: NodeFaces): Tool {
       name: 'lease_acquire',
       title: 'Acquire a lease',
       description:
-        'Become the one holder of a named lease in the whole swarm, until you release it or ttl_seconds pass without lease_renew. held says whether you have it; holder who has it otherwise. Pass fencing_token to what the lease protects: it only grows. Give an agent_id of your own where several agents share a machine.',
+        'Become the one holder of a named lease in the whole swarm, until you release it or ttl_seconds pass without lease_renew. held: whether you have it. Pass fencing_token to what the lease protects: it only grows. Give an agent_id where several agents share a machine.',
       effect: 'add',
       idempotent: true,
       input: { name, ttl_seconds: seconds.describe('Default 30.'), agent_id: agentId },

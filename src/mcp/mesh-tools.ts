@@ -56,7 +56,7 @@ function meshStatus(faces: NodeFaces): Tool {
         'versions',
         'problems',
       ],
-      run(input, _call, { mesh }) {
+      run(input, _call, { mesh, budgets }) {
         const page = pageOf(sortedPeers(mesh.peers()), peerSortKey, input);
         if (!page.ok) return page;
         const { links, problems, version, quorum, ...self } = mesh.status();
@@ -70,7 +70,7 @@ function meshStatus(faces: NodeFaces): Tool {
             voters: quorum?.voters ?? [],
             leader: quorum?.leader ?? null,
             storeId: quorum?.storeId ?? null,
-            orchestrator: null,
+            orchestrator: budgets?.orchestrator ?? null,
             versions: { skein: version },
             problems,
             ...(cursor === undefined ? {} : { cursor }),

@@ -58,7 +58,28 @@ const PROMPTS: readonly Prompt[] = [
 5. Pass the session token of each answer to your next call, and hand it to whoever should see your writes: the call then sees at least what you saw, on any machine.
 6. Do not poll. board_wait returns when something changes; pass its cursor to the next call to miss nothing.
 7. For texts that several write, use document_read and document_edit: edits by exact text merge with what others type.
-8. If something fails, the error says what to do and whether to try again. mesh_status shows which machines are in reach.`,
+8. Where a budget is set for your task (budget_status), reserve before you spend and settle afterwards; the prompt plan_with_budget says how.
+9. If something fails, the error says what to do and whether to try again. mesh_status shows which machines are in reach.`,
+  },
+  {
+    listing: {
+      name: 'plan_with_budget',
+      title: 'Plan within a budget',
+      description: 'How to plan and do a task within a limit that several agents share.',
+      arguments: [
+        { name: 'task', description: 'The task, in a few words.', required: true },
+        { name: 'task_id', description: 'The budget; without it, choose one.', required: false },
+      ],
+    },
+    text: ({ task = '', task_id }) =>
+      `Plan this task within its budget, then do it: ${task}
+
+1. See what there is: budget_status${task_id === undefined ? ' shows all budgets; take the one of this task, or ask who gave you the task' : ` with task_id "${task_id}"`}. remaining is what can be spent from here now, burnPerSecond how fast all agents spend it, projectedEnd when it will be gone, periodEnd when the next period begins.
+2. Split the task into steps, and estimate the tokens of each, input and output. Leave a tenth for what goes wrong. If they do not fit into remaining, drop or shrink steps now, not when the money is gone, and say which.
+3. Before each step reserve what it may cost at most (budget_reserve), and do not begin without a reservation: others spend from the same limit. Give a reservation_id of your own, so that a repeated call reserves once.
+4. After the step settle with what was really used (budget_settle); the rest is freed for all. If the step failed, settle with what it cost, 0 if nothing: an unsettled reservation is charged when its time is up.
+5. BUDGET_EXHAUSTED says what is left, where, and when to try again. Take a smaller step that fits, wait for retryAfterMs, or stop and leave what you have on the blackboard (prompt hand_over).
+6. Spending that happened without a reservation is reported with budget_report. DENIED means that you spent more than there was: stop until the debt is paid.`,
   },
 ];
 

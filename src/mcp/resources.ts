@@ -1,9 +1,11 @@
-/** Resources: boards, their entries and the mesh, addressed by URI. */
+/** Resources: boards, their entries, budgets and the mesh, addressed by URI. */
+import { type BudgetName, parseBudgetName } from '../budget/names.ts';
 import { errorBody, fail, failWith, type Result } from '../kernel/errors.ts';
 import { type BoardName, parseBoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { agentResult } from './agent-tools.ts';
 import { entryResult } from './board-arguments.ts';
+import { budgetResult } from './budget-results.ts';
 import type { NodeFaces } from './faces.ts';
 import { listWithinBytes } from './listing.ts';
 import { sortedPeers } from './mesh-tools.ts';
@@ -32,8 +34,12 @@ export interface ResourceContent {
 export type ResourceTarget =
   | { readonly kind: 'nodes' }
   | { readonly kind: 'agents' }
+  | { readonly kind: 'budget'; readonly budget: BudgetName }
   | { readonly kind: 'board'; readonly board: BoardName }
   | { readonly kind: 'entry'; readonly board: BoardName; readonly key: string };
+
+export const RESOURCE_URIS =
+  'Use mesh://nodes, mesh://agents, board://BOARD, board://BOARD/KEY or budget://TASK_ID.';
 
 const MESH: readonly ResourceListing[] = [
   {
@@ -67,6 +73,13 @@ export const RESOURCE_TEMPLATES: readonly ResourceTemplateListing[] = [
     description: 'One entry with its author, time and revision. Percent-encode the key.',
     mimeType: 'application/json',
   },
+  {
+    uriTemplate: 'budget://{task_id}',
+    name: 'budget',
+    title: 'Budget',
+    description: 'What of a budget is allocated, held and spent, by machine, and what remains.',
+    mimeType: 'application/json',
+  },
 ];
 
 /** `undefined` for a URI that names nothing here. A key may hold slashes, encoded or not. */
@@ -74,6 +87,10 @@ export function parseResourceUri(uri: string): ResourceTarget | undefined {
   if (uri.length > 4 * limits.keyBytes) return undefined;
   if (uri === 'mesh://nodes') return { kind: 'nodes' };
   if (uri === 'mesh://agents') return { kind: 'agents' };
+  if (uri.startsWith('budget://')) {
+    const budget = parseBudgetName(uri.slice('budget://'.length));
+    return budget === undefined ? undefined : { kind: 'budget', budget };
+  }
   const match = /^board:\/\/([^/?#]+)(?:\/(.*))?$/su.exec(uri);
   const board = parseBoardName(match?.[1]);
   if (match === null || board === undefined) return undefined;
@@ -87,7 +104,7 @@ export function parseResourceUri(uri: string): ResourceTarget | undefined {
 
 /** Sorted by URI. */
 export function listResources(
-  { blackboard }: NodeFaces,
+  { blackboard, budgets }: NodeFaces,
   cursor: string | undefined,
 ): Result<{ readonly resources: readonly ResourceListing[]; readonly nextCursor?: string }> {
   const boards = blackboard.boards().map(
@@ -99,7 +116,16 @@ export function listResources(
       mimeType: 'application/json',
     }),
   );
-  const all = [...boards, ...MESH].sort((left, right) => (left.uri < right.uri ? -1 : 1));
+  const limited = (budgets?.list() ?? []).map(
+    ({ budget }): ResourceListing => ({
+      uri: `budget://${budget}`,
+      name: `budget-${budget}`,
+      title: `Budget ${budget}`,
+      description: 'What of this budget is allocated, held and spent, by machine, and what remains.',
+      mimeType: 'application/json',
+    }),
+  );
+  const all = [...boards, ...limited, ...MESH].sort((left, right) => (left.uri < right.uri ? -1 : 1));
   const page = pageOf(all, ({ uri }) => uri, { cursor });
   if (!page.ok) return page;
   const { items, cursor: nextCursor } = page.value;
@@ -127,6 +153,10 @@ async function bodyOf(faces: NodeFaces, target: ResourceTarget, call: ToolCall):
       return { ok: true, value: { nodes: sortedPeers(faces.mesh.peers()) } };
     case 'agents':
       return { ok: true, value: { agents: faces.agents.discover({}).map(agentResult) } };
+    case 'budget': {
+      const status = faces.budgets?.status(target.budget);
+      return { ok: true, value: status?.ok === true ? budgetResult(status.value) : undefined };
+    }
     case 'board':
       return listWithinBytes(
         faces.blackboard,
@@ -152,11 +182,8 @@ function noSuchResource(uri: string): Result<never> {
     return failWith('TOO_LARGE', 'This resource URI is too long.', 'Keys have at most 512 bytes.');
   }
   return fail(
-    errorBody(
-      'NOT_FOUND',
-      `There is no resource ${JSON.stringify(uri)}.`,
-      'Use mesh://nodes, mesh://agents, board://BOARD or board://BOARD/KEY.',
-      { details: { uri } },
-    ),
+    errorBody('NOT_FOUND', `There is no resource ${JSON.stringify(uri)}.`, RESOURCE_URIS, {
+      details: { uri },
+    }),
   );
 }

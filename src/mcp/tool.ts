@@ -10,8 +10,9 @@ import type { Principal } from './principal.ts';
 
 interface ToolAnnotations {
   readonly readOnlyHint: boolean;
-  readonly destructiveHint: boolean;
-  readonly idempotentHint: boolean;
+  /** This and the next mean nothing for a tool that only reads (MCP, `ToolAnnotations`). */
+  readonly destructiveHint?: boolean;
+  readonly idempotentHint?: boolean;
   readonly openWorldHint: boolean;
 }
 
@@ -55,6 +56,8 @@ interface ToolDefinition<Shape extends z.ZodRawShape> {
   readonly output: Readonly<Record<string, JsonSchema>>;
   /** Fields that every result has; default: all. */
   readonly always?: readonly string[];
+  /** What results have in place of `always`, for a tool with results of two kinds. */
+  readonly orAlways?: readonly string[];
   run(
     input: z.output<z.ZodObject<Shape>>,
     call: ToolCall,
@@ -90,7 +93,13 @@ function listingOf<Shape extends z.ZodRawShape>(
   definition: ToolDefinition<Shape>,
   schema: z.ZodType,
 ): ToolListing {
-  const { $schema: _, ...inputSchema } = z.toJSONSchema(schema, { io: 'input' });
+  const { $schema: _, ...inputSchema } = z.toJSONSchema(schema, {
+    io: 'input',
+    override: ({ jsonSchema }) => {
+      // Whole numbers end there anyway.
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+    },
+  });
   const reads = definition.effect === 'read';
   return {
     name: definition.name,
@@ -98,25 +107,25 @@ function listingOf<Shape extends z.ZodRawShape>(
     description: definition.description,
     annotations: {
       readOnlyHint: reads,
-      destructiveHint: definition.effect === 'write',
-      idempotentHint: definition.idempotent,
+      ...(reads
+        ? {}
+        : { destructiveHint: definition.effect === 'write', idempotentHint: definition.idempotent }),
       openWorldHint: false,
     },
     inputSchema: { ...inputSchema, type: 'object' },
     outputSchema: {
       type: 'object',
-      properties: { ...definition.output, error: ERROR_SCHEMA },
-      // Clients check structured content against this schema also where the call failed.
-      anyOf: [{ required: definition.always ?? Object.keys(definition.output) }, { required: ['error'] }],
+      properties: definition.output,
+      // Clients check structured content against this schema also where the call failed. What an error holds is the same
+      // everywhere and said once, in the documentation: lists of tools are read by agents.
+      anyOf: [
+        { required: definition.always ?? Object.keys(definition.output) },
+        ...(definition.orAlways === undefined ? [] : [{ required: definition.orAlways }]),
+        { required: ['error'] },
+      ],
     },
   };
 }
-
-/** What it holds is the same everywhere and said once, in the documentation: lists of tools are read by agents. */
-const ERROR_SCHEMA: JsonSchema = {
-  type: 'object',
-  required: ['code', 'message', 'hint', 'retryable'],
-};
 
 function argumentError(tool: string, names: readonly string[], issues: readonly z.core.$ZodIssue[]) {
   const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];

@@ -13,7 +13,7 @@ import { failWith, ok, type Result } from '../kernel/errors.ts';
 import type { BoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { NodeFaces } from './faces.ts';
-import { parseResourceUri, type ResourceTarget } from './resources.ts';
+import { parseResourceUri, RESOURCE_URIS, type ResourceTarget } from './resources.ts';
 
 type Listener = (uri: string) => void;
 
@@ -34,6 +34,12 @@ interface ListWatch {
   cancelTimer: (() => void) | undefined;
 }
 
+/** All budgets that someone is subscribed to, by name. */
+interface BudgetWatch {
+  readonly stop: () => void;
+  readonly byName: Map<string, Watched>;
+}
+
 interface BoardWatch {
   readonly stop: () => void;
   /** Resources to tell of by key, and under `undefined` those of the whole board. */
@@ -45,6 +51,7 @@ export class ResourceUpdates {
   readonly #watched = new Map<string, Watched>();
   readonly #boards = new Map<BoardName, BoardWatch>();
   readonly #lists = new Map<'nodes' | 'agents', ListWatch>();
+  #budgets: BudgetWatch | undefined;
 
   constructor(faces: NodeFaces) {
     this.#faces = faces;
@@ -57,7 +64,7 @@ export class ResourceUpdates {
       return failWith(
         'NOT_FOUND',
         `There is no resource ${JSON.stringify(uri.slice(0, 256))}.`,
-        'Use mesh://nodes, mesh://agents, board://BOARD or board://BOARD/KEY.',
+        RESOURCE_URIS,
       );
     }
     let watched = this.#watched.get(uri);
@@ -102,6 +109,11 @@ export class ResourceUpdates {
       this.#beginList(target.kind, watched);
       return;
     }
+    if (target.kind === 'budget') {
+      this.#budgets ??= this.#beginBudgets();
+      this.#budgets.byName.set(target.budget, watched);
+      return;
+    }
     let board = this.#boards.get(target.board);
     if (board === undefined) {
       const byKey: BoardWatch['byKey'] = new Map();
@@ -128,6 +140,13 @@ export class ResourceUpdates {
       this.#lists.delete(target.kind);
       return;
     }
+    if (target.kind === 'budget') {
+      this.#budgets?.byName.delete(target.budget);
+      if (this.#budgets?.byName.size !== 0) return;
+      this.#budgets.stop();
+      this.#budgets = undefined;
+      return;
+    }
     const board = this.#boards.get(target.board);
     const key = target.kind === 'entry' ? target.key : undefined;
     const set = board?.byKey.get(key);
@@ -137,6 +156,20 @@ export class ResourceUpdates {
       board.stop();
       this.#boards.delete(target.board);
     }
+  }
+
+  #beginBudgets(): BudgetWatch {
+    const byName: BudgetWatch['byName'] = new Map();
+    const { budgets } = this.#faces;
+    const told = (budget: string) => {
+      const watched = byName.get(budget);
+      if (watched !== undefined) this.#changed(watched);
+    };
+    const stops = [budgets?.watch(told), budgets?.onThreshold(({ budget }) => told(budget))];
+    const stop = () => {
+      for (const end of stops) end?.();
+    };
+    return { byName, stop };
   }
 
   #boardChanged(byKey: BoardWatch['byKey'], changes: readonly Change[]): void {

@@ -19,6 +19,12 @@ const ARGUMENTS = {
   board_read: ['board', 'key', 'level', 'session'],
   board_wait: ['board', 'key', 'prefix', 'after_revision', 'cursor', 'timeout_seconds', 'level', 'session'],
   board_write: ['board', 'key', 'value', 'level', 'session', 'ttl_seconds', 'agent_id'],
+  budget_create: ['task_id', 'limit', 'unit', 'parent', 'window', 'expiry', 'thresholds'],
+  budget_report: ['task_id', 'tokens', 'usage', 'report_id', 'agent_id'],
+  budget_request: ['task_id', 'tokens'],
+  budget_reserve: ['task_id', 'tokens', 'usage', 'ttl_seconds', 'reservation_id', 'agent_id'],
+  budget_settle: ['reservation_id', 'tokens', 'usage'],
+  budget_status: ['task_id', 'limit', 'cursor'],
   document_delete: ['board', 'document', 'level', 'session', 'agent_id'],
   document_edit: ['board', 'document', 'edits', 'level', 'session', 'agent_id'],
   document_read: ['board', 'document', 'level', 'session'],
@@ -35,6 +41,11 @@ const REQUIRED: Record<string, string[]> = {
   board_delete: ['key'],
   board_read: ['key'],
   board_write: ['key', 'value'],
+  budget_create: ['task_id', 'limit'],
+  budget_report: ['task_id'],
+  budget_request: ['task_id', 'tokens'],
+  budget_reserve: ['task_id'],
+  budget_settle: ['reservation_id'],
   document_delete: ['document'],
   document_edit: ['document', 'edits'],
   document_read: ['document'],
@@ -54,6 +65,23 @@ const RESULTS = {
   board_read: ['found', 'value', 'author', 'writtenAt', 'revision', 'session', 'level'],
   board_wait: ['changes', 'cursor', 'session'],
   board_write: ['revision', 'session'],
+  budget_create: ['task_id', 'limit'],
+  budget_report: ['report_id', 'tokens', 'overrun'],
+  budget_request: ['granted', 'rights'],
+  budget_reserve: ['reservation_id', 'tokens', 'expiresAt'],
+  budget_settle: ['reservation_id', 'tokens', 'freed', 'overrun', 'ending'],
+  budget_status: [
+    'task_id',
+    'limit',
+    'reserve',
+    'allocated',
+    'held',
+    'spent',
+    'remaining',
+    'machines',
+    'budgets',
+    'cursor',
+  ],
   document_delete: ['deleted', 'revision', 'session'],
   document_edit: ['text', 'revision', 'session'],
   document_read: ['text', 'revision', 'session'],
@@ -112,6 +140,7 @@ describe('mcp pins', () => {
       'board_list',
       'board_read',
       'board_wait',
+      'budget_status',
       'document_read',
       'mesh_status',
     ];
@@ -122,12 +151,24 @@ describe('mcp pins', () => {
       'document_delete',
       'document_edit',
     ];
-    const unrepeatable = ['board_append', 'board_compare_and_set', 'document_edit'];
+    const unrepeatable = [
+      'board_append',
+      'board_compare_and_set',
+      'budget_create',
+      'budget_report',
+      'budget_request',
+      'budget_reserve',
+      'document_edit',
+    ];
     for (const { name, annotations } of catalogue.tools) {
-      expect(annotations, name).toEqual({
-        readOnlyHint: reading.includes(name),
+      const changing = {
         destructiveHint: replacing.includes(name),
         idempotentHint: !unrepeatable.includes(name),
+      };
+      const readOnlyHint = reading.includes(name);
+      expect(annotations, name).toEqual({
+        readOnlyHint,
+        ...(readOnlyHint ? {} : changing),
         openWorldHint: false,
       });
     }
@@ -142,12 +183,14 @@ describe('mcp pins', () => {
     expect(catalogue.resourceTemplates.map(({ uriTemplate }) => uriTemplate)).toEqual([
       'board://{board}',
       'board://{board}/{key}',
+      'budget://{task_id}',
     ]);
     expect(
       catalogue.prompts.map(({ name, arguments: given }) => [name, given.map((one) => one.name)]),
     ).toEqual([
       ['hand_over', ['task', 'to']],
       ['join_swarm', ['role']],
+      ['plan_with_budget', ['task', 'task_id']],
     ]);
   });
 

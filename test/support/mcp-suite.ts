@@ -50,9 +50,10 @@ export function describeMcpClients(what: string, open: () => Promise<McpNode>): 
       expect(resourceTemplates.map(({ uriTemplate }) => uriTemplate)).toEqual([
         'board://{board}',
         'board://{board}/{key}',
+        'budget://{task_id}',
       ]);
       const { prompts } = await client.raw.listPrompts();
-      expect(prompts.map(({ name }) => name)).toEqual(['hand_over', 'join_swarm']);
+      expect(prompts.map(({ name }) => name)).toEqual(['hand_over', 'join_swarm', 'plan_with_budget']);
     });
 
     it('writes and reads an entry, as structure and as text', async () => {

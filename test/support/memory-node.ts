@@ -25,6 +25,7 @@ import type { Json } from '../../src/kernel/json.ts';
 import type { Clock } from '../../src/kernel/ports.ts';
 import type { MeshStatus, MeshView, PeerInfo } from '../../src/mesh/view.ts';
 import { NamedLeases } from '../../src/quorum/leases.ts';
+import { MemoryBudgets } from './memory-budgets.ts';
 import { SingleStore } from './single-store.ts';
 
 export const MEMORY_NODE_ID = '12D3KooWMemoryMemoryMemoryMemoryMemoryMemoryMemoryMe' as NodeId;
@@ -438,6 +439,7 @@ export interface MemoryNode extends NodePorts {
   readonly agents: MemoryAgents;
   readonly mesh: MemoryMesh;
   readonly leases: NamedLeases;
+  readonly budgets: MemoryBudgets;
   readonly meter: NodePorts['meter'] & { readonly counters: NodeMeter };
 }
 
@@ -452,6 +454,7 @@ export function memoryNode(): MemoryNode {
     mesh: new MemoryMesh(),
     meter: { counters, text: () => counters.render() },
     leases: new NamedLeases(new SingleStore(clock).connect(), clock),
+    budgets: new MemoryBudgets(MEMORY_NODE_ID),
     clock,
   };
 }
