@@ -4,12 +4,14 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { errorBody, failWith, type Result } from '../../kernel/errors.ts';
+import { budgetOperations } from '../../mcp/budget-operator.ts';
 import type { Catalogue } from '../../mcp/catalogue.ts';
 import { peerSortKey, sortedPeers } from '../../mcp/mesh-tools.ts';
 import { pageOf } from '../../mcp/page.ts';
 import type { Principal } from '../../mcp/principal.ts';
-import type { Structured } from '../../mcp/tool.ts';
+import type { Structured, Tool } from '../../mcp/tool.ts';
 import { readJson } from './body.ts';
+import { budgetRoutes } from './budget-routes.ts';
 import { changeVoters, listLeases, listVoters } from './quorum-routes.ts';
 import { sendError, sendJson } from './respond.ts';
 import { watchBoard } from './watch.ts';
@@ -33,9 +35,11 @@ interface Route {
 
 export class Rest {
   readonly #catalogue: Catalogue;
+  readonly #budgetOperations: ReadonlyMap<string, Tool>;
 
   constructor(catalogue: Catalogue) {
     this.#catalogue = catalogue;
+    this.#budgetOperations = budgetOperations(catalogue.faces);
   }
 
   async handle(call: RestRequest): Promise<void> {
@@ -61,6 +65,7 @@ export class Rest {
     if (first === 'agents') return this.#agentsRoute(path);
     if (first === 'leases') return this.#leasesRoute(path);
     if (first === 'voters') return this.#votersRoute(path);
+    if (first === 'budgets' || first === 'reservations') return this.#budgetsRoute(path);
     if (first !== 'boards') return undefined;
     if (path.length === 1) return this.#get((call) => this.#boards(call));
     const board = decode(second ?? '');
@@ -162,6 +167,28 @@ export class Rest {
     };
   }
 
+  /** Amounts come in bodies: text of a query would first have to be made a number, and `1e9` is none here. */
+  #budgetsRoute(path: readonly string[]): Route | undefined {
+    const decoded = path.map(decode);
+    if (decoded.includes(undefined)) return undefined;
+    const routes = budgetRoutes(decoded as readonly string[]);
+    if (routes.size === 0) return undefined;
+    return {
+      methods: [...routes.keys()] as Method[],
+      run: async (call, method) => {
+        const route = routes.get(method);
+        if (route === undefined) return;
+        if (method !== 'GET' && call.query.size > 0) return sendError(call.response, queryGiven());
+        if (route.kind === 'tool') return this.#runTool(call, route.name, route.fixed);
+        const operation = this.#budgetOperations.get(route.name);
+        if (operation === undefined) return;
+        const { principal, signal } = call;
+        const run = (given: Structured) => operation.call(given, { principal, signal });
+        await this.#runOn(call, route.fixed, { run, bodyOptional: route.name === 'budget_rebalance' });
+      },
+    };
+  }
+
   #get(run: (call: RestRequest) => Promise<void> | void): Route {
     return {
       methods: ['GET'],
@@ -175,19 +202,36 @@ export class Rest {
     return { methods, run: (call) => this.#runTool(call, name, fixed) };
   }
 
-  /** Arguments come from the path, then the query, then the body; the same one twice is an error. */
-  async #runTool(
+  #runTool(
     call: RestRequest,
     tool: string,
     fixed: Structured,
-    shown: (value: Structured) => Result<Structured> = (value) => ({ ok: true, value }),
+    shown?: (value: Structured) => Result<Structured>,
   ): Promise<void> {
-    const { request, response, principal, signal } = call;
-    const method = request.method;
+    const { request, principal, signal } = call;
+    return this.#runOn(call, fixed, {
+      run: async (given) => {
+        const answer = await this.#catalogue.call(tool, given, { principal, signal });
+        return answer.ok && shown !== undefined ? shown(answer.value) : answer;
+      },
+      bodyOptional: request.method === 'DELETE' || tool === 'agent_heartbeat',
+    });
+  }
+
+  /** Arguments come from the path, then the query, then the body; the same one twice is an error. */
+  async #runOn(
+    call: RestRequest,
+    fixed: Structured,
+    to: {
+      readonly run: (given: Structured) => Promise<Result<Structured>>;
+      readonly bodyOptional: boolean;
+    },
+  ): Promise<void> {
+    const { request, response } = call;
     const body =
-      method === 'GET'
+      request.method === 'GET'
         ? { ok: true as const, value: undefined }
-        : await readJson(request, method === 'DELETE' || tool === 'agent_heartbeat');
+        : await readJson(request, to.bodyOptional);
     if (!body.ok) {
       sendError(response, body.error, body.status);
       return;
@@ -197,14 +241,11 @@ export class Rest {
       sendError(response, given.error);
       return;
     }
-    const answer = await this.#catalogue.call(tool, given.value, { principal, signal });
-    const result = answer.ok ? shown(answer.value) : answer;
-    if (result.ok) sendJson(response, 200, result.value);
-    else sendError(response, result.error);
+    sendResult(response, await to.run(given.value));
   }
 
   #status({ response }: RestRequest): void {
-    const { blackboard, agents, mesh } = this.#catalogue.faces;
+    const { blackboard, agents, mesh, budgets } = this.#catalogue.faces;
     const peers = mesh.peers();
     const count = (state: string) => peers.filter((peer) => peer.state === state).length;
     sendJson(response, 200, {
@@ -212,6 +253,8 @@ export class Rest {
       members: { alive: count('alive'), suspect: count('suspect'), dead: count('dead') },
       boards: blackboard.boards().length,
       agents: agents.discover({}).length,
+      budgets: budgets?.list().length ?? 0,
+      orchestrator: budgets?.orchestrator ?? null,
     });
   }
 
@@ -300,6 +343,14 @@ function mergedArguments(fixed: Structured, query: URLSearchParams, body: unknow
     merged.set(name, value);
   }
   return { ok: true, value: Object.fromEntries(merged) };
+}
+
+function queryGiven() {
+  return errorBody(
+    'INVALID_ARGUMENT',
+    'Arguments of budgets are not taken from the query.',
+    'Send them as a JSON object in the body.',
+  );
 }
 
 /** `undefined` where the text is not valid percent-encoding. */
