@@ -9,7 +9,7 @@ import { type Amount, parseAmount } from './amount.ts';
 import type { AccountId } from './names.ts';
 
 /** One crash strands at most this part of the limit. */
-const STRANDED_PARTS = 50;
+export const STRANDED_PARTS = 50;
 /** Transfers that one request for rights may cause, but for gathering. */
 export const TRANSFERS_PER_REQUEST = 3;
 

@@ -63,6 +63,8 @@ export interface SettleFrame {
 export interface SettledFrame {
   readonly kind: 'settled';
   readonly id: number;
+  /** Ids start anew with every run of the asker, reservations do not. */
+  readonly reservation: string;
   readonly result: Result<Settlement>;
 }
 
@@ -113,7 +115,7 @@ export function decodeCall(bytes: Uint8Array): CallFrame | undefined {
     case KINDS.settle:
       return fields.length === 3 ? settleOf(fields) : undefined;
     case KINDS.settled:
-      return fields.length === 2 ? settledOf(fields) : undefined;
+      return fields.length === 3 ? settledOf(fields) : undefined;
     case KINDS.order:
       return fields.length === 7 ? orderOf(fields) : undefined;
     case KINDS.ordered:
@@ -146,7 +148,7 @@ function bodyOf(frame: CallFrame): readonly unknown[] {
     case 'settle':
       return [frame.id, frame.reservation, frame.amount];
     case 'settled':
-      return [frame.id, outcomeOf(frame.result)];
+      return [frame.id, frame.reservation, outcomeOf(frame.result)];
     case 'order':
       return [frame.id, frame.fence, frame.purse, frame.of, frame.to ?? null, frame.amount, frame.above];
     case 'ordered':
@@ -222,8 +224,11 @@ function settleOf(fields: readonly unknown[]): SettleFrame | undefined {
 
 function settledOf(fields: readonly unknown[]): SettledFrame | undefined {
   const id = parseAmount(fields[0]);
-  const result = resultOf(fields[1]);
-  return id === undefined || result === undefined ? undefined : { kind: 'settled', id, result };
+  const reservation = parseRequestId(fields[1]);
+  const result = resultOf(fields[2]);
+  return id === undefined || reservation === undefined || result === undefined
+    ? undefined
+    : { kind: 'settled', id, reservation, result };
 }
 
 function orderOf(fields: readonly unknown[]): OrderFrame | undefined {

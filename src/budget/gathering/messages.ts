@@ -18,8 +18,14 @@ export type GatheringEvent =
   /**
    * Something waits here that needs `need` rights at once in this purse, and the reserve cannot give them (it is empty, or there
    * is no quorum). Tell it again whenever `need` changes, with what the one that waited longest needs; 0 where nothing waits any more.
+   * `waiting` is what all that wait here need together (default: `need`): so much is asked for where others can spare it.
    */
-  | { readonly kind: 'wanted'; readonly purse: PurseKey; readonly need: Amount }
+  | {
+      readonly kind: 'wanted';
+      readonly purse: PurseKey;
+      readonly need: Amount;
+      readonly waiting?: Amount;
+    }
   /** The ledger said `rightsChanged`. */
   | { readonly kind: 'rightsChanged'; readonly purse: PurseKey }
   /** A row of another account was taken in by the ledger. */

@@ -1,0 +1,327 @@
+/** What this node lacks of one purse, and whom it asks for it. */
+import type { NodeId } from '../../kernel/ids.ts';
+import type { Instant } from '../../kernel/time.ts';
+import { asksFor, expected, goesBefore, type Holder, STRANDED_PARTS } from '../allocation.ts';
+import { type Amount, least, ZERO } from '../amount.ts';
+import type { AccountId, PurseKey } from '../names.ts';
+import { type AnswerFrame, type AskFrame, encodeCall, type Waiting } from './frames.ts';
+import type { Holding, Holdings } from './holdings.ts';
+import type { Exhausted, GatheringEffect, GatheringOptions } from './messages.ts';
+
+/** Rights that will be spent within this are not spare. */
+export const HORIZON_MS = 5_000;
+/** How long each try of an ask waits for its answer, in ms; behind the last the node counts as silent. */
+const TRIES_MS = [150, 200, 300, 400] as const;
+/** Asks for what can be spared, before all that there is is asked for. */
+const PLAIN_ROUNDS = 2;
+/** Pauses where somebody else goes first, or where what is on the way is waited for. */
+const PAUSE_MS = 20;
+const PAUSE_MAX_MS = 160;
+/** How long it is believed that there is nothing to be had. */
+const EXHAUSTED_MS = 250;
+/** What is on the way for longer, and stays the same, is not waited for. */
+const STUCK_MS = 2_000;
+/** Times that nodes which count as silent are tried anew, where what they had would do. */
+const SILENT_ROUNDS = 2;
+
+interface OpenAsk {
+  readonly node: NodeId;
+  readonly frame: AskFrame;
+  tries: number;
+  atMs: number;
+}
+
+export class Want {
+  readonly purse: PurseKey;
+  /** Wall time in ms: since when something waits here; the order among those who ask each other. */
+  #askedAt: number;
+  readonly #options: GatheringOptions;
+  readonly #holdings: Holdings;
+  readonly #freshId: () => number;
+  readonly #out: (effect: GatheringEffect) => void;
+  readonly #firstHeard: (now: Instant) => Waiting | undefined;
+  #need: Amount;
+  #waiting: Amount;
+  readonly #open = new Map<number, OpenAsk>();
+  readonly #silent = new Set<NodeId>();
+  #silentRounds = 0;
+  #plainRounds = 0;
+  #pauses = 0;
+  #pausedUntilMs = Number.NEGATIVE_INFINITY;
+  /** Answers of before do not prove that there is nothing. */
+  #sinceMs: number;
+  #before: Waiting | undefined;
+  /** What others have, once they told that it is too little. */
+  #exhausted: (Pick<Exhausted, 'shares'> & { readonly others: number }) | undefined;
+  #onTheWay = { amount: 0, sinceMs: 0 };
+
+  constructor(
+    purse: PurseKey,
+    need: Amount,
+    parts: {
+      readonly options: GatheringOptions;
+      readonly holdings: Holdings;
+      readonly freshId: () => number;
+      readonly out: (effect: GatheringEffect) => void;
+      readonly firstHeard: (now: Instant) => Waiting | undefined;
+      readonly now: Instant;
+    },
+  ) {
+    this.purse = purse;
+    this.#need = need;
+    this.#waiting = need;
+    this.#options = parts.options;
+    this.#holdings = parts.holdings;
+    this.#freshId = parts.freshId;
+    this.#out = parts.out;
+    this.#firstHeard = parts.firstHeard;
+    this.#askedAt = wallOf(parts.now);
+    this.#sinceMs = parts.now.monoMs;
+  }
+
+  /** `undefined` while nothing can be had: then it stands in nobody's way. */
+  get request(): Waiting | undefined {
+    const { account } = this.#options.ledger;
+    return this.#exhausted === undefined ? { account, askedAt: this.#askedAt, need: this.#need } : undefined;
+  }
+
+  get isOver(): boolean {
+    return this.#rights >= this.#need && !this.isResting;
+  }
+
+  /** It is known that there is nothing: worth remembering, also while nothing waits. */
+  get isResting(): boolean {
+    return this.#exhausted !== undefined;
+  }
+
+  get wakeMs(): number {
+    if (this.#open.size === 0) return this.#pausedUntilMs;
+    return Math.min(...[...this.#open.values()].map(({ atMs }) => atMs));
+  }
+
+  needs(need: Amount, waiting: Amount, now: Instant): void {
+    if (this.#need === 0) this.#askedAt = wallOf(now);
+    this.#need = need;
+    this.#waiting = waiting;
+    if (this.#exhausted === undefined || need === 0) return;
+    if (need > this.#exhausted.others + this.#rights) this.#tell(now);
+    else this.#again(now);
+  }
+
+  /** Something may be different: what was taken for exhausted may not be. */
+  look(now: Instant): void {
+    if (this.#exhausted === undefined) return;
+    const known = this.#known(now);
+    if (known.reduce((sum, { rights }) => sum + rights, 0) >= this.#lack(now)) this.#again(now);
+  }
+
+  owns(id: number, node: NodeId): boolean {
+    return this.#open.get(id)?.node === node;
+  }
+
+  answered(frame: AnswerFrame, now: Instant): void {
+    const ask = this.#open.get(frame.id);
+    this.#open.delete(frame.id);
+    const own = this.request;
+    if (frame.before !== undefined && own !== undefined && goesBefore(frame.before, own))
+      this.#before = frame.before;
+    if (frame.total > (ask?.frame.above ?? frame.total)) this.#pauses = 0;
+    this.step(now);
+  }
+
+  down(peer: NodeId): void {
+    for (const [id, { node }] of this.#open) if (node === peer) this.#open.delete(id);
+  }
+
+  expire(now: Instant): void {
+    for (const [id, ask] of this.#open) {
+      if (ask.atMs > now.monoMs) continue;
+      if (ask.tries < TRIES_MS.length) this.#send(ask, now);
+      else {
+        this.#open.delete(id);
+        this.#silent.add(ask.node);
+      }
+    }
+    this.step(now);
+  }
+
+  step(now: Instant): void {
+    if (this.isOver || this.#open.size > 0 || now.monoMs < this.#pausedUntilMs) return;
+    if (this.#exhausted !== undefined) this.#again(now);
+    if (this.isOver) return;
+    const lack = this.#lack(now);
+    if (lack <= 0) {
+      this.#pause(now);
+      return;
+    }
+    const known = this.#known(now);
+    const total = known.reduce((sum, { rights }) => sum + rights, 0);
+    const isFirst = this.#isFirst(now);
+    if (total < lack) this.#proveEmpty(known, lack - total, now);
+    else if (isFirst && this.#plainRounds < PLAIN_ROUNDS && this.#askForSpare(known, lack, now))
+      this.#plainRounds++;
+    else if (isFirst) this.#gather(known, lack, now);
+    else {
+      this.#before = undefined;
+      this.#plainRounds = 0;
+      this.#pause(now);
+    }
+  }
+
+  get #rights(): Amount {
+    return this.#options.ledger.purses.get(this.purse)?.rights ?? ZERO;
+  }
+
+  #lack(now: Instant): number {
+    return this.#need - this.#rights - this.#holdings.arriving(this.purse, now);
+  }
+
+  #known(now: Instant): readonly Holding[] {
+    return this.#holdings.of(this.purse, now).filter(({ node }) => !this.#silent.has(node));
+  }
+
+  #isFirst(now: Instant): boolean {
+    const own = this.request;
+    const heard = this.#firstHeard(now);
+    const isBehind = heard !== undefined && own !== undefined && goesBefore(heard, own);
+    return this.#before === undefined && !isBehind;
+  }
+
+  /** Up to three, the richest; of one alone as much as will be needed soon. Whether anybody was asked. */
+  #askForSpare(known: readonly Holding[], lack: number, now: Instant): boolean {
+    const asks = asksFor(lack as Amount, this.#holders(known, now), HORIZON_MS);
+    for (const { from, amount } of asks) {
+      const most = asks.length === 1 ? this.#chunk(amount, now) : amount;
+      this.#ask(known, from, { least: amount, most, gather: false }, now);
+    }
+    return asks.length > 0;
+  }
+
+  #gather(known: readonly Holding[], lack: number, now: Instant): void {
+    const asks = asksFor(lack as Amount, this.#holders(known, now), HORIZON_MS, true);
+    for (const { from, amount } of asks)
+      this.#ask(known, from, { least: amount, most: amount, gather: true }, now);
+    // Where that brings nothing, not all of it at once again.
+    this.#pause(now);
+  }
+
+  /** Nobody is denied on old news: everybody that was not heard since this began is asked what there is. */
+  #proveEmpty(known: readonly Holding[], missing: number, now: Instant): void {
+    const stale = known.filter(({ toldMs }) => toldMs < this.#sinceMs);
+    for (const { node, account } of stale) {
+      this.#begin(node, { of: account, above: ZERO, least: ZERO, most: ZERO, gather: false }, now);
+    }
+    if (stale.length > 0 || this.#triesSilent(missing, now)) return;
+    const onTheWay = this.#holdings.onTheWay(this.purse, known);
+    if (onTheWay !== this.#onTheWay.amount) this.#onTheWay = { amount: onTheWay, sinceMs: now.monoMs };
+    if (onTheWay >= missing && now.monoMs - this.#onTheWay.sinceMs < STUCK_MS) {
+      this.#pause(now);
+      this.#sinceMs = now.monoMs + 1;
+      return;
+    }
+    const shares = known.map(({ node, rights }) => ({ node, rights }));
+    const arriving = this.#holdings.arriving(this.purse, now);
+    this.#exhausted = { shares, others: shares.reduce((sum, { rights }) => sum + rights, arriving) };
+    this.#pausedUntilMs = now.monoMs + EXHAUSTED_MS;
+    this.#tell(now);
+  }
+
+  /** A node may be up and yet not answer, or the network lose much. */
+  #triesSilent(missing: number, now: Instant): boolean {
+    const holdings = this.#holdings.of(this.purse, now).filter(({ node }) => this.#silent.has(node));
+    const rights = holdings.reduce((sum, holding) => sum + holding.rights, 0);
+    if (rights < missing || this.#silentRounds >= SILENT_ROUNDS) return false;
+    this.#silentRounds++;
+    this.#silent.clear();
+    this.#sinceMs = now.monoMs;
+    this.#pause(now);
+    return true;
+  }
+
+  #tell(now: Instant): void {
+    if (this.#exhausted === undefined) return;
+    const { shares, others } = this.#exhausted;
+    this.#out({
+      kind: 'exhausted',
+      purse: this.purse,
+      need: this.#need,
+      reachable: (others + this.#rights) as Amount,
+      shares,
+      retryAfterMs: Math.max(1, Math.ceil(this.#pausedUntilMs - now.monoMs)),
+    });
+  }
+
+  #again(now: Instant): void {
+    this.#exhausted = undefined;
+    this.#silent.clear();
+    this.#before = undefined;
+    this.#plainRounds = 0;
+    this.#pauses = 0;
+    this.#pausedUntilMs = now.monoMs;
+    this.#sinceMs = now.monoMs;
+  }
+
+  #pause(now: Instant): void {
+    this.#pausedUntilMs = now.monoMs + Math.min(PAUSE_MAX_MS, PAUSE_MS * 2 ** this.#pauses);
+    this.#pauses = Math.min(this.#pauses + 1, 10);
+  }
+
+  #holders(known: readonly Holding[], now: Instant): readonly Holder[] {
+    return known.flatMap(({ account, rights }) =>
+      account === undefined || rights === 0
+        ? []
+        : [{ account, rights, burnPerMs: this.#options.paces.perMs(this.purse, account, now) }],
+    );
+  }
+
+  /** With what all that wait need, and what will be spent soon; not more than one crash may strand. */
+  #chunk(amount: Amount, now: Instant): Amount {
+    const { ledger, paces, limitOf } = this.#options;
+    const soon = expected(paces.perMs(this.purse, ledger.account, now), HORIZON_MS);
+    const limit = limitOf(this.purse) ?? ZERO;
+    const bound = Math.floor(limit / STRANDED_PARTS) - this.#rights;
+    return Math.max(amount, Math.min(this.#waiting + soon - this.#rights, bound)) as Amount;
+  }
+
+  #ask(
+    known: readonly Holding[],
+    of: AccountId,
+    { least: atLeast, most, gather }: Pick<AskFrame, 'least' | 'most' | 'gather'>,
+    now: Instant,
+  ): void {
+    const node = known.find(({ account }) => account === of)?.node;
+    if (node === undefined) return;
+    const above = this.#holdings.above(this.purse, of);
+    this.#begin(node, { of, above, least: least(atLeast, this.#need), most, gather }, now);
+  }
+
+  #begin(
+    node: NodeId,
+    asked: Pick<AskFrame, 'of' | 'above' | 'least' | 'most' | 'gather'>,
+    now: Instant,
+  ): void {
+    const frame: AskFrame = {
+      kind: 'ask',
+      id: this.#freshId(),
+      purse: this.purse,
+      account: this.#options.ledger.account,
+      need: this.#need,
+      askedAt: this.#askedAt,
+      ...asked,
+    };
+    const ask = { node, frame, tries: 0, atMs: now.monoMs };
+    this.#open.set(frame.id, ask);
+    this.#send(ask, now);
+  }
+
+  #send(ask: OpenAsk, now: Instant): void {
+    ask.atMs = now.monoMs + (TRIES_MS[ask.tries] ?? 0);
+    ask.tries++;
+    const bytes = encodeCall(ask.frame);
+    this.#out({ kind: 'send', stream: 'budget/call', to: [ask.node], channel: 'call', bytes });
+  }
+}
+
+function wallOf({ wallMs }: Instant): number {
+  return Math.max(0, Math.floor(wallMs));
+}
