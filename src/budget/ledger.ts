@@ -13,7 +13,7 @@
  * that was restored in place, while what it had spent since then never left it, is not found out.
  */
 import { Deadlines } from '../blackboard/deadlines.ts';
-import type { Answer, DiskFailed, DiskRecovered, Mark, Persist } from '../kernel/effects.ts';
+import type { Mark } from '../kernel/effects.ts';
 import { failWith, type Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
@@ -23,6 +23,7 @@ import { type Amount, ZERO } from './amount.ts';
 import type { Change } from './change.ts';
 import type { Definition } from './definition.ts';
 import { changesRecord, JournalReader, stateRecords } from './journal.ts';
+import type { LedgerAnswers, LedgerEffect, LedgerEvent, OwnPurse } from './ledger-messages.ts';
 import {
   type AccountId,
   accountOf,
@@ -49,59 +50,6 @@ import {
   transfer,
 } from './spending.ts';
 import { LedgerState } from './state.ts';
-
-export type LedgerEvent =
-  | { readonly kind: 'requested'; readonly id: number; readonly call: LedgerCall }
-  /** A budget as the quorum store has it now; `undefined`: there is none of this name. */
-  | { readonly kind: 'defined'; readonly budget: BudgetName; readonly definition: Definition | undefined }
-  /** What the register says of an account, this or another; `lastSequence` once it was written off. */
-  | {
-      readonly kind: 'registered';
-      readonly purse: PurseKey;
-      readonly account: AccountId;
-      readonly granted: Amount;
-      readonly lastSequence?: number;
-    }
-  /** A signed record of kind `budget`, checked to be its owner's; `version` is the record's sequence. */
-  | {
-      readonly kind: 'rowHeard';
-      readonly owner: NodeId;
-      readonly key: string;
-      readonly version: number;
-      readonly body: unknown;
-    }
-  /** The quorum store took the number of this start. */
-  | { readonly kind: 'opened'; readonly account: AccountId; readonly nonce: FreshNumber }
-  /** The quorum store has the number of another start, or the account was fenced off. */
-  | { readonly kind: 'fenced'; readonly account: AccountId; readonly reason: string }
-  | DiskFailed
-  | DiskRecovered;
-
-/** Put `nonce` into the register of accounts where that holds none or one of `known` (see `planOpening`), and tell the outcome. Try until there is one. */
-export interface OpenAccount {
-  readonly kind: 'openAccount';
-  readonly stream: 'budget';
-  readonly account: AccountId;
-  readonly nonce: FreshNumber;
-  readonly known: readonly FreshNumber[];
-}
-
-/** Publish the row as a signed record; `undefined` withdraws it. */
-export interface PublishRow {
-  readonly kind: 'publishRow';
-  readonly stream: 'budget';
-  readonly key: string;
-  readonly body: unknown;
-}
-
-/** Rights came in, or the account was replaced: whoever waits for money should look again. */
-export interface RightsChanged {
-  readonly kind: 'rightsChanged';
-  readonly stream: 'budget';
-  readonly purse: PurseKey;
-}
-
-export type LedgerEffect = Persist | Answer | Mark | OpenAccount | PublishRow | RightsChanged;
 
 export interface LedgerOptions {
   readonly self: NodeId;
@@ -180,8 +128,20 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   }
 
   /** Own rows, and those of others that were heard. */
-  get purses(): ReadonlyMap<PurseKey, { readonly row: Row; readonly rights: Amount }> {
+  get purses(): ReadonlyMap<PurseKey, OwnPurse> {
     return this.#state.purses;
+  }
+
+  /** The purse, nearest first, of a reservation that is held or was ended here not long ago. */
+  purseOf(reservation: string): PurseKey | undefined {
+    return (
+      this.#state.holds.get(reservation)?.purses[0] ?? this.#state.finished.get(reservation)?.parts[0]?.purse
+    );
+  }
+
+  /** What a reservation that was made here took, as long as it is remembered. */
+  reservedBy(reservation: string): Amount | undefined {
+    return this.#state.holds.get(reservation)?.amount ?? this.#state.finished.get(reservation)?.reserved;
   }
 
   get rows(): Pick<Rows, 'of' | 'row' | 'proofs'> {
@@ -213,6 +173,19 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   /** The whole state as journal records. */
   checkpoint(): readonly Uint8Array[] {
     return stateRecords(this.#sequence, this.#state);
+  }
+
+  /** Like the event `requested`, for a caller that orders the answer itself: behind the effects of `take`. */
+  perform<C extends LedgerCall>(call: C, now: Instant): Result<LedgerAnswers[C['op']]> {
+    const result = this.#answer(call, now) as Result<LedgerAnswers[C['op']]>;
+    if (result.ok && (call.op === 'transfer' || call.op === 'return'))
+      this.#publishOne(call.purse as PurseKey);
+    return result;
+  }
+
+  /** What `perform` called for since it was last taken. */
+  take(): readonly LedgerEffect[] {
+    return this.#take();
   }
 
   handle(event: LedgerEvent, now: Instant): readonly LedgerEffect[] {

@@ -15,7 +15,7 @@ import type { Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import type { KeyChange, KeyValue, Lease, LeaseId, Transaction, TransactionAnswer } from '../quorum/port.ts';
 import type { BudgetCall, ThresholdPassed } from './api.ts';
-import type { PublishRow } from './ledger.ts';
+import type { PublishRow } from './ledger-messages.ts';
 
 /** What is asked of the quorum store, whichever engine keeps it. */
 export type StoreCall =

@@ -166,6 +166,10 @@ export const limits = {
   budgetGraceMs: 48 * 3600_000,
   /** How long a reservation may wait for rights to come from elsewhere. */
   budgetWaitMs: 5_000,
+  /** Reservations that wait for rights at one node. */
+  budgetWaiters: 10_000,
+  /** Keys of the quorum store under `budget/` that a node looks after. */
+  budgetStoreEntries: 200_000,
   /** Those who watch a budget hear of it at most this often. */
   budgetNoticeMs: 100,
   /** One frame of the channel `call`. */

@@ -1,5 +1,9 @@
 import { Agents, type AgentsEffect, type AgentsEvent } from '../agents/agents.ts';
 import { Boards, type BoardsConfig, type BoardsEffect, type BoardsEvent } from '../blackboard/boards.ts';
+import { type BudgetDefaults, Budgets } from '../budget/budgets.ts';
+import type { BudgetEffect, BudgetEvent } from '../budget/messages.ts';
+import type { FreshNumber } from '../budget/names.ts';
+import type { PriceTable } from '../budget/price.ts';
 import {
   type Channel,
   type DiskFailed,
@@ -31,6 +35,10 @@ export type NodeEvent =
   | Extract<BoardsEvent, { kind: 'requested' | 'cancelled' | 'yjsUpdate' }>
   | { readonly kind: 'agentRequested'; readonly event: Extract<AgentsEvent, { kind: 'requested' }> }
   | Extract<QuorumEvent, { kind: 'quorumRequested' | 'quorumCancelled' | 'diskReached' }>
+  | Extract<
+      BudgetEvent,
+      { kind: 'budgetRequested' | 'budgetCancelled' | 'storeAnswered' | 'storeRead' | 'storeChanged' }
+    >
   | { readonly kind: 'listening'; readonly addresses: readonly string[] }
   /** The own certificate was issued anew. */
   | { readonly kind: 'renewed'; readonly certificate: Uint8Array }
@@ -46,6 +54,7 @@ type InnerEffect =
   | BoardsEffect
   | QuorumEffect
   | AgentsEffect
+  | BudgetEffect
   | DescriptorChanged;
 
 /** What a node says of itself has changed: name, roles, addresses. */
@@ -53,11 +62,23 @@ interface DescriptorChanged {
   readonly kind: 'descriptorChanged';
   readonly node: NodeId;
 }
+const BUDGET_STREAM = 'budget';
+
 type InnerMachine = Pick<Machine<never, InnerEffect>, 'expire' | 'deadline'>;
-type InnerFact = 'peerUp' | 'peerDown' | 'penalise' | 'recordChanged' | 'publishLanes';
+type InnerFact = 'peerUp' | 'peerDown' | 'penalise' | 'recordChanged' | 'publishLanes' | 'publishRow';
 
 /** What a host does for the node: all that its machines say which is not a fact for another machine. */
 export type NodeEffect = Exclude<InnerEffect, { kind: InnerFact }>;
+
+/** What the budgets of a node need. */
+interface NodeBudgets {
+  /** Tells the place of the data from a copy of it. */
+  readonly place: string;
+  /** 53 random bits that were never used before; never 0. */
+  readonly fresh: () => FreshNumber;
+  readonly prices: PriceTable;
+  readonly defaults: BudgetDefaults;
+}
 
 interface NodeCoreOptions {
   readonly self: NodeId;
@@ -72,6 +93,8 @@ interface NodeCoreOptions {
   readonly boards: BoardsConfig;
   /** `undefined`: this node has no part in the embedded quorum store. */
   readonly quorum: QuorumConfig | undefined;
+  /** `undefined`: this node keeps no account, and knows of no budgets. */
+  readonly budgets?: NodeBudgets;
   /** Some of the journal was damaged and set aside. */
   readonly isJournalSuspect: boolean;
   /** Records of the journal, in the order written. */
@@ -98,6 +121,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   readonly boards: Boards;
   readonly quorum: Quorum | undefined;
   readonly agents: Agents;
+  readonly budgets: Budgets | undefined;
   /** All of the above, in the order in which they are asked. */
   readonly #machines: readonly InnerMachine[];
   readonly #options: NodeCoreOptions;
@@ -105,6 +129,9 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   readonly #certificates: MemberCertificates;
   #certificate: Uint8Array;
   #addresses: readonly string[] = [];
+  /** Rows that wait for the disk, by key: what they tell must not be forgotten after others have heard it. */
+  readonly #rows = new Map<string, { readonly number: number; readonly body: unknown }>();
+  #rowCount = 0;
   /** What loading the journal called for, before there was a host. */
   #pending: readonly NodeEffect[] = [];
 
@@ -158,6 +185,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       isAlive: (node) => node === self || this.membership.stateOf(node) !== 'dead',
       nameOf: (node) => this.nameOf(node),
     });
+    this.budgets = this.#makeBudgets(options);
     this.#machines = [
       this.links,
       this.discovery,
@@ -166,6 +194,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       this.boards,
       this.agents,
       ...(this.quorum === undefined ? [] : [this.quorum]),
+      ...(this.budgets === undefined ? [] : [this.budgets]),
     ];
     this.#load(now);
   }
@@ -178,6 +207,17 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       cryptography,
       isDoubtful: (node) => this.membership.stateOf(node) !== 'alive',
       nonce,
+      rng: rng.fork(),
+      now,
+    });
+  }
+
+  #makeBudgets({ self, budgets, rng, now }: NodeCoreOptions): Budgets | undefined {
+    if (budgets === undefined) return undefined;
+    return new Budgets({
+      ...budgets,
+      self,
+      nameOf: (node) => this.nameOf(node),
       rng: rng.fork(),
       now,
     });
@@ -217,6 +257,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     yield* this.records.checkpoint();
     yield* this.boards.checkpoint();
     if (this.quorum !== undefined) yield* this.quorum.checkpoint();
+    if (this.budgets !== undefined) yield* this.budgets.checkpoint();
   }
 
   /** Tells the others that this node goes, so that they need not find out. */
@@ -236,10 +277,21 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     this.agents.load(now);
     this.boards.load(journal.boards, now);
     this.quorum?.load(journal.quorum, this.#options.isJournalSuspect, now);
+    if (this.budgets !== undefined) effects.push(...this.#loadBudgets(this.budgets, journal.budgets, now));
     for (const owner of new Set(lanes.map((record) => record.owner))) {
       effects.push(...this.boards.handle({ kind: 'lanesChanged', owner }, now));
     }
     this.#pending = this.#route(effects, now);
+  }
+
+  /** The account first: rows that were heard are judged by what it knows of itself. */
+  #loadBudgets(budgets: Budgets, journal: readonly Uint8Array[], now: Instant): readonly InnerEffect[] {
+    const effects: InnerEffect[] = [...budgets.load(journal, now)];
+    for (const { owner, key, body } of this.records.ofKind('budget')) {
+      const version = this.records.sequenceOf(owner, 'budget', key);
+      effects.push(...budgets.handle({ kind: 'rowHeard', owner, key, version, body }, now));
+    }
+    return effects;
   }
 
   #dispatch(event: NodeEvent, now: Instant): readonly InnerEffect[] {
@@ -271,11 +323,26 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
         return this.#renewed(event.certificate, now);
       case 'quorumRequested':
       case 'quorumCancelled':
-      case 'diskReached':
         return this.#toQuorum(event, now);
+      case 'diskReached':
+        return event.stream === BUDGET_STREAM
+          ? this.#publishRows(event.sequence, now)
+          : this.#toQuorum(event, now);
+      case 'budgetRequested':
+      case 'budgetCancelled':
+      case 'storeAnswered':
+      case 'storeRead':
+      case 'storeChanged':
+        return this.#toBudgets(event, now);
       case 'diskFailed':
       case 'diskRecovered':
-        return [...this.boards.handle(event, now), ...this.#toQuorum(event, now)];
+        // What waited for the disk is told anew once it works again.
+        this.#rows.clear();
+        return [
+          ...this.boards.handle(event, now),
+          ...this.#toQuorum(event, now),
+          ...this.#toBudgets(event, now),
+        ];
       case 'lagged':
         return this.membership.handle(event, now);
     }
@@ -295,10 +362,14 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       case 'quorum':
         return this.#toQuorum(received, now);
       case 'call':
-        return [
-          { kind: 'penalise', peer: event.from, reason: `nothing is served on the channel ${event.channel}` },
-        ];
+        return this.budgets === undefined
+          ? [{ kind: 'penalise', peer: event.from, reason: 'nothing is served on the channel call' }]
+          : this.budgets.handle(received, now);
     }
+  }
+
+  #toBudgets(event: BudgetEvent, now: Instant): readonly InnerEffect[] {
+    return this.budgets?.handle(event, now) ?? [];
   }
 
   /** A node that uses another engine has no part in the members' embedded store, and says nothing there. */
@@ -333,6 +404,9 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
         case 'publishLanes':
           orders.push(...this.#route(this.#publishLanes(effect.body, now), now));
           break;
+        case 'publishRow':
+          orders.push(this.#keepRow(effect.key, effect.body));
+          break;
         case 'memberChanged':
           orders.push(effect, ...this.#route(this.#memberChanged(effect, now), now));
           break;
@@ -352,6 +426,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       ...this.records.handle(fact, now),
       ...this.boards.handle(fact, now),
       ...this.#toQuorum(fact, now),
+      ...this.#toBudgets(fact, now),
     ];
   }
 
@@ -362,11 +437,13 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       ...this.records.handle(down, now),
       ...this.boards.handle(down, now),
       ...this.#toQuorum(down, now),
+      ...this.#toBudgets(down, now),
     ];
   }
 
   #memberChanged(change: MemberChanged, now: Instant): readonly InnerEffect[] {
-    return this.agents.handle({ kind: 'memberChanged', member: change.member, state: change.state }, now);
+    const fact = { kind: 'memberChanged', member: change.member, state: change.state } as const;
+    return [...this.agents.handle(fact, now), ...this.#toBudgets(fact, now)];
   }
 
   #recordChanged(record: SignedRecord, now: Instant): readonly InnerEffect[] {
@@ -384,9 +461,30 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
         ];
       case 'agent':
         return this.agents.handle({ kind: 'recordChanged', record }, now);
+      case 'budget': {
+        const { owner, key, sequence: version } = record;
+        return this.#toBudgets({ kind: 'rowHeard', owner, key, version, body }, now);
+      }
       default:
         return [];
     }
+  }
+
+  /** Published once what the account persisted before is on the disk; of two rows under one key the newer is enough. */
+  #keepRow(key: string, body: unknown): NodeEffect {
+    const number = ++this.#rowCount;
+    this.#rows.set(key, { number, body });
+    return { kind: 'awaitDisk', stream: BUDGET_STREAM, sequence: number };
+  }
+
+  #publishRows(upTo: number, now: Instant): readonly InnerEffect[] {
+    const effects: InnerEffect[] = [];
+    for (const [key, { number, body }] of this.#rows) {
+      if (number > upTo) continue;
+      this.#rows.delete(key);
+      effects.push(...this.records.publish('budget', key, body, now));
+    }
+    return effects;
   }
 
   #learnAddresses(owner: NodeId, body: unknown, now: Instant): readonly InnerEffect[] {
@@ -431,13 +529,15 @@ function byReader(journal: readonly Uint8Array[]) {
   const records: Uint8Array[] = [];
   const boards: Uint8Array[] = [];
   const quorum: Uint8Array[] = [];
+  const budgets: Uint8Array[] = [];
   const { record, board, document } = JOURNAL_TAGS;
   const readers = new Map<number | undefined, Uint8Array[]>([
     [record, records],
     [board, boards],
     [document, boards],
     [JOURNAL_TAGS.quorum, quorum],
+    [JOURNAL_TAGS.budget, budgets],
   ]);
   for (const tagged of journal) readers.get(tagged[0])?.push(tagged.subarray(1));
-  return { records, boards, quorum };
+  return { records, boards, quorum, budgets };
 }

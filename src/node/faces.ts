@@ -1,5 +1,6 @@
 import type { AgentDirectory, AgentInfo } from '../agents/api.ts';
 import type { Blackboard, BoardAnswers, BoardCall, Change, Writer, YjsAccess } from '../blackboard/api.ts';
+import type { ThresholdPassed } from '../budget/api.ts';
 import type { Result } from '../kernel/errors.ts';
 import type { BoardName } from '../kernel/ids.ts';
 import type { Clock } from '../kernel/ports.ts';
@@ -14,6 +15,9 @@ export class Announcements {
   readonly yjsUpdates = new Topic<Uint8Array>();
   /** Under `nodes` and `agents`: the list may have changed. */
   readonly lists = new Topic<undefined>();
+  /** All under the key '': the name of a budget whose status may say something else. */
+  readonly budgetChanges = new Topic<string>();
+  readonly thresholds = new Topic<ThresholdPassed>();
   /** All under the key ''. */
   readonly registerChanges = new Topic<RegisterChanged | RegisterReplaced>();
 

@@ -7,6 +7,7 @@ import type { NodeLogger } from '../adapters/node/log.ts';
 import { collectProcess, createMeter, type NodeMeter } from '../adapters/node/meter.ts';
 import type { AgentDirectory } from '../agents/api.ts';
 import type { Blackboard, YjsAccess } from '../blackboard/api.ts';
+import type { Budgets } from '../budget/api.ts';
 import type { Clock, JournalContents, Wire } from '../kernel/ports.ts';
 import { seededRng } from '../kernel/rng.ts';
 import { CERTIFICATE_SKEW_MS, CERTIFICATE_VALIDITY_MS } from '../mesh/identity/certificate.ts';
@@ -16,11 +17,13 @@ import type { QuorumConfig } from '../quorum/config.ts';
 import type { NamedLeases } from '../quorum/leases.ts';
 import type { QuorumStore } from '../quorum/port.ts';
 import type { Voters } from '../quorum/voters/voters-api.ts';
+import { budgetSettings, budgetsOf, freshNumber, placeOf } from './budget-face.ts';
+import { BudgetStore } from './budget-store.ts';
 import { Calls } from './calls.ts';
 import type { Config } from './config/options.ts';
 import { NodeCore, type NodeEffect, type NodeEvent } from './core.ts';
 import { Executor } from './executor.ts';
-import { Announcements, agentDirectoryOf, blackboardOf, yjsAccessOf } from './faces.ts';
+import { Announcements, agentDirectoryOf, blackboardOf, type FaceParts, yjsAccessOf } from './faces.ts';
 import { NONCE_BYTES } from './lane-owners.ts';
 import { type MeshFacts, peersOf, statusOf } from './mesh-view.ts';
 import { perform } from './perform.ts';
@@ -52,6 +55,7 @@ export interface Faces {
   readonly leases: NamedLeases;
   readonly voters: Voters;
   readonly quorum: QuorumFace;
+  readonly budgets: Budgets;
   readonly clock: Clock;
 }
 
@@ -74,6 +78,7 @@ export class Host {
   #certifiedAtMs = 0;
   #isBroken = false;
   #services: QuorumServices | undefined;
+  #budgetStore: BudgetStore | undefined;
   /** Problems of the world outside the core: multicast, a registry. */
   readonly #problems: (() => readonly Problem[])[] = [];
 
@@ -91,6 +96,11 @@ export class Host {
       descriptor,
       boards: { boards: declaredBoards(parts.config) },
       quorum: quorumOf(parts.config),
+      budgets: {
+        place: placeOf(parts.config.node.data),
+        fresh: () => freshNumber(this.#entropy),
+        ...budgetSettings(parts.config),
+      },
       isJournalSuspect: parts.journal.quarantined.length > 0,
       journal: parts.journal.records,
       rng: seededRng(this.#randomInteger()),
@@ -137,6 +147,7 @@ export class Host {
   halt(): void {
     clearInterval(this.#renewal);
     this.#services?.close();
+    this.#budgetStore?.close();
     this.#executor.stop();
     this.#calls.close();
   }
@@ -149,6 +160,7 @@ export class Host {
       meter: this.meter,
       calls: this.#calls,
       announcements: this.#announcements,
+      budgetStore: () => this.#budgetStore,
     };
     return new Executor<NodeEvent, NodeEffect>({
       machine: this.#core,
@@ -178,6 +190,7 @@ export class Host {
     };
     const peers = () => peersOf(facts);
     const quorum = quorumFaceOf(parts, peers, this.#parts.etcd);
+    this.#followBudgets(quorum.store);
     const services = this.#serve(quorum.store, blackboardOf(parts));
     const startedMs = this.#clock.now().monoMs;
     this.addProblems(() => [
@@ -191,6 +204,7 @@ export class Host {
       yjs: yjsAccessOf(parts),
       agents: agentDirectoryOf(parts),
       quorum,
+      budgets: this.#budgetsOver(parts),
       mesh: {
         peers,
         status: () => ({ ...statusOf(facts), quorum: quorum.view() }),
@@ -198,6 +212,23 @@ export class Host {
       },
       clock: this.#clock,
     };
+  }
+
+  #followBudgets(store: QuorumStore): void {
+    const { logger } = this.#parts;
+    this.#budgetStore = new BudgetStore({
+      store,
+      clock: this.#clock,
+      deliver: (event) => this.deliver(event),
+      onFault: (error) => logger.log('error', 'budget.storeFailed', { error: String(error) }),
+    });
+    this.#budgetStore.start();
+  }
+
+  #budgetsOver(parts: FaceParts): Budgets {
+    const { budgets } = this.#core;
+    if (budgets === undefined) throw new Error('a node keeps its budgets');
+    return budgetsOf(parts, budgets);
   }
 
   #serve(store: QuorumStore, crdt: Blackboard): QuorumServices {

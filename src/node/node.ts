@@ -8,6 +8,7 @@ import { loadIdentity, loadSwarmSecret } from '../adapters/node/keys.ts';
 import { createLogger, type NodeLogger } from '../adapters/node/log.ts';
 import type { AgentDirectory } from '../agents/api.ts';
 import type { Blackboard, YjsAccess } from '../blackboard/api.ts';
+import type { Budgets } from '../budget/api.ts';
 import { SkeinError } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { type Swarm, swarmFromSecret } from '../mesh/identity/swarm.ts';
@@ -46,6 +47,7 @@ export interface RunningNode {
   readonly leases: NamedLeases;
   readonly voters: Voters;
   readonly quorum: QuorumFace;
+  readonly budgets: Budgets;
   /** Ends once the node has let go of everything: after `stop`, or with a `NodeBroken` where it found an error of its own. */
   readonly closed: Promise<void>;
   /** Tells the others, answers what waits, makes durable what was written, and lets go of everything. */
@@ -161,8 +163,8 @@ async function start(
     return host.drain();
   });
   if (closers.failure !== undefined) throw closers.failure;
-  const { blackboard, yjs, agents, mesh, leases, voters, quorum } = host.faces;
   return {
+    ...host.faces,
     ready: {
       nodeId: identity.nodeId,
       name: config.node.name,
@@ -171,13 +173,6 @@ async function start(
       mcpUrl: doors?.mcpUrl,
       meshAddresses: wire.addresses(),
     },
-    blackboard,
-    yjs,
-    agents,
-    mesh,
-    leases,
-    voters,
-    quorum,
     closed: closers.closed,
     stop: () => closers.closeAll(logger),
   };

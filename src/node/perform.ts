@@ -1,4 +1,5 @@
 import type { Logger, Meter, Wire } from '../kernel/ports.ts';
+import type { BudgetStore } from './budget-store.ts';
 import type { Calls } from './calls.ts';
 import type { NodeEffect } from './core.ts';
 import { Announcements } from './faces.ts';
@@ -9,6 +10,8 @@ interface Performers {
   readonly announcements: Announcements;
   readonly logger: Logger;
   readonly meter: Meter;
+  /** Made after the core, which orders nothing before. */
+  readonly budgetStore: () => BudgetStore | undefined;
 }
 
 /** Carries out one order of the core; `persist` never comes here, the executor keeps it. */
@@ -60,6 +63,15 @@ export function perform(effect: NodeEffect, to: Performers): void {
     case 'registerChanged':
     case 'registerReplaced':
       to.announcements.registerChanges.announce('', effect, onFault);
+      return;
+    case 'askStore':
+      to.budgetStore()?.ask(effect.id, effect.call);
+      return;
+    case 'budgetChanged':
+      to.announcements.budgetChanges.announce('', effect.budget, onFault);
+      return;
+    case 'thresholdPassed':
+      to.announcements.thresholds.announce('', effect, onFault);
       return;
     case 'persist':
     case 'awaitDisk':

@@ -139,6 +139,11 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     return this.#store.held(owner, kind, key)?.value;
   }
 
+  /** Of the newest record there is; 0 where there is none. */
+  sequenceOf(owner: NodeId, kind: RecordKind, key: string): number {
+    return this.#store.held(owner, kind, key)?.record.sequence ?? 0;
+  }
+
   ofKind(
     kind: RecordKind,
   ): readonly { readonly owner: NodeId; readonly key: string; readonly body: unknown }[] {

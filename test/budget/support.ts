@@ -3,7 +3,8 @@
 import { type Amount, parseAmount } from '../../src/budget/amount.ts';
 import { balanceOf, type Position } from '../../src/budget/conservation.ts';
 import { type Definition, parseDefinition } from '../../src/budget/definition.ts';
-import { Ledger, type LedgerEffect, type LedgerEvent } from '../../src/budget/ledger.ts';
+import { Ledger } from '../../src/budget/ledger.ts';
+import type { LedgerEffect, LedgerEvent } from '../../src/budget/ledger-messages.ts';
 import {
   type AccountId,
   type PurseKey,

@@ -1,0 +1,486 @@
+/**
+ * The budgets of this node: its account, what waits for money, and what it knows of everybody else's.
+ *
+ * The hot path, reserving and settling out of rights that are here, is one step of the ledger and one journal
+ * record; whatever else there is (sums, notices, thresholds) is worked out later, when somebody asks or a timer is due.
+ */
+import { failWith, ok, type Result } from '../kernel/errors.ts';
+import type { NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Machine } from '../kernel/machine.ts';
+import type { Rng } from '../kernel/rng.ts';
+import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import type { Amount } from './amount.ts';
+import type { BudgetCall, BudgetStatus, Report, Reserve, Settle } from './api.ts';
+import type { Definition, Expiry } from './definition.ts';
+import { Errands } from './errands.ts';
+import { Ledger } from './ledger.ts';
+import type { LedgerEffect, LedgerEvent } from './ledger-messages.ts';
+import { Management } from './management.ts';
+import type { BudgetEffect, BudgetEvent } from './messages.ts';
+import { Mirror, type MirrorFact } from './mirror.ts';
+import { type BudgetName, type FreshNumber, type PurseKey, parseRowKey } from './names.ts';
+import type { MemberState, Office } from './office.ts';
+import { Opening } from './opening.ts';
+import { Paces } from './orchestrator/paces.ts';
+import type { PriceTable } from './price.ts';
+import {
+  DEFAULT_TTL_MS,
+  newReservationId,
+  placeOfReservation,
+  reservationIdOf,
+  spentOf,
+  waitOf,
+} from './requests.ts';
+import type { LedgerCall, Reservation, Settlement } from './spending.ts';
+import { budgetOf, statusOf } from './status.ts';
+import { lackingPurse, Supply } from './supply.ts';
+
+/** For what callers leave open. */
+export interface BudgetDefaults {
+  readonly ttlMs: number;
+  readonly expiry: Expiry;
+  readonly thresholds: readonly number[];
+}
+
+const DEFAULTS: BudgetDefaults = { ttlMs: DEFAULT_TTL_MS, expiry: 'charge', thresholds: [] };
+
+export interface BudgetsOptions {
+  readonly self: NodeId;
+  /** 53 random bits that were never used before, from `Entropy`; never 0. */
+  readonly fresh: () => FreshNumber;
+  /** What tells the place of the data from a copy of it. */
+  readonly place: string;
+  /** None: what is spent is given as amounts. */
+  readonly prices?: PriceTable;
+  readonly defaults?: BudgetDefaults;
+  /** How a node is called; default: the end of its id. */
+  readonly nameOf?: (node: NodeId) => string;
+  readonly rng: Rng;
+  readonly now: Instant;
+}
+
+const STREAM = 'budget';
+
+export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
+  readonly #self: NodeId;
+  readonly #ledger: Ledger;
+  readonly #members = new Map<NodeId, MemberState>();
+  readonly #mirror = new Mirror();
+  readonly #errands: Errands;
+  readonly #office: Office;
+  readonly #opening: Opening;
+  readonly #supply: Supply;
+  readonly #management: Management;
+  readonly #heardAt = new Map<string, number>();
+  /** Ids that callers did not give: of this run, then counted. */
+  readonly #idPrefix: string;
+  #idCount = 0;
+  readonly #defaults: BudgetDefaults;
+  /** Purses whose rights have changed within this run. */
+  readonly #changed = new Set<PurseKey>();
+  /** Purses for which somebody wants rights from others, within this run. */
+  readonly #wanted = new Map<PurseKey, Amount>();
+  #diskFailure: string | undefined;
+  /** Something may have changed in what the status says. */
+  #notice: Deadline | undefined;
+  readonly #noticed = new Set<BudgetName>();
+  /** Sequence of each own purse when it was noticed last. */
+  readonly #sequences = new Map<PurseKey, number>();
+  #out: BudgetEffect[] = [];
+
+  constructor(options: BudgetsOptions) {
+    const { self, fresh, place, rng, now } = options;
+    this.#self = self;
+    this.#defaults = options.defaults ?? DEFAULTS;
+    this.#idPrefix = fresh().toString(36);
+    this.#ledger = new Ledger({ self, fresh, place, now });
+    this.#errands = new Errands((effect) => this.#out.push(effect));
+    this.#office = this.#officeOf(options);
+    this.#opening = new Opening(this.#office, rng.fork(), (at) => this.#supply.retryAll(at));
+    this.#supply = new Supply(this.#office, this.#opening, {
+      want: (purse, need) => this.#wanted.set(purse, need),
+      answer: (id, result) => this.#answer(id, this.#reserved(result)),
+    });
+    this.#management = new Management(this.#office, this.#opening, (definition, at) =>
+      this.#statusOf(definition, at),
+    );
+  }
+
+  /** Journal records without their tag, in the order written. Call once, before anything else. */
+  load(records: readonly Uint8Array[], now: Instant): readonly BudgetEffect[] {
+    for (const effect of this.#ledger.load(records, now)) this.#takeIn(effect, now);
+    if (this.#ledger.purses.size > 0) this.#opening.need(now);
+    return this.#finish(now);
+  }
+
+  /** The whole state as journal records. */
+  checkpoint(): readonly Uint8Array[] {
+    return this.#ledger.checkpoint();
+  }
+
+  /** Errors: NOT_FOUND. */
+  status(budget: string, now: Instant): Result<BudgetStatus> {
+    const definition = this.#management.definition(budget);
+    return definition.ok ? ok(this.#statusOf(definition.value, now)) : definition;
+  }
+
+  list(now: Instant): readonly BudgetStatus[] {
+    return [...this.#mirror.definitions.values()]
+      .sort((left, right) => (left.name < right.name ? -1 : 1))
+      .map((definition) => this.#statusOf(definition, now));
+  }
+
+  /** To look at. */
+  get ledger(): Pick<Ledger, 'account' | 'former' | 'isConfirmed' | 'purses' | 'rows' | 'definitions'> {
+    return this.#ledger;
+  }
+
+  get orchestrator(): NodeId | undefined {
+    return undefined;
+  }
+
+  handle(event: BudgetEvent, now: Instant): readonly BudgetEffect[] {
+    switch (event.kind) {
+      case 'budgetRequested':
+        this.#requested(event.id, event.call, now);
+        break;
+      case 'budgetCancelled':
+        this.#supply.cancel(event.id, now);
+        break;
+      case 'storeAnswered':
+        this.#errands.answered(event.id, event.result, now);
+        break;
+      case 'storeRead':
+        this.#learn(this.#mirror.replace(event.entries), now);
+        break;
+      case 'storeChanged':
+        this.#learn(this.#mirror.change(event.changes), now);
+        break;
+      case 'rowHeard':
+        this.#heard(event, now);
+        break;
+      case 'received':
+        this.#out.push({
+          kind: 'penalise',
+          peer: event.from,
+          reason: 'nothing is served on the channel call',
+        });
+        break;
+      case 'diskFailed':
+        this.#diskFailed(event.reason, now);
+        break;
+      case 'diskRecovered':
+        this.#diskFailure = undefined;
+        this.#office.tell(event, now);
+        break;
+      case 'memberChanged':
+        this.#members.set(event.member, event.state);
+        this.#noticeSoon(undefined, now);
+        break;
+      case 'peerUp':
+      case 'peerDown':
+        break;
+    }
+    return this.#finish(now);
+  }
+
+  expire(now: Instant): readonly BudgetEffect[] {
+    if (isDue(this.#ledger.deadline(), now))
+      for (const effect of this.#ledger.expire(now)) this.#takeIn(effect, now);
+    this.#opening.expire(now);
+    this.#supply.expire(now);
+    if (isDue(this.#notice, now)) this.#tellNotice();
+    return this.#finish(now);
+  }
+
+  deadline(): Deadline | undefined {
+    const waitMs = this.#supply.waiting.nextMs;
+    return earliest([
+      this.#ledger.deadline(),
+      this.#opening.deadline(),
+      waitMs === Number.POSITIVE_INFINITY ? undefined : { atMs: waitMs, reason: 'budget.waiting' },
+      this.#notice,
+    ]);
+  }
+
+  #officeOf({ self, prices, nameOf, fresh }: BudgetsOptions): Office {
+    return {
+      self,
+      ledger: this.#ledger,
+      mirror: this.#mirror,
+      errands: this.#errands,
+      paces: new Paces(this.#ledger),
+      prices: prices ?? new Map(),
+      nameOf: nameOf ?? ((node) => node.slice(-8)),
+      stateOf: (node) => (node === self ? 'alive' : this.#members.get(node)),
+      fresh,
+      heardAt: this.#heardAt,
+      order: (effect) => this.#out.push(effect),
+      answer: (id, result) => this.#answer(id, result),
+      absorb: (now) => this.#absorb(now),
+      tell: (event, now) => this.#tell(event, now),
+      send: (errand, { done, strong }, now) => {
+        if (this.#diskFailure !== undefined) {
+          done(diskFails(this.#diskFailure), now);
+          return;
+        }
+        const { budget, purse, account } = errand;
+        const view = strong === true ? undefined : this.#mirror.view(budget, purse, account);
+        this.#errands.start(
+          {
+            ...errand,
+            done: (result, at, applied) => {
+              if (applied !== undefined) this.#learn(this.#mirror.wrote(applied), at);
+              done(result, at);
+            },
+          },
+          now,
+          view,
+        );
+      },
+    };
+  }
+
+  #requested(id: number, call: BudgetCall, now: Instant): void {
+    switch (call.op) {
+      case 'reserve':
+        this.#reserve(id, call, now);
+        return;
+      case 'settle':
+        this.#settle(id, call, now);
+        return;
+      case 'report':
+        this.#report(id, call, now);
+        return;
+      case 'create':
+        this.#opening.need(now);
+        this.#management.create(id, { ...this.#defaults, ...defined(call) }, now);
+        return;
+      case 'setLimit':
+        this.#management.setLimit(id, call, now);
+        return;
+      case 'request':
+        this.#management.request(id, call, now);
+        return;
+      case 'transfer':
+        this.#management.transfer(id, call, now);
+        return;
+      case 'writeOff':
+      case 'rebalance':
+        this.#answer(id, failWith('UNSUPPORTED', 'Not yet.', 'Not yet.'));
+    }
+  }
+
+  #reserve(id: number, call: Reserve, now: Instant): void {
+    const unit = this.#mirror.definitions.get(call.budget as BudgetName)?.unit;
+    const amount = spentOf(call, unit, this.#office.prices, 1);
+    const waitMs = waitOf(call.waitMs);
+    const reservation = call.id === undefined ? ok(this.#freshId()) : newReservationId(call.id, this.#self);
+    if (!amount.ok || !waitMs.ok || !reservation.ok) {
+      this.#answer(id, !amount.ok ? amount : waitMs.ok ? reservation : waitMs);
+      return;
+    }
+    const { budget, agent, ttlMs = this.#defaults.ttlMs } = call;
+    const asked: Extract<LedgerCall, { op: 'reserve' }> = {
+      op: 'reserve',
+      id: reservation.value,
+      budget,
+      agent,
+      amount: amount.value,
+      ttlMs,
+    };
+    this.#noticeSoon(undefined, now);
+    const result = this.#ledger.perform(asked, now);
+    const lacking = lackingPurse(result);
+    if (lacking === undefined || waitMs.value === 0 || !this.#supply.waiting.hasRoom) {
+      this.#absorb(now);
+      this.#answer(id, this.#reserved(result));
+      return;
+    }
+    this.#opening.need(now);
+    const untilMs = now.monoMs + waitMs.value;
+    this.#supply.wait(lacking, { id, call: asked, amount: amount.value, untilMs }, now);
+  }
+
+  #settle(id: number, call: Settle, now: Instant): void {
+    const place = placeOfReservation(call.id);
+    const reservation =
+      place === undefined || (place.node ?? this.#self) === this.#self ? place?.id : undefined;
+    const purse = reservation === undefined ? undefined : this.#ledger.purseOf(reservation);
+    const budget = purse === undefined ? undefined : budgetOf(purse);
+    const unit = budget === undefined ? undefined : this.#mirror.definitions.get(budget)?.unit;
+    const amount = spentOf(call, unit, this.#office.prices);
+    if (!amount.ok) {
+      this.#answer(id, amount);
+      return;
+    }
+    this.#noticeSoon(undefined, now);
+    const result = this.#ledger.perform(
+      { op: 'settle', id: reservation ?? call.id, amount: amount.value },
+      now,
+    );
+    this.#absorb(now);
+    this.#answer(id, this.#settled(result));
+    if (this.#supply.waiting.size > 0) this.#supply.retryAll(now);
+  }
+
+  #report(id: number, call: Report, now: Instant): void {
+    const unit = this.#mirror.definitions.get(call.budget as BudgetName)?.unit;
+    const amount = spentOf(call, unit, this.#office.prices, 1);
+    if (!amount.ok) {
+      this.#answer(id, amount);
+      return;
+    }
+    const { budget, agent, id: given = this.#freshId() } = call;
+    this.#noticeSoon(undefined, now);
+    const result = this.#ledger.perform(
+      { op: 'report', id: given, budget, agent, amount: amount.value },
+      now,
+    );
+    this.#absorb(now);
+    this.#answer(
+      id,
+      result.ok
+        ? ok({ id: result.value.id, amount: result.value.amount, overrun: result.value.overrun })
+        : result,
+    );
+  }
+
+  #reserved(result: Result<Reservation>): Result<unknown> {
+    if (!result.ok) return result;
+    const { id, amount, expiresAt } = result.value;
+    return ok({ reservationId: reservationIdOf(id, this.#self), amount, expiresAt });
+  }
+
+  #settled(result: Result<Settlement>): Result<unknown> {
+    if (!result.ok) return result;
+    const { id, amount, ending, overrun } = result.value;
+    const reserved = this.#ledger.reservedBy(id) ?? amount;
+    const freed = Math.max(0, reserved - amount);
+    return ok({ reservationId: reservationIdOf(id, this.#self), amount, freed, overrun, ending });
+  }
+
+  #freshId(): string {
+    return `${this.#idPrefix}.${(++this.#idCount).toString(36)}`;
+  }
+
+  #heard(event: Extract<BudgetEvent, { kind: 'rowHeard' }>, now: Instant): void {
+    const place = parseRowKey(event.owner, event.key);
+    if (place === undefined) return;
+    if (event.owner !== this.#self) {
+      if (this.#heardAt.size < limits.budgetRows || this.#heardAt.has(place.account))
+        this.#heardAt.set(place.account, now.wallMs);
+      this.#noticeSoon(budgetOf(place.purse), now);
+    }
+    this.#tell(event, now);
+  }
+
+  #learn(facts: readonly MirrorFact[], now: Instant): void {
+    for (const fact of facts) {
+      switch (fact.kind) {
+        case 'defined':
+          this.#tell(fact, now);
+          if (fact.definition !== undefined) this.#opening.need(now);
+          this.#noticeSoon(fact.budget, now);
+          break;
+        case 'reserve':
+          this.#noticeSoon(budgetOf(fact.purse), now);
+          this.#supply.reserveChanged(fact.purse, now);
+          break;
+        case 'entry': {
+          const { purse, account, entry } = fact;
+          const { granted, lastSequence } = entry;
+          const end = lastSequence === undefined ? {} : { lastSequence };
+          this.#tell({ kind: 'registered', purse, account, granted, ...end }, now);
+          this.#noticeSoon(budgetOf(purse), now);
+          break;
+        }
+        case 'account':
+          this.#opening.told(fact.account, now);
+      }
+    }
+  }
+
+  #diskFailed(reason: string, now: Instant): void {
+    this.#diskFailure = reason;
+    this.#tell({ kind: 'diskFailed', reason }, now);
+    this.#errands.fail(diskFails(reason), now);
+  }
+
+  #tell(event: LedgerEvent, now: Instant): void {
+    for (const effect of this.#ledger.handle(event, now)) this.#takeIn(effect, now);
+  }
+
+  #absorb(now: Instant): void {
+    for (const effect of this.#ledger.take()) this.#takeIn(effect, now);
+  }
+
+  #takeIn(effect: LedgerEffect, now: Instant): void {
+    switch (effect.kind) {
+      case 'openAccount':
+        this.#opening.wanted(effect, now);
+        return;
+      case 'rightsChanged':
+        this.#changed.add(effect.purse);
+        this.#noticeSoon(budgetOf(effect.purse), now);
+        return;
+      default:
+        this.#out.push(effect);
+    }
+  }
+
+  #answer(id: number, result: Result<unknown>): void {
+    this.#out.push({ kind: 'answer', stream: STREAM, id, result });
+  }
+
+  /** What one step calls for in turn, until nothing does. */
+  #finish(now: Instant): readonly BudgetEffect[] {
+    while (this.#changed.size > 0 || this.#wanted.size > 0) {
+      const changed = [...this.#changed];
+      this.#changed.clear();
+      for (const purse of changed) this.#supply.retry(purse, now);
+      const wanted = [...this.#wanted];
+      this.#wanted.clear();
+      for (const [purse, need] of wanted)
+        if (need > 0) this.#supply.exhausted(purse, this.#ledger.purses.get(purse)?.rights ?? 0, 1_000, now);
+    }
+    const effects = this.#out;
+    this.#out = [];
+    return effects;
+  }
+
+  #statusOf(definition: Definition, now: Instant): BudgetStatus {
+    return statusOf(this.#office, definition, () => [], now);
+  }
+
+  /** Without a budget: some own purse may have changed; which, is found out when it is due. */
+  #noticeSoon(budget: BudgetName | undefined, now: Instant): void {
+    if (budget !== undefined) this.#noticed.add(budget);
+    this.#notice ??= { atMs: now.monoMs + limits.budgetNoticeMs, reason: 'budget.notice' };
+  }
+
+  #tellNotice(): void {
+    this.#notice = undefined;
+    for (const [purse, { sequence }] of this.#ledger.purses) {
+      if (this.#sequences.get(purse) === sequence) continue;
+      this.#sequences.set(purse, sequence);
+      const budget = budgetOf(purse);
+      if (budget !== undefined) this.#noticed.add(budget);
+    }
+    for (const budget of this.#noticed) this.#out.push({ kind: 'budgetChanged', budget });
+    this.#noticed.clear();
+  }
+}
+
+/** Without what was given as `undefined`. */
+function defined<T extends object>(given: T): T {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as T;
+}
+
+function diskFails(reason: string): Result<never> {
+  return failWith('INTERNAL', `The disk of this node fails: ${reason}`, 'Free or repair the disk.', {
+    retryable: true,
+    details: { outcome: 'unknown' },
+  });
+}

@@ -1,0 +1,199 @@
+/** What a budget looks like from here: sums of the rows that were heard, and of what the store is known to hold. */
+import type { NodeId } from '../kernel/ids.ts';
+import type { Instant } from '../kernel/time.ts';
+import type { BudgetStatus, MachineShare } from './api.ts';
+import { balanceOf, type Position } from './conservation.ts';
+import type { Definition } from './definition.ts';
+import {
+  type AccountId,
+  type BudgetName,
+  nodeOfAccount,
+  type PurseKey,
+  parsePurseKey,
+  purseKey,
+} from './names.ts';
+import type { Office } from './office.ts';
+import { periodAt, periodEndMs } from './period.ts';
+import { reserveOf } from './reserve-register.ts';
+import { rightsOf } from './row.ts';
+
+/** How old a row of a machine that can be reached may be. */
+const PUBLISH_DELAY_MS = 1_000;
+/** Machines that a refusal names. */
+const NAMED = 16;
+
+export function purseNow({ name, epoch, window }: Definition, wallMs: number): PurseKey {
+  return purseKey({ budget: name, epoch, period: periodAt(window, wallMs) });
+}
+
+/** Every account that is known to have had something of the purse, with what is known of it. */
+export function positionsOf({ ledger, mirror }: Office, purse: PurseKey): readonly Position[] {
+  const entries = mirror.entries(purse);
+  const positions = new Map<AccountId, Position>();
+  for (const { account, row } of ledger.rows.of(purse))
+    positions.set(account, { account, row, entry: entries.get(account) });
+  const own = ledger.purses.get(purse);
+  if (own !== undefined)
+    positions.set(ledger.account, {
+      account: ledger.account,
+      row: own.row,
+      entry: entries.get(ledger.account),
+    });
+  for (const [account, entry] of entries)
+    if (!positions.has(account)) positions.set(account, { account, row: undefined, entry });
+  return [...positions.values()];
+}
+
+/** What is left of a purse, and where: for refusals, which should be cheap. */
+export interface Remains {
+  readonly budget: string;
+  readonly reserve: number;
+  /** Of accounts that can be reached, this one included. */
+  readonly rights: number;
+  readonly held: number;
+  readonly machines: readonly { readonly nodeId: NodeId; readonly name: string; readonly rights: number }[];
+  readonly periodEndsInMs: number | undefined;
+}
+
+export function remainsOf(office: Office, purse: PurseKey, now: Instant): Remains {
+  const id = parsePurseKey(purse);
+  const definition = id === undefined ? undefined : office.mirror.definitions.get(id.budget);
+  const reserve = office.mirror.reserve(purse)?.reserve ?? definition?.limit ?? 0;
+  const machines: { nodeId: NodeId; name: string; rights: number }[] = [];
+  let rights = 0;
+  let held = 0;
+  for (const { account, row } of positionsOf(office, purse)) {
+    if (row === undefined || isStranded(office, account)) continue;
+    const has = rightsOf(row) ?? 0;
+    rights += has;
+    held += row.held;
+    const nodeId = nodeOfAccount(account);
+    if (has > 0) machines.push({ nodeId, name: office.nameOf(nodeId), rights: has });
+  }
+  machines.sort((left, right) => right.rights - left.rights);
+  const endMs = id === undefined ? Number.POSITIVE_INFINITY : periodEndMs(id.period);
+  return {
+    budget: id?.budget ?? '',
+    reserve,
+    rights,
+    held,
+    machines: machines.slice(0, NAMED),
+    periodEndsInMs: Number.isFinite(endMs) ? Math.max(0, Math.ceil(endMs - now.wallMs)) : undefined,
+  };
+}
+
+export function statusOf(
+  office: Office,
+  definition: Definition,
+  problems: (purse: PurseKey) => readonly string[],
+  now: Instant,
+): BudgetStatus {
+  const purse = purseNow(definition, now.wallMs);
+  const reserve = office.mirror.reserve(purse) ?? reserveOf(definition);
+  const positions = positionsOf(office, purse);
+  const { balance } = balanceOf(reserve, positions);
+  const machines = machinesOf(office, purse, positions, now);
+  const sum = (of: (machine: MachineShare) => number) =>
+    machines.reduce((total, each) => total + of(each), 0);
+  const reachable = machines.filter(({ state }) => state !== 'dead');
+  const remaining = reserve.reserve + reachable.reduce((total, each) => total + Math.max(0, each.rights), 0);
+  const burnPerSecond = sum((machine) => machine.burnPerSecond);
+  const endMs = periodEndMs(periodAt(definition.window, now.wallMs));
+  const { name, unit, window, parent, expiry, thresholds } = definition;
+  return {
+    budget: name,
+    unit,
+    window,
+    parent,
+    expiry,
+    thresholds,
+    limit: reserve.limit,
+    owed: reserve.owed,
+    reserve: reserve.reserve,
+    allocated: sum((machine) => machine.allocated),
+    held: sum((machine) => machine.held),
+    spent: sum((machine) => machine.spent) + balance.lost,
+    overrun: balance.overrun,
+    remaining,
+    stranded: sum((machine) => machine.stranded),
+    onTheWay: balance.grantsOnTheWay + balance.transfersOnTheWay + balance.returnsOnTheWay,
+    burnPerSecond,
+    projectedEnd: projectedEnd(remaining, burnPerSecond, endMs, now),
+    periodEnd: Number.isFinite(endMs) ? endMs : undefined,
+    asOf: asOf(office, positions, now),
+    machines,
+    problems: problems(purse),
+  };
+}
+
+/** Of a dead machine, or of one that has another account now: nobody can spend it, or bring it back without an operator. */
+export function isStranded({ self, ledger, mirror, stateOf }: Office, account: AccountId): boolean {
+  const node = nodeOfAccount(account);
+  if (node === self) return account !== ledger.account;
+  if (stateOf(node) === undefined || stateOf(node) === 'dead') return true;
+  const accounts = mirror.accountsOf(node);
+  return accounts.length > 0 && accounts.includes(account) && accounts.at(-1) !== account;
+}
+
+function machinesOf(
+  office: Office,
+  purse: PurseKey,
+  positions: readonly Position[],
+  now: Instant,
+): readonly MachineShare[] {
+  const { self, paces, nameOf, stateOf } = office;
+  const machines = new Map<NodeId, MachineShare>();
+  for (const { account, row, entry } of positions) {
+    const nodeId = nodeOfAccount(account);
+    const before = machines.get(nodeId);
+    // What was written off is spent or in the reserve; the register's balance has it.
+    const isOver = entry?.lastSequence !== undefined;
+    const rights = row === undefined || isOver ? 0 : (rightsOf(row) ?? 0);
+    const held = row === undefined || isOver ? 0 : row.held;
+    const spent = row?.spent ?? 0;
+    const burn = isOver ? 0 : paces.perMs(purse, account, now) * 1_000;
+    const isOut = isStranded(office, account);
+    machines.set(nodeId, {
+      nodeId,
+      name: nameOf(nodeId),
+      state: nodeId === self ? 'alive' : (stateOf(nodeId) ?? 'dead'),
+      allocated: (before?.allocated ?? 0) + rights + held + spent,
+      rights: (before?.rights ?? 0) + (isOut ? 0 : rights),
+      held: (before?.held ?? 0) + held,
+      spent: (before?.spent ?? 0) + spent,
+      overrun: (before?.overrun ?? 0) + (row === undefined ? 0 : row.overrun - row.covered),
+      burnPerSecond: (before?.burnPerSecond ?? 0) + burn,
+      stranded: (before?.stranded ?? 0) + (isOut ? rights + held : 0),
+      accounts: [...(before?.accounts ?? []), account],
+    });
+  }
+  return [...machines.values()].sort((left, right) =>
+    left.name === right.name ? (left.nodeId < right.nodeId ? -1 : 1) : left.name < right.name ? -1 : 1,
+  );
+}
+
+function projectedEnd(
+  remaining: number,
+  burnPerSecond: number,
+  endMs: number,
+  now: Instant,
+): number | undefined {
+  if (burnPerSecond <= 0) return undefined;
+  const at = now.wallMs + (remaining / burnPerSecond) * 1_000;
+  return at < endMs && Number.isFinite(at) ? Math.round(at) : undefined;
+}
+
+function asOf({ ledger, stateOf, heardAt }: Office, positions: readonly Position[], now: Instant): number {
+  let oldest = now.wallMs;
+  for (const { account, row } of positions) {
+    if (account === ledger.account || row === undefined) continue;
+    const isHere = stateOf(nodeOfAccount(account)) === 'alive';
+    const heard = heardAt.get(account) ?? 0;
+    oldest = Math.min(oldest, isHere ? now.wallMs - PUBLISH_DELAY_MS : heard);
+  }
+  return oldest;
+}
+
+export function budgetOf(purse: PurseKey): BudgetName | undefined {
+  return parsePurseKey(purse)?.budget;
+}

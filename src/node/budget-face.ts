@@ -1,0 +1,60 @@
+/** The budgets over the core: calls become events, answers resolve promises; sums are worked out when they are asked for. */
+import { statSync } from 'node:fs';
+import type { BudgetAnswers, BudgetCall, Budgets } from '../budget/api.ts';
+import type { BudgetDefaults, Budgets as BudgetMachine } from '../budget/budgets.ts';
+import type { FreshNumber } from '../budget/names.ts';
+import { type PriceTable, parsePriceTable } from '../budget/price.ts';
+import { SkeinError } from '../kernel/errors.ts';
+import type { Entropy } from '../kernel/ports.ts';
+import type { Config } from './config/options.ts';
+import type { FaceParts } from './faces.ts';
+
+export function budgetsOf(
+  { clock, calls, announcements, deliver }: FaceParts,
+  machine: BudgetMachine,
+): Budgets {
+  return {
+    call: <C extends BudgetCall>(call: C, signal?: AbortSignal) =>
+      calls.ask<BudgetAnswers[C['op']]>(
+        (id) => deliver({ kind: 'budgetRequested', id, call }),
+        (id) => deliver({ kind: 'budgetCancelled', id }),
+        signal,
+      ),
+    status: (budget) => machine.status(budget, clock.now()),
+    list: () => machine.list(clock.now()),
+    watch: (listener) => announcements.budgetChanges.listen('', listener),
+    onThreshold: (listener) => announcements.thresholds.listen('', listener),
+    get orchestrator() {
+      return machine.orchestrator;
+    },
+  };
+}
+
+/**
+ * What tells the place of a directory from that of a copy: its inode and when it was made. Not the device's number, which
+ * another order of starting gives to another disk. Where the file system keeps no time of birth, the inode alone.
+ */
+export function placeOf(directory: string): string {
+  const { ino, birthtimeNs } = statSync(directory, { bigint: true });
+  return `${ino}-${birthtimeNs}`;
+}
+
+export function budgetSettings({ budgets }: Pick<Config, 'budgets'>): {
+  readonly prices: PriceTable;
+  readonly defaults: BudgetDefaults;
+} {
+  const { prices: given, reserveTtl: ttlMs, expiry, thresholds } = budgets;
+  const prices = parsePriceTable(given);
+  if (!prices.ok) throw new SkeinError(prices.error);
+  return { prices: prices.value, defaults: { ttlMs, expiry, thresholds } };
+}
+
+/** 53 random bits, never 0. */
+export function freshNumber(entropy: Entropy): FreshNumber {
+  for (;;) {
+    const number = entropy
+      .bytes(7)
+      .reduce((value, byte, at) => value * 256 + (at === 0 ? byte & 31 : byte), 0);
+    if (number > 0) return number;
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * The quorum store as the budgets' machine sees it, whichever engine keeps it: its calls are carried out, and all changes under
+ * `budget/` are told to it. Where the changes cannot be told one by one, everything is read anew.
+ */
+
+import type { BudgetEvent, StoreCall } from '../budget/messages.ts';
+import { ALL_BUDGETS } from '../budget/reserve-register.ts';
+import { failWith } from '../kernel/errors.ts';
+import { limits } from '../kernel/limits.ts';
+import type { Clock } from '../kernel/ports.ts';
+import type { KeyValue, QuorumStore, WatchEvent } from '../quorum/port.ts';
+
+type StoreNews = Extract<BudgetEvent, { kind: 'storeAnswered' | 'storeRead' | 'storeChanged' }>;
+
+interface BudgetStoreOptions {
+  readonly store: QuorumStore;
+  readonly clock: Clock;
+  readonly deliver: (event: StoreNews) => void;
+  readonly onFault: (error: unknown) => void;
+}
+
+const REREAD_MS = 1_000;
+
+export class BudgetStore {
+  readonly #options: BudgetStoreOptions;
+  readonly #abort = new AbortController();
+  #unwatch: () => void = () => undefined;
+  #cancelRetry: () => void = () => undefined;
+  #isClosed = false;
+
+  constructor(options: BudgetStoreOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    void this.#follow();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#abort.abort();
+    this.#unwatch();
+    this.#cancelRetry();
+  }
+
+  /** Answered by `storeAnswered`, exactly once. */
+  ask(id: number, call: StoreCall): void {
+    const tell = (result: Answer) => {
+      if (!this.#isClosed) this.#options.deliver({ kind: 'storeAnswered', id, result });
+    };
+    this.#carryOut(call).then(tell, (error: unknown) => {
+      this.#options.onFault(error);
+      tell(
+        failWith('INTERNAL', `The quorum store failed: ${String(error)}`, 'See the log of the node.', {
+          details: { outcome: 'unknown' },
+        }),
+      );
+    });
+  }
+
+  #carryOut(call: StoreCall): Promise<Answer> {
+    const { store } = this.#options;
+    const { signal } = this.#abort;
+    switch (call.op) {
+      case 'transact':
+        return store.transact(call.transaction, signal);
+      case 'grantLease':
+        return store.grantLease(call.ttlMs, signal);
+      case 'renewLease':
+        return store.renewLease(call.id, signal);
+      case 'revokeLease':
+        return store.revokeLease(call.id, signal);
+    }
+  }
+
+  async #follow(): Promise<void> {
+    try {
+      const read = await this.#readAll();
+      if (this.#isClosed) return;
+      if (read === undefined) {
+        this.#followLater();
+        return;
+      }
+      this.#options.deliver({ kind: 'storeRead', ...read });
+      const { store } = this.#options;
+      // What later pages had beyond the first one's revision is told again, which changes nothing.
+      this.#unwatch = store.watch(ALL_BUDGETS, read.revision + 1, (event) => this.#watched(event));
+    } catch (error) {
+      this.#options.onFault(error);
+      this.#followLater();
+    }
+  }
+
+  /** As of the first page's revision or a little later. `undefined` where the store cannot be read now. */
+  async #readAll(): Promise<
+    { readonly revision: number; readonly entries: readonly KeyValue[] } | undefined
+  > {
+    const { store } = this.#options;
+    const entries: KeyValue[] = [];
+    let revision: number | undefined;
+    let { from } = ALL_BUDGETS;
+    for (;;) {
+      const page = await store.range(
+        { from, to: ALL_BUDGETS.to },
+        limits.listPage,
+        'mirror',
+        this.#abort.signal,
+      );
+      if (!page.ok) return undefined;
+      revision ??= page.value.revision;
+      entries.push(...page.value.found);
+      const last = page.value.found.at(-1);
+      if (!page.value.more || last === undefined || entries.length >= limits.budgetStoreEntries) break;
+      from = `${last.key}\0`;
+    }
+    return { revision, entries };
+  }
+
+  #watched(event: WatchEvent): void {
+    if (this.#isClosed) return;
+    if (event.kind === 'changed') {
+      this.#options.deliver({ kind: 'storeChanged', revision: event.revision, changes: event.changes });
+    } else if (event.kind === 'compacted') {
+      this.#unwatch = () => undefined;
+      void this.#follow();
+    }
+  }
+
+  #followLater(): void {
+    if (this.#isClosed) return;
+    const { clock } = this.#options;
+    this.#cancelRetry = clock.callAt(clock.now().monoMs + REREAD_MS, () => void this.#follow());
+  }
+}
+
+type Answer = Extract<BudgetEvent, { kind: 'storeAnswered' }>['result'];
