@@ -15,6 +15,15 @@ export function framedBytes(frame: Uint8Array): number {
   return length + (length < 0x80 ? 1 : length < 0x4000 ? 2 : LENGTH_DIGITS);
 }
 
+/** What stands before the frame on the stream. */
+export function lengthOf(frame: Uint8Array): Uint8Array {
+  const digits: number[] = [];
+  let rest = frame.length;
+  for (; rest >= 0x80; rest >>>= 7) digits.push((rest & 0x7f) | 0x80);
+  digits.push(rest);
+  return Uint8Array.from(digits);
+}
+
 let lastFrames: readonly Uint8Array[] = [];
 let lastJoined = new Uint8Array(0);
 
@@ -61,15 +70,22 @@ export class FrameReader {
   /** The frame under way, once its length is known; `#filled` bytes of `#partial` have arrived. */
   #partial: Uint8Array | undefined;
   #filled = 0;
+  #lent = false;
 
   constructor(maxBytes: number, onFrame: (frame: Uint8Array) => void) {
     this.#maxBytes = maxBytes;
     this.#onFrame = onFrame;
   }
 
+  /** True where a frame of the chunk that was read last is a view of it, not a copy. */
+  get lent(): boolean {
+    return this.#lent;
+  }
+
   /** False where a length was not allowed: nothing that follows on the stream can be understood. */
   read(chunk: Uint8Array): boolean {
     let at = 0;
+    this.#lent = false;
     while (at < chunk.length) {
       if (this.#partial !== undefined) {
         at += this.#fill(this.#partial, chunk, at);
@@ -86,6 +102,7 @@ export class FrameReader {
       this.#length = 0;
       this.#digits = 0;
       if (at + length <= chunk.length) {
+        if (length > 0) this.#lent = true;
         // Not `subarray`: of a Buffer it would be one, whose `slice` does not copy.
         this.#onFrame(new Uint8Array(chunk.buffer, chunk.byteOffset + at, length));
         at += length;

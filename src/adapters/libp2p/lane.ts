@@ -1,7 +1,7 @@
 import type { Channel } from '../../kernel/effects.ts';
 import { limits } from '../../kernel/limits.ts';
 import { framedBytes, joinShared } from './frames.ts';
-import { HEADER_BYTES, sendJoined } from './shortcuts.ts';
+import { HEADER_BYTES, sendJoined, sendLarge } from './shortcuts.ts';
 import type { Connection, Stream } from './stack.ts';
 
 /** What a lane may hold, and what it counts against; lanes of one peer share a quota, so that none starves the rest. */
@@ -31,6 +31,8 @@ export class Quota {
 
 const REOPEN_MS = { first: 20, most: 2_000 };
 const EMPTY = new Uint8Array(0);
+/** Frames this large travel alone, and uncopied. */
+const LARGE_BYTES = 32 * 1024;
 /** Lanes that have something to send at the end of this tick. */
 let flushing: Lane[] = [];
 
@@ -207,14 +209,29 @@ export class Lane {
       return;
     }
     while (!this.#full && this.#frames.length > 0) {
-      const batch = this.#takeBatch();
       try {
-        this.#full = !sendJoined(stream, batch);
+        this.#full = !(this.#sendLarge(stream) ?? sendJoined(stream, this.#takeBatch()));
       } catch {
         // Closed under our hands; its `close` event counts the loss and opens another.
         return;
       }
     }
+  }
+
+  /** The first frame, where it is large and can leave as it is; `undefined` where not. */
+  #sendLarge(stream: Stream): boolean | undefined {
+    const [frame] = this.#frames as [Uint8Array];
+    if (frame.length < LARGE_BYTES) return undefined;
+    const more = sendLarge(stream, frame);
+    if (more === undefined) return undefined;
+    this.#frames.shift();
+    this.#left(framedBytes(frame), 1);
+    return more;
+  }
+
+  #left(bytes: number, frames: number): void {
+    this.#queuedBytes -= bytes;
+    this.#quota.give(bytes, frames);
   }
 
   /** At least one frame; more while they fit into one write. With room in front, see `sendJoined`. */
@@ -228,8 +245,7 @@ export class Lane {
       count++;
     }
     const frames = this.#frames.splice(0, count);
-    this.#queuedBytes -= bytes;
-    this.#quota.give(bytes, count);
+    this.#left(bytes, count);
     return joinShared(frames, bytes, HEADER_BYTES);
   }
 }

@@ -33,10 +33,59 @@ function keyOf(bytes: Uint8Array): KeyObject {
   return key;
 }
 
+/** A plaintext in two parts; what it becomes goes over the connection as it is, without being joined. */
+class InParts {
+  readonly head: Uint8Array;
+  readonly body: Uint8Array;
+
+  constructor(head: Uint8Array, body: Uint8Array) {
+    this.head = head;
+    this.body = body;
+  }
+
+  get byteLength(): number {
+    return this.head.length + this.body.length;
+  }
+}
+
+/** A frame of Noise in pieces: its length with the first part, the second part, the tag. */
+interface SealedParts {
+  readonly head: Uint8Array;
+  /** In memory of its own. */
+  readonly body: Uint8Array;
+  readonly tag: Uint8Array;
+}
+
+/** Seals two parts as one plaintext of at most `MOST_PLAIN_BYTES`; `encrypt` is a handshake's, over `noiseCrypto`. */
+export function sealParts(
+  encrypt: (plain: Uint8Array) => unknown,
+  head: Uint8Array,
+  body: Uint8Array,
+): SealedParts {
+  // Noise passes on what it is given, and what the cipher makes of it.
+  return encrypt(new InParts(head, body) as unknown as Uint8Array) as SealedParts;
+}
+
+function encryptParts({ head, body, byteLength }: InParts, nonce: Uint8Array, k: Uint8Array): SealedParts {
+  const cipher = createCipheriv(CHACHA, keyOf(k), nonce, OPTIONS);
+  const first = cipher.update(head);
+  const second = cipher.update(body);
+  cipher.final();
+  const framed = Buffer.allocUnsafe(LENGTH_BYTES + first.length);
+  framed.set(first, LENGTH_BYTES);
+  const length = byteLength + TAG_BYTES;
+  framed[0] = length >>> 8;
+  framed[1] = length;
+  return { head: framed, body: second, tag: cipher.getAuthTag() };
+}
+
 export const noiseCrypto: Crypto = {
   ...defaultCrypto,
 
   chaCha20Poly1305Encrypt(plaintext, nonce, ad, k) {
+    if ((plaintext as unknown) instanceof InParts) {
+      return encryptParts(plaintext as unknown as InParts, nonce, k) as unknown as Uint8Array;
+    }
     if (plaintext.byteLength < NATIVE_BYTES) {
       return defaultCrypto.chaCha20Poly1305Encrypt(plaintext, nonce, ad, k);
     }
@@ -93,8 +142,8 @@ export function frameSealed(sealed: Bytes): Uint8Array {
 }
 
 const NOTHING = new Uint8Array(0);
-/** Longer frames are decrypted into memory of their own, so that one buffer can gather all of them. */
-const OWN_BYTES = NATIVE_BYTES + TAG_BYTES;
+/** Frames this long or longer are decrypted into memory of their own, so that one buffer can gather all of them. */
+export const OWN_BYTES = NATIVE_BYTES + TAG_BYTES;
 const MOST_BYTES = 0xffff;
 
 /**

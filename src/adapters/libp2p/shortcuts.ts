@@ -10,13 +10,24 @@
  * Source: `@libp2p/utils` (`AbstractMessageStream`), `@libp2p/noise` and `@libp2p/yamux` as in package-lock.json. Where
  * a part of them that is used here is missing, their own way is taken.
  */
+import { lengthOf } from './frames.ts';
 import { type MessageStream, MuxerGuard, WINDOW_BYTES } from './muxer-guard.ts';
-import { type Bytes, frameSealed, MOST_PLAIN_BYTES, NoiseFrames, TAG_BYTES } from './noise-crypto.ts';
+import {
+  type Bytes,
+  frameSealed,
+  MOST_PLAIN_BYTES,
+  NoiseFrames,
+  OWN_BYTES,
+  sealParts,
+  TAG_BYTES,
+} from './noise-crypto.ts';
+import { giveBack } from './spent.ts';
 import type { Stream } from './stack.ts';
 
 /** A Yamux header; what `sendJoined` gets has as many free bytes in front. */
 export const HEADER_BYTES = 12;
 const DATA = 0;
+const NOTHING = new Uint8Array(0);
 
 /** What libp2p's message streams have in common. */
 interface Layer {
@@ -34,7 +45,12 @@ interface Layer {
 }
 
 interface Raw extends Layer {
-  readonly socket?: { write(bytes: Uint8Array): boolean };
+  /** Absent where the connection is a WebSocket. */
+  readonly socket?: {
+    write(bytes: Uint8Array, written?: () => void): boolean;
+    cork(): void;
+    uncork(): void;
+  };
 }
 
 interface Secured extends Layer {
@@ -65,9 +81,16 @@ interface Way {
   readonly secured: Secured;
 }
 
+/** Takes what arrived on a stream; true where it, or a view of it, is kept. */
+type Sink = (chunk: Uint8Array) => boolean;
+
 /** How a stream's bytes leave, and who takes those that arrive. */
 const ways = new WeakMap<object, Way>();
-const sinks = new WeakMap<object, (chunk: Uint8Array) => void>();
+const sinks = new WeakMap<object, Sink>();
+/** What lies below a secured connection. */
+const belows = new WeakMap<object, Raw>();
+/** Nothing of what the muxer was given last is kept by anybody. */
+let isSpent = false;
 
 function mayWrite(layer: Layer): boolean {
   return (
@@ -110,8 +133,11 @@ export function shortenSecured(connection: MessageStream, below: MessageStream):
   // What libp2p's decoder has of a frame under way.
   if (!frames.decode(begun).next().done) throw new Error('noise: a whole frame was left unread');
   secured.decoder = frames;
+  belows.set(secured, raw);
   const send = secured.send.bind(secured);
   secured.send = (data) => {
+    if ((data as unknown) instanceof LargeFrame)
+      return sendPieces(secured, raw, data as unknown as LargeFrame);
     if (!mayWrite(secured)) return send(data);
     let more: boolean;
     try {
@@ -130,15 +156,26 @@ export function shortenSecured(connection: MessageStream, below: MessageStream):
       return;
     }
     try {
-      frames.feed(data);
-      for (let frame = frames.take(); frame !== undefined; frame = frames.take()) {
-        if (frame.length < TAG_BYTES) throw new Error('Invalid chunk');
-        secured.onData(secured.handshake.decrypt(frame, frame.subarray(0, frame.length - TAG_BYTES)));
-      }
+      if (takeSealed(data, frames, secured) && raw.socket !== undefined) giveBack(data);
     } catch (cause) {
       secured.abort(cause instanceof Error ? cause : new Error(String(cause)));
     }
   };
+}
+
+/** Opens what arrived and hands it on; true where nothing of it is kept, since all was opened elsewhere. */
+function takeSealed(data: Uint8Array, frames: NoiseFrames, secured: Secured): boolean {
+  let kept = false;
+  frames.feed(data);
+  for (let frame = frames.take(); frame !== undefined; frame = frames.take()) {
+    if (frame.length < TAG_BYTES) throw new Error('Invalid chunk');
+    const plain = secured.handshake.decrypt(frame, frame.subarray(0, frame.length - TAG_BYTES));
+    isSpent = false;
+    secured.onData(plain);
+    if (frame.length < OWN_BYTES) kept = true;
+    else if (isSpent && plain instanceof Uint8Array) giveBack(plain);
+  }
+  return !kept;
 }
 
 function sealed(secured: Secured, plain: Uint8Array): Uint8Array {
@@ -171,16 +208,22 @@ export function shortenMuxer(connection: MessageStream): { readonly take: (made:
           onData(data);
           return;
         }
-        const rest = takeFrames(data, way, guard);
+        const { rest, kept } = takeFrames(data, way, guard);
         if (rest.length > 0) onData(rest);
+        isSpent = rest.length === 0 && !kept;
       };
     },
   };
 }
 
-/** Hands whole frames of data to those who take them; returns what is to go libp2p's own way. */
-function takeFrames(chunk: Uint8Array, { muxer, secured }: Way, guard: MuxerGuard): Uint8Array {
+/** Hands whole frames of data to those who take them; `rest` is to go libp2p's own way, `kept` says that views are kept. */
+function takeFrames(
+  chunk: Uint8Array,
+  { muxer, secured }: Way,
+  guard: MuxerGuard,
+): { readonly rest: Uint8Array; readonly kept: boolean } {
   let at = 0;
+  let kept = false;
   while (at + HEADER_BYTES <= chunk.length) {
     // Version, type and flags: data without any flag.
     if (chunk[at] !== 0 || chunk[at + 1] !== DATA || chunk[at + 2] !== 0 || chunk[at + 3] !== 0) break;
@@ -194,15 +237,15 @@ function takeFrames(chunk: Uint8Array, { muxer, secured }: Way, guard: MuxerGuar
     if (stream === undefined || sink === undefined) break;
     if (!mayRead(stream) || length > stream.recvWindowCapacity) break;
     stream.recvWindowCapacity -= length;
-    sink(chunk.subarray(at + HEADER_BYTES, end));
+    if (sink(chunk.subarray(at + HEADER_BYTES, end))) kept = true;
     if (stream.status === 'open') stream.sendWindowUpdate();
     at = end;
   }
-  return at === 0 ? chunk : chunk.subarray(at);
+  return { rest: at === 0 ? chunk : chunk.subarray(at), kept };
 }
 
 /** From now on all bytes that arrive on the stream are handed to `sink`, in order. One sink for each stream. */
-export function drain(stream: Stream, sink: (chunk: Uint8Array) => void): void {
+export function drain(stream: Stream, sink: Sink): void {
   stream.addEventListener('message', (event) => {
     if (event.data instanceof Uint8Array) sink(event.data);
     else for (const chunk of event.data) sink(chunk);
@@ -219,17 +262,93 @@ export function sendJoined(stream: Stream, joined: Uint8Array): boolean {
   if (way === undefined || !mayWrite(muxed) || !mayWrite(way.secured) || length > muxed.sendWindowCapacity) {
     return stream.send(joined.subarray(HEADER_BYTES));
   }
-  const flags = muxed.getSendFlags();
-  joined[0] = 0;
-  joined[1] = DATA;
-  joined[2] = flags >>> 8;
-  joined[3] = flags;
-  writeUint32(joined, 4, muxed.streamId);
-  writeUint32(joined, 8, length);
+  writeHeader(joined, muxed, length);
   muxed.sendWindowCapacity -= length;
   const more = way.muxer.send(joined);
   if (!more) muxed.writableNeedsDrain = true;
   return more;
+}
+
+/** On its way down: a frame with the lengths that stand before it. Never leaves this file. */
+class LargeFrame {
+  readonly frame: Uint8Array;
+  /** Behind a Yamux header; the length of the frame, see `frames.ts`. */
+  readonly prefix: Uint8Array;
+  readonly header: (bytes: number) => Uint8Array;
+
+  constructor(frame: Uint8Array, prefix: Uint8Array, header: (bytes: number) => Uint8Array) {
+    this.frame = frame;
+    this.prefix = prefix;
+    this.header = header;
+  }
+}
+
+/**
+ * Sends a large frame without copying it together: sealed in pieces, each of them whole in Yamux and in Noise, so that
+ * its receiver need not join them either. `undefined` where that cannot be now; then `sendJoined` can.
+ */
+export function sendLarge(stream: Stream, frame: Uint8Array): boolean | undefined {
+  const way = ways.get(stream);
+  if (way === undefined) return undefined;
+  const raw = belows.get(way.secured);
+  const muxed = stream as unknown as Muxed;
+  if (raw?.socket === undefined || !mayWrite(muxed) || !mayWrite(way.secured) || !mayWrite(raw))
+    return undefined;
+  const prefix = lengthOf(frame);
+  const length = prefix.length + frame.length;
+  if (length > muxed.sendWindowCapacity) return undefined;
+  muxed.sendWindowCapacity -= length;
+  const header = (bytes: number) => headerOf(muxed, bytes);
+  const more = way.muxer.send(new LargeFrame(frame, prefix, header) as unknown as Uint8Array);
+  if (!more) muxed.writableNeedsDrain = true;
+  return more;
+}
+
+function sendPieces(secured: Secured, raw: Raw, { frame, prefix, header }: LargeFrame): boolean {
+  const { socket } = raw;
+  if (socket === undefined) throw new Error('shortcuts: a large frame for a connection without a socket');
+  const bodies: Uint8Array[] = [];
+  const written = () => {
+    for (const body of bodies) giveBack(body);
+  };
+  let more = true;
+  socket.cork();
+  try {
+    for (let at = 0; at < frame.length; ) {
+      const before = at === 0 ? prefix : NOTHING;
+      const body = frame.subarray(at, at + MOST_PLAIN_BYTES - HEADER_BYTES - before.length);
+      at += body.length;
+      const head = Buffer.concat([header(before.length + body.length), before]);
+      const sealed = sealParts(secured.handshake.encrypt, head, body);
+      bodies.push(sealed.body);
+      socket.write(sealed.head);
+      socket.write(sealed.body);
+      more = socket.write(sealed.tag, at < frame.length ? undefined : written);
+    }
+  } catch (cause) {
+    secured.abort(cause instanceof Error ? cause : new Error(String(cause)));
+    throw cause;
+  } finally {
+    socket.uncork();
+  }
+  if (!more) raw.writableNeedsDrain = secured.writableNeedsDrain = true;
+  return more;
+}
+
+function headerOf(muxed: Muxed, length: number): Uint8Array {
+  const header = new Uint8Array(HEADER_BYTES);
+  writeHeader(header, muxed, length);
+  return header;
+}
+
+function writeHeader(into: Uint8Array, muxed: Muxed, length: number): void {
+  const flags = muxed.getSendFlags();
+  into[0] = 0;
+  into[1] = DATA;
+  into[2] = flags >>> 8;
+  into[3] = flags;
+  writeUint32(into, 4, muxed.streamId);
+  writeUint32(into, 8, length);
 }
 
 function flat(data: Bytes): Uint8Array {

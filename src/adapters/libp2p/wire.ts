@@ -235,9 +235,11 @@ class Libp2pWire implements Wire {
       else if (channel === 'hello') peer.markReady(link);
     });
     drain(stream, (chunk) => {
-      if (peer.closing !== undefined || reader.read(chunk)) return;
-      this.#close(peer, `it announced a frame larger than allowed on ${channel}`);
-      connection.abort(new Error('frame too large'));
+      if (peer.closing === undefined && !reader.read(chunk)) {
+        this.#close(peer, `it announced a frame larger than allowed on ${channel}`);
+        connection.abort(new Error('frame too large'));
+      }
+      return reader.lent;
     });
     stream.addEventListener('remoteCloseWrite', () => {
       stream.close().catch(() => stream.abort(new Error('not closed in time')));

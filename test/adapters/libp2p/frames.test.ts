@@ -42,6 +42,23 @@ describe('frames on a stream', () => {
     );
   });
 
+  it('says whether a frame of the last chunk is a view of it', () => {
+    const kept: Uint8Array[] = [];
+    const reader = new FrameReader(LIMIT, (frame) => kept.push(frame));
+    const bytes = join([new Uint8Array(100).fill(1), new Uint8Array(100).fill(2), new Uint8Array(0)]);
+    const lent = [
+      bytes.subarray(0, 50),
+      bytes.subarray(50, 110),
+      bytes.subarray(110, 202),
+      bytes.subarray(202),
+    ].map((chunk) => reader.read(chunk) && reader.lent);
+    expect(lent).toEqual([false, false, false, false]);
+    reader.read(bytes);
+    expect(reader.lent).toBe(true);
+    expect(kept).toHaveLength(6);
+    expect(new Set(kept.map((frame) => frame.buffer)).size).toBeGreaterThan(2);
+  });
+
   it('joined for one peer are not joined again for the next, and never mistaken for others', () => {
     const [one, other] = [Uint8Array.of(1, 2), Uint8Array.of(1, 2)] as const;
     const first = joinShared([one, other], 6);

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 // libp2p hands lists to a cipher; the class is its own.
 import { Uint8ArrayList } from 'uint8arraylist';
 import { describe, expect, it } from 'vitest';
-import { NoiseFrames, noiseCrypto } from '../../../src/adapters/libp2p/noise-crypto.ts';
+import { NoiseFrames, noiseCrypto, sealParts } from '../../../src/adapters/libp2p/noise-crypto.ts';
 
 const SIZES = [0, 1, 100, 495, 496, 511, 512, 513, 1_199, 1_200, 1_201, 16_384, 65_519];
 
@@ -33,6 +33,25 @@ describe('the cipher under Noise', () => {
         expect(hex(noiseCrypto.chaCha20Poly1305Encrypt(form, nonce, ad, key))).toBe(expected);
       }
     }
+  });
+
+  it.each([
+    [15, 0],
+    [15, 1],
+    [15, 20_000],
+    [12, 65_507],
+  ])('seals %i and %i bytes as one frame, exactly as libp2p would', (first, second) => {
+    const [key, nonce] = [randomBytes(32), randomBytes(12)];
+    const [head, body] = [randomBytes(first), randomBytes(second)];
+    const encrypt = (plain: Uint8Array) =>
+      noiseCrypto.chaCha20Poly1305Encrypt(plain, nonce, new Uint8Array(0), key);
+    const parts = sealParts(encrypt, head, body);
+    const text = Buffer.concat([head, body]);
+    const sealed = defaultCrypto.chaCha20Poly1305Encrypt(text, nonce, new Uint8Array(0), key).subarray();
+    const length = Buffer.of(sealed.length >>> 8, sealed.length & 0xff);
+    expect(hex(Buffer.concat([parts.head, parts.body, parts.tag]))).toBe(
+      hex(Buffer.concat([length, sealed])),
+    );
   });
 
   it.each(SIZES)('opens what libp2p sealed of %i bytes, and libp2p what it sealed', (size) => {

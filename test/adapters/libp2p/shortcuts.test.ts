@@ -8,6 +8,8 @@ interface Side {
   readonly wire: Wire;
   readonly nodeId: NodeId;
   readonly frames: Uint8Array[];
+  /** The same, as they were handed over. */
+  readonly kept: Uint8Array[];
   readonly peers: Set<NodeId>;
   lost: number;
 }
@@ -19,15 +21,17 @@ afterEach(async () => {
 });
 
 async function side(number: number, listen: string): Promise<Side> {
-  const made: Side = { ...end(number, [listen]), frames: [], peers: new Set(), lost: 0 };
+  const made: Side = { ...end(number, [listen]), frames: [], kept: [], peers: new Set(), lost: 0 };
   open.push(made);
   await made.wire.listen((event: WireEvent) => {
     if (event.kind === 'connected') {
       made.peers.add(event.peer);
       made.wire.admit(event.peer);
     } else if (event.kind === 'dropped') made.lost += event.frames;
-    // A copy: the wire's own memory may be used again.
-    else if (event.kind === 'frame' && event.channel === 'board') made.frames.push(event.bytes.slice());
+    else if (event.kind === 'frame' && event.channel === 'board') {
+      made.frames.push(event.bytes.slice());
+      made.kept.push(event.bytes);
+    }
   });
   return made;
 }
@@ -70,6 +74,33 @@ describe.each([
       expect(frames.map((frame) => frame.length)).toEqual(sent.map((frame) => frame.length));
       for (const [index, frame] of frames.entries())
         expect(Buffer.compare(frame, sent[index] as Uint8Array)).toBe(0);
+    }
+  });
+});
+
+describe('frames that their receiver keeps', () => {
+  it.each([
+    ['TCP', TCP],
+    ['WebSocket', WEBSOCKET],
+  ])('stay as they came, whatever comes after them, over %s', async (_name, listen) => {
+    const { from, to } = await star(listen, 1);
+    const [receiver] = to as [Side];
+    const rng = seededRng(21);
+    const sent: number[] = [];
+    for (let turn = 0; turn < 80; turn++) {
+      const most = [60, 500, 3_000, 40_000, 140_000][rng.below(5)] as number;
+      for (let count = rng.below(4); count >= 0; count--) {
+        const length = 1 + rng.below(most);
+        from.wire.send(receiver.nodeId, 'board', new Uint8Array(length).fill(sent.length));
+        sent.push(length);
+      }
+      if (turn % 8 === 7) await until(() => receiver.kept.length === sent.length, 'all so far');
+      else await new Promise((resolve) => setImmediate(resolve));
+    }
+    await until(() => receiver.kept.length === sent.length, 'all of them');
+    for (const [index, frame] of receiver.kept.entries()) {
+      const expected = new Uint8Array(sent[index] as number).fill(index);
+      expect(Buffer.compare(frame, expected)).toBe(0);
     }
   });
 });
