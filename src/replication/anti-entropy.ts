@@ -10,9 +10,9 @@
  * - *root*: sent to a new neighbour, to a random one every few seconds, and to a few shortly after a change, so
  *   that a change crosses a mesh in which not every pair is connected (rumour mongering with feedback, Demers et
  *   al., "Epidemic algorithms for replicated database maintenance", 1987);
- * - *pull*: digest, a few deltas, digest, a few deltas… The more there is and the faster it comes, the more deltas the
- *   next digest asks for, so that neither side waits for the other. The side that pulled and still differs says so,
- *   and the other pulls.
+ * - *pull*: digest, a few deltas, digest, a few deltas… The more there is and the faster it comes, the more deltas are
+ *   asked for; and where they come in order, more are granted before the last has come, so that neither side waits for
+ *   the other. The side that pulled and still differs says so, and the other pulls.
  *
  * What neighbours send unasked is charged to a budget, see `budget.ts`: beyond it a neighbour is heard later, and not
  * blamed, since nothing that it does is wrong.
@@ -85,6 +85,7 @@ interface Neighbour {
 interface Serving {
   readonly request: number;
   readonly next: () => Delta | undefined;
+  /** Frames that it may still take, this one included. */
   left: number;
 }
 
@@ -253,6 +254,8 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
         ];
       case 'digest':
         return this.#serve(from, neighbour, frame, now);
+      case 'grant':
+        return this.#granted(from, neighbour, frame, now);
       case 'delta':
         return this.#answered(from, neighbour, frame, now);
     }
@@ -309,6 +312,17 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     if (delta !== undefined) this.#rumour.served(from, now);
     const charged = this.#charge(from, neighbour, costOf(digest.length, 0), now);
     return [...this.#give(from, request, delta, frames - 1, now), ...charged];
+  }
+
+  #granted(
+    from: NodeId,
+    neighbour: Neighbour,
+    { request, frames }: Frame & { kind: 'grant' },
+    now: Instant,
+  ): readonly AntiEntropyEffect[] {
+    const serving = this.#servings.get(from);
+    if (serving?.request === request) serving.left = Math.min(serving.left + frames, limits.repairFrames);
+    return this.#charge(from, neighbour, costOf(0, 0), now);
   }
 
   /** When the first of the neighbours that are owed something may get it; in the past where one may now. */
@@ -378,7 +392,13 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     }
     const refused = merged?.kind === 'refused';
     if (follows && !refused) {
-      this.#pulls.received(from, request, now);
+      const news = { fits: merged?.kind === 'merged', changed: merged?.changed === true };
+      const frames = this.#pulls.received(from, request, news, now);
+      if (frames > 0) {
+        effects.push(this.#send([from], { kind: 'grant', request, frames }));
+        // What came is hashed now and then, lest all of it were at the end.
+        this.#lattice.root();
+      }
       return effects;
     }
     const ours = this.#lattice.root();
@@ -393,13 +413,15 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     delta: Uint8Array,
     from: NodeId,
     now: Instant,
-  ): { kind: Merged['kind']; cost: number; effects: readonly AntiEntropyEffect[] } {
+  ): { kind: Merged['kind']; changed: boolean; cost: number; effects: readonly AntiEntropyEffect[] } {
     const merged = this.#lattice.merge(delta, from, now);
     const { kind } = merged;
-    if (kind === 'refused') return { kind, cost: 0, effects: this.#blame(from, merged.reason) };
+    if (kind === 'refused')
+      return { kind, changed: false, cost: 0, effects: this.#blame(from, merged.reason) };
+    const changed = kind === 'merged' && merged.changed;
     if (kind === 'behind') this.#pulls.behind(from);
-    else if (merged.changed) this.#rumour.changed(from, now);
-    return { kind, cost: costOf(delta.length, merged.cost ?? 0), effects: [] };
+    else if (changed) this.#rumour.changed(from, now);
+    return { kind, changed, cost: costOf(delta.length, merged.cost ?? 0), effects: [] };
   }
 
   #startPulls(now: Instant): readonly AntiEntropyEffect[] {

@@ -24,6 +24,8 @@ export type Frame =
       readonly frames: number;
       readonly digest: Uint8Array;
     }
+  /** "Go on": so many deltas more (1 to `limits.repairFrames`) may answer the digest of this number. Too late, it is void. */
+  | { readonly kind: 'grant'; readonly request: number; readonly frames: number }
   /** An empty delta: the asker lacks nothing of the sender's, whose root at that moment is `root`. */
   | {
       readonly kind: 'delta';
@@ -38,11 +40,12 @@ export type Frame =
       readonly room?: number;
     };
 
-const TYPES = { push: 1, root: 2, digest: 3, delta: 4 } as const;
+const TYPES = { push: 1, root: 2, digest: 3, delta: 4, grant: 5 } as const;
 const FLAG = 1;
 const MORE = 1;
 const FOLLOWS = 2;
 const DIGEST_HEADER_BYTES = 6;
+const NOTHING = new Uint8Array(0);
 
 export function encodeFrame(frame: Frame): Uint8Array {
   switch (frame.kind) {
@@ -52,6 +55,8 @@ export function encodeFrame(frame: Frame): Uint8Array {
       return assemble([TYPES.root, frame.pulled ? FLAG : 0], frame.root);
     case 'digest':
       return assemble([TYPES.digest, ...uint32(frame.request), frame.frames], frame.digest);
+    case 'grant':
+      return assemble([TYPES.grant, ...uint32(frame.request), frame.frames], NOTHING);
     case 'delta':
       return assemble(
         [
@@ -79,6 +84,11 @@ export function decodeFrame(bytes: Uint8Array): Frame | undefined {
     }
     case TYPES.digest:
       return decodeDigest(bytes);
+    case TYPES.grant: {
+      const frames = bytes[5] as number;
+      if (bytes.length !== DIGEST_HEADER_BYTES || !isWindow(frames)) return undefined;
+      return { kind: 'grant', request: readUint32(bytes, 1), frames };
+    }
     case TYPES.delta: {
       const flags = bytes[5] as number;
       if (bytes.length < 6 + ROOT_BYTES || flags > (MORE | FOLLOWS)) return undefined;
@@ -100,13 +110,17 @@ function decodeDigest(bytes: Uint8Array): Frame | undefined {
   const { length } = bytes;
   if (length < DIGEST_HEADER_BYTES || length > DIGEST_HEADER_BYTES + limits.frameBytes / 2) return undefined;
   const frames = bytes[5] as number;
-  if (frames === 0 || frames > limits.repairFrames) return undefined;
+  if (!isWindow(frames)) return undefined;
   return {
     kind: 'digest',
     request: readUint32(bytes, 1),
     frames,
     digest: bytes.subarray(DIGEST_HEADER_BYTES),
   };
+}
+
+function isWindow(frames: number): boolean {
+  return frames > 0 && frames <= limits.repairFrames;
 }
 
 function assemble(header: readonly number[], payload: Uint8Array, room = 0): Uint8Array {

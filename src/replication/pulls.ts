@@ -3,8 +3,9 @@
  *
  * Intuition: ten neighbours that all hold the 20 MB that this node lacks must not all send them. So at most a few
  * are asked at once, and as soon as one turns out to have much, it alone is asked for a while (a *turn*), frame by
- * frame, while the others wait; what they offered is mostly here when their turn comes. How many frames one digest
- * asks for (a *window*) grows as long as they come fast: the giver makes the next while the last is taken in.
+ * frame, while the others wait; what they offered is mostly here when their turn comes. How many frames may be under way
+ * (a *window*) grows as long as they come fast: the giver makes the next while the last is taken in. Once half of a
+ * window is here, and all of it fitted, more is granted without another digest, and the giver never waits.
  *
  * Limits: a pull that brings nothing new although the neighbour had something to give cannot succeed by being
  * repeated; after the second one the neighbour is left alone for 5 s, doubling to a minute, or until it brings something
@@ -45,9 +46,16 @@ interface Pull {
   readonly startedAtMs: number;
   request: number;
   timeoutAtMs: number;
+  /** When the last digest or grant went out. */
   askedAtMs: number;
-  /** Frames asked for by the digest under way. */
+  /** Frames that may be under way. */
   window: number;
+  /** Frames asked for that have not come. */
+  left: number;
+  /** Of what came for the last digest or grant: something was new. */
+  news: boolean;
+  /** Something of this answer did not fit: what follows does not either, and only a digest helps. */
+  broken: boolean;
   /** Root of this replica when the digest went out. */
   ours: Uint8Array;
   frames: number;
@@ -67,6 +75,13 @@ interface History {
   notBeforeMs: number;
   /** Over its budget: left alone until then, also in the middle of a pull. */
   pausedUntilMs: number;
+}
+
+/** What a frame that is not the last of its answer brought. */
+export interface News {
+  /** It was taken in, or known before. */
+  readonly fits: boolean;
+  readonly changed: boolean;
 }
 
 /** What a neighbour answered to a digest. */
@@ -220,13 +235,23 @@ export class Pulls {
     return overdue;
   }
 
-  /** A frame came that is not the last of its answer. */
-  received(peer: NodeId, request: number, now: Instant): void {
+  /** A frame came that is not the last of its answer. How many more to grant now. */
+  received(peer: NodeId, request: number, { fits, changed }: News, now: Instant): number {
     const pull = this.#active.get(peer);
-    if (pull === undefined || pull.request !== request || pull.ready) return;
+    if (pull === undefined || pull.request !== request || pull.ready) return 0;
     pull.frames++;
+    pull.left--;
     this.#history(peer).timeouts = 0;
     pull.timeoutAtMs = now.monoMs + this.#timeoutMs;
+    pull.news ||= changed;
+    pull.broken ||= !fits;
+    if (pull.left > pull.window / 2 || pull.broken || !pull.news || !this.#mayGoOn(peer, pull, now)) return 0;
+    resize(pull, now);
+    pull.askedAtMs = now.monoMs;
+    pull.news = false;
+    const granted = Math.max(0, pull.window - pull.left);
+    pull.left += granted;
+    return granted;
   }
 
   /** The last frame of an answer came. */
@@ -267,23 +292,27 @@ export class Pulls {
     pull.ours = ours.slice();
     pull.ready = false;
     pull.askedAtMs = now.monoMs;
+    pull.left = pull.window;
+    pull.news = pull.broken = false;
     return { peer, request: pull.request, frames: pull.window };
   }
 
   #continue(peer: NodeId, pull: Pull, theirs: Uint8Array, now: Instant): void {
-    const overTurn = pull.frames >= TURN_FRAMES || now.monoMs - pull.startedAtMs >= TURN_MS;
-    const othersWait = this.#wanted.size > 0;
-    const isPaused = this.#history(peer).pausedUntilMs > now.monoMs;
     this.#bulk ??= peer;
-    if (this.#bulk === peer && !(overTurn && othersWait) && !isPaused) {
+    if (this.#mayGoOn(peer, pull, now)) {
       pull.ready = true;
-      const tookMs = now.monoMs - pull.askedAtMs;
-      if (tookMs <= FAST_WINDOW_MS) pull.window = Math.min(pull.window * WINDOW_GROWTH, limits.repairFrames);
-      else if (tookMs > SLOW_WINDOW_MS) pull.window = Math.ceil(pull.window / 2);
+      resize(pull, now);
       return;
     }
     this.#end(peer);
     this.want(peer, both(pull.again, { tell: pull.tell, root: theirs.slice() }));
+  }
+
+  /** It is the turn of this neighbour, and goes on being so. */
+  #mayGoOn(peer: NodeId, pull: Pull, now: Instant): boolean {
+    if (this.#bulk !== peer || this.#history(peer).pausedUntilMs > now.monoMs) return false;
+    const overTurn = pull.frames >= TURN_FRAMES || now.monoMs - pull.startedAtMs >= TURN_MS;
+    return !overTurn || this.#wanted.size === 0;
   }
 
   /** Counts pulls in vain; true when it is time to say that the two cannot agree. */
@@ -332,6 +361,9 @@ function newPull(tell: boolean, now: Instant): Pull {
     timeoutAtMs: 0,
     askedAtMs: 0,
     window: 1,
+    left: 0,
+    news: false,
+    broken: false,
     ours: new Uint8Array(0),
     frames: 0,
     idle: 0,
@@ -339,6 +371,13 @@ function newPull(tell: boolean, now: Instant): Pull {
     ready: false,
     again: undefined,
   };
+}
+
+/** By how long the last window took. */
+function resize(pull: Pull, now: Instant): void {
+  const tookMs = now.monoMs - pull.askedAtMs;
+  if (tookMs <= FAST_WINDOW_MS) pull.window = Math.min(pull.window * WINDOW_GROWTH, limits.repairFrames);
+  else if (tookMs > SLOW_WINDOW_MS) pull.window = Math.ceil(pull.window / 2);
 }
 
 /** One want that covers two: void only where both are. */

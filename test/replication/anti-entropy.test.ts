@@ -243,6 +243,60 @@ describe('anti-entropy: cost', () => {
     expect(answers().length).toBe(10);
   });
 
+  it('a grant lets the answer under way go on, up to a window; for any other answer it is void', () => {
+    const mesh = lagging();
+    const asker = nodeId(9);
+    mesh.tell(mesh.id(0), { kind: 'peerUp', peer: asker });
+    const say = (frame: Parameters<typeof encodeFrame>[0]) =>
+      mesh.tell(mesh.id(0), { kind: 'received', from: asker, bytes: encodeFrame(frame) });
+    const answers = () => mesh.sent.map(({ bytes }) => decodeFrame(bytes)).filter((f) => f?.kind === 'delta');
+    const digest = mesh.lattice(1).digest();
+    say({ kind: 'digest', request: 1, frames: 2, digest });
+    say({ kind: 'grant', request: 1, frames: 3 });
+    say({ kind: 'grant', request: 7, frames: 9 });
+    mesh.run(1);
+    expect(answers().map(({ follows }) => follows)).toEqual([true, true, true, true, false]);
+    say({ kind: 'grant', request: 1, frames: 3 });
+    mesh.run(1);
+    expect(answers().length).toBe(5);
+    say({ kind: 'digest', request: 2, frames: limits.repairFrames, digest });
+    for (let count = 0; count < 9; count++) say({ kind: 'grant', request: 2, frames: limits.repairFrames });
+    mesh.run(1);
+    expect(answers().length).toBe(5 + 1 + limits.repairFrames);
+    expect(mesh.count('penalise')).toBe(0);
+  });
+
+  it('a lag that takes many windows is granted, not asked for again, and the giver never has more than a window to give', () => {
+    const mesh = lagging(1, 200);
+    mesh.connectAll();
+    expect(mesh.run(10_000, () => mesh.equal)).toBe(true);
+    expect(framesOf(mesh, 'delta')).toBeGreaterThan(2 * limits.repairFrames);
+    expect(framesOf(mesh, 'digest')).toBeLessThan(6);
+    expect(framesOf(mesh, 'grant')).toBeGreaterThan(1);
+    let left = 0;
+    for (const { bytes } of mesh.sent) {
+      const frame = decodeFrame(bytes);
+      if (frame?.kind === 'digest') left = frame.frames;
+      else if (frame?.kind === 'grant') left += frame.frames;
+      else if (frame?.kind === 'delta') left--;
+      expect(left).toBeLessThanOrEqual(limits.repairFrames);
+    }
+  });
+
+  it.each([
+    ['does not fit', () => ({ kind: 'behind' as const })],
+    ['brings nothing new', () => ({ kind: 'merged' as const, changed: false })],
+  ])('an answer that %s is granted nothing more', (_what, merge) => {
+    const mesh = lagging(1, 200);
+    let merges = 0;
+    const { merge: honest } = mesh.lattice(1);
+    mesh.lattice(1).merge = (...call) => (++merges < 4 ? honest.call(mesh.lattice(1), ...call) : merge());
+    mesh.connectAll();
+    mesh.run(400);
+    expect(merges).toBeGreaterThan(4);
+    expect(framesOf(mesh, 'grant')).toBeLessThanOrEqual(1);
+  });
+
   it('who asks on a slow link asks for little at a time', () => {
     const mesh = lagging();
     mesh.faults = { ...CALM, minDelayMs: 200, maxDelayMs: 200 };

@@ -21,6 +21,11 @@ describe('frames', () => {
       digest: payload,
     }),
     fc.record({
+      kind: fc.constant('grant' as const),
+      request,
+      frames: fc.integer({ min: 1, max: limits.repairFrames }),
+    }),
+    fc.record({
       kind: fc.constant('delta' as const),
       request,
       more: fc.boolean(),
@@ -59,6 +64,16 @@ describe('frames', () => {
     const delta = { kind: 'delta', request: 1, more: true, follows: false, root } as const;
     expect([...encodeFrame({ ...delta, delta: Uint8Array.of(9) })]).toEqual([4, 0, 0, 0, 1, 1, ...root, 9]);
     expect(encodeFrame({ ...delta, follows: true, delta: Uint8Array.of(9) })[5]).toBe(3);
+    expect([...encodeFrame({ kind: 'grant', request: 258, frames: 16 })]).toEqual([5, 0, 0, 1, 2, 16]);
+  });
+
+  it.each([
+    ['none', [5, 0, 0, 0, 1, 0]],
+    ['more than a window', [5, 0, 0, 0, 1, limits.repairFrames + 1]],
+    ['a byte too many', [5, 0, 0, 0, 1, 1, 0]],
+    ['a byte too few', [5, 0, 0, 0, 1]],
+  ])('a grant of %s is malformed', (_what, bytes) => {
+    expect(decodeFrame(Uint8Array.from(bytes))).toBeUndefined();
   });
 });
 

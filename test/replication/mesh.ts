@@ -53,7 +53,7 @@ export class Mesh extends Network<AntiEntropy> {
 }
 
 /** Types of frames by their first byte. */
-export const FRAME = { push: 1, root: 2, digest: 3, delta: 4 } as const;
+export const FRAME = { push: 1, root: 2, digest: 3, delta: 4, grant: 5 } as const;
 
 export function framesOf(mesh: Mesh, type: keyof typeof FRAME, since = 0): number {
   return mesh.sent.slice(since).filter(({ bytes }) => bytes[0] === FRAME[type]).length;
