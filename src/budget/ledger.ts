@@ -463,7 +463,9 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     for (const purse of [...this.#dirty]) this.#publishOne(purse);
   }
 
+  /** Nothing while the disk fails: what it does not have may be undone. All rows are told anew when it has recovered. */
   #publishOne(key: PurseKey): void {
+    if (this.#diskFailure !== undefined) return;
     const purse = this.#state.purses.get(key);
     this.#dirty.delete(key);
     if (purse === undefined || !this.#isConfirmed) return;

@@ -1,0 +1,35 @@
+/** What the simulator found once in the ledger, each as a short story. */
+import { describe, expect, it } from 'vitest';
+import { definitionOf, Host, nodeIdOf, purseOf, Store } from './support.ts';
+
+const TEAM = definitionOf({ limit: 1_000 });
+const PURSE = purseOf(TEAM);
+
+describe('ledger: what was found once', () => {
+  it('shows nobody a row that its failing disk does not have (I3, B29)', () => {
+    const store = new Store([TEAM]);
+    const host = new Host(nodeIdOf(0));
+    host.open(store);
+    host.take(store, PURSE, 100);
+    host.pass(2_000);
+    host.sync();
+    const before = host.published.length;
+    host.failing = true;
+    host.request({
+      op: 'transfer',
+      purse: PURSE,
+      to: new Host(nodeIdOf(1)).ledger.account,
+      amount: 40,
+      above: 0,
+    });
+    host.sync();
+    // The failure is known, and the time to publish comes.
+    host.pass(5_000);
+    host.sync();
+    expect(host.published.length).toBe(before);
+    host.heal();
+    host.pass(5_000);
+    host.sync();
+    expect(host.published.length).toBeGreaterThan(before);
+  });
+});
