@@ -1,6 +1,6 @@
 /** What the simulator found once in the ledger, each as a short story. */
 import { describe, expect, it } from 'vitest';
-import { definitionOf, Host, nodeIdOf, purseOf, Store } from './support.ts';
+import { definitionOf, Host, nodeIdOf, purseOf, reserveCall, Store } from './support.ts';
 
 const TEAM = definitionOf({ limit: 1_000 });
 const PURSE = purseOf(TEAM);
@@ -22,6 +22,7 @@ describe('ledger: what was found once', () => {
       amount: 40,
       above: 0,
     });
+    host.request(reserveCall('r', 10));
     host.sync();
     // The failure is known, and the time to publish comes.
     host.pass(5_000);
