@@ -40,6 +40,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'acquire, renew, release and list leases',
     load: async () => (await import('./commands/lease.ts')).leaseCommand,
   },
+  budget: {
+    summary: 'limits that the whole swarm shares: create, reserve, settle, report, status, write off',
+    load: async () => (await import('./commands/budget.ts')).budgetCommand,
+  },
   voters: {
     summary: 'the voters of the quorum store: list, add, remove, recover, merge',
     load: async () => (await import('./commands/voters.ts')).votersCommand,

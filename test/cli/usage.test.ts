@@ -21,6 +21,22 @@ const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
   [['lease', 'acquire', 'l', '--ttl', '0'], /whole number from 1/, /./],
   [['voters', 'merge'], /required option '--keep/, /./],
   [['voters', 'lst'], /unknown command 'lst'/, /list/],
+  [['budget', 'create', 't'], /required option '--limit/, /./],
+  [['budget', 'create', 't', '--limit', '1', '--unit', 'euro'], /tokens, microusd/, /./],
+  [['budget', 'create', 't', '--limit', '1', '--window', 'week'], /none, hour, day, month/, /./],
+  [['budget', 'create', 't', '--limit', '1', '--threshold', '101'], /whole number from 1 to 100/, /./],
+  [['budget', 'reserve', 't'], /amount is missing/, /--tokens/],
+  [['budget', 'reserve', 't', '5', '--tokens', '5'], /amount is given twice/, /not both/],
+  [
+    ['budget', 'reserve', 't', '5', '--model', 'm', '--input', '1'],
+    /Both an amount and tokens/,
+    /one of them/,
+  ],
+  [['budget', 'reserve', 't', '--input', '1'], /need --model/, /./],
+  [['budget', 'reserve', 't', '--model', 'm'], /needs its tokens/, /./],
+  [['budget', 'settle', 'r'], /amount is missing/, /./],
+  [['budget', 'transfer', 't', 'b'], /amount is missing/, /./],
+  [['budget', 'reseve', 't', '5'], /unknown command 'reseve'/, /reserve/],
   [['agent', 'register', 'a'], /required option '--capability/, /./],
   [['agent', 'discover', '--min-trust', '2'], /number from 0 to 1/, /./],
   [['mcp', '--agent', 'two words'], /1 to 128 printable characters without white space/, /./],
@@ -58,7 +74,7 @@ describe('wrong usage', () => {
     expect(error.hint).not.toBe('');
   });
 
-  it.each([[[]], [['board']], [['agent']], [['config']], [['lease']], [['voters']]])(
+  it.each([[[]], [['board']], [['agent']], [['config']], [['lease']], [['voters']], [['budget']]])(
     '%j alone shows its commands, exit code 2',
     async (argv) => {
       const { code, out, error } = await skein(argv);
@@ -73,7 +89,7 @@ describe('help', () => {
   it.each([[['--help']], [['help']]])('%j lists the commands on standard output', async (argv) => {
     const { code, out, error } = await skein(argv);
     expect([code, error]).toEqual([0, '']);
-    for (const command of ['up', 'mcp', 'status', 'peers', 'doctor', 'board', 'agent', 'config'])
+    for (const command of ['up', 'mcp', 'status', 'peers', 'doctor', 'board', 'agent', 'budget', 'config'])
       expect(out).toMatch(new RegExp(`^  ${command} `, 'm'));
   });
 

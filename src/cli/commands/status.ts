@@ -9,6 +9,10 @@ interface Status extends MeshStatus {
   readonly members: { readonly alive: number; readonly suspect: number; readonly dead: number };
   readonly boards: number;
   readonly agents: number;
+  /** A node without a quorum store has none. */
+  readonly budgets?: number;
+  /** Node that shares them out. */
+  readonly orchestrator?: string | null;
 }
 
 export function statusCommand(io: Io): Command {
@@ -30,6 +34,7 @@ function statusText(status: Status): string {
     `  members ${status.members.alive} alive, ${status.members.suspect} suspect, ${status.members.dead} dead; ${count(status.links, 'link')}`,
     `  holds   ${count(status.boards, 'board')}, ${count(status.agents, 'agent')} in the mesh`,
     ...quorumLines(status),
+    ...budgetLines(status),
     ...status.meshAddresses.map((address, index) => `  ${index === 0 ? 'mesh' : '    '}    ${address}`),
   ];
   return lines.map((line) => printable(line)).join('\n');
@@ -44,6 +49,12 @@ function quorumLines({ quorum }: Status): string[] {
   return [
     `  quorum  store ${quorum.storeId}, ${count(quorum.voters.length, 'voter')}${missing}, led by ${leader}`,
   ];
+}
+
+function budgetLines({ budgets = 0, orchestrator = null }: Status): string[] {
+  if (budgets === 0) return [];
+  const by = orchestrator === null ? 'shared out by each node itself' : `shared out by ${orchestrator}`;
+  return [`  budgets ${budgets}, ${by}`];
 }
 
 export function problemsText(problems: readonly Problem[]): string {

@@ -1,0 +1,134 @@
+/** Commands of budgets that only operators give. */
+import { Command } from 'commander';
+import {
+  amountText,
+  type Budget,
+  budgetPath,
+  grouped,
+  type MachineShare,
+  neededAmount,
+} from '../budget-api.ts';
+import { type NodeFlags, type NodeSession, onNode, withNode } from '../context.ts';
+import { UsageError } from '../exit.ts';
+import type { Io } from '../io.ts';
+import { count, printable } from '../text.ts';
+import { showBudget } from './budget-status.ts';
+
+interface TransferFlags extends NodeFlags {
+  readonly tokens?: number;
+}
+interface WriteOffFlags extends NodeFlags {
+  readonly yes?: boolean;
+}
+
+export function limitCommand(io: Io): Command {
+  return withNode(new Command('limit'), io)
+    .description('change the limit, from the period that runs on')
+    .argument('<name>')
+    .argument('<limit>', 'the new limit', amountText(1))
+    .action(
+      onNode(io, async (session: NodeSession<NodeFlags>, name: string, limit: number) => {
+        const budget = await session.client.call<Budget>('PATCH', budgetPath(name), { body: { limit } });
+        await showBudget(session, budget);
+        if (budget.owed > 0)
+          session.out.note(
+            `${grouped(budget.owed)} more than that was granted before and may still be spent; nothing is granted until so much came back.`,
+          );
+      }),
+    );
+}
+
+export function transferCommand(io: Io): Command {
+  return withNode(new Command('transfer'), io)
+    .description('pass rights of this node to another machine')
+    .argument('<name>')
+    .argument('<machine>', 'node id, or the name of a machine')
+    .argument('[tokens]', "amount in the budget's unit", amountText(1))
+    .option('--tokens <n>', 'the same as a flag', amountText(1))
+    .action(
+      onNode(
+        io,
+        async (
+          { client, flags, out }: NodeSession<TransferFlags>,
+          name: string,
+          to: string,
+          given: number | undefined,
+        ) => {
+          const tokens = neededAmount(given, flags.tokens);
+          const answer = await client.call<{ moved: number; rights: number }>(
+            'POST',
+            budgetPath(name, '/transfers'),
+            { body: { to, tokens } },
+          );
+          await out.result(answer, () => `${grouped(answer.moved)} passed on`);
+          out.note(printable(`${grouped(answer.rights)} are left on this node.`));
+        },
+      ),
+    );
+}
+
+export function rebalanceCommand(io: Io): Command {
+  return withNode(new Command('rebalance'), io)
+    .description('have the rights evened out among the machines now')
+    .argument('<name>')
+    .action(
+      onNode(io, async ({ client, out }: NodeSession<NodeFlags>, name: string) => {
+        const answer = await client.call<{ moves: number; amount: number }>(
+          'POST',
+          budgetPath(name, '/rebalance'),
+          { body: {} },
+        );
+        await out.result(
+          answer,
+          () => `${count(answer.moves, 'move')} ordered, ${grouped(answer.amount)} in all`,
+        );
+      }),
+    );
+}
+
+export function writeOffCommand(io: Io): Command {
+  return withNode(new Command('write-off'), io)
+    .description('give back to the reserve what a machine that is gone for good had not spent')
+    .argument('<name>')
+    .argument('<account>', 'machine, node id or account, as skein budget status shows them')
+    .option('--yes', 'do it; without it, only say what would happen')
+    .action(
+      onNode(io, async (session: NodeSession<WriteOffFlags>, name: string, account: string) => {
+        const { client, flags, out } = session;
+        if (flags.yes !== true) {
+          throw explained(await client.call('GET', budgetPath(name)), account);
+        }
+        const answer = await client.call<{ writtenOff: number; lost: number }>(
+          'POST',
+          budgetPath(name, '/write-offs'),
+          { body: { account } },
+        );
+        await out.result(
+          answer,
+          () => `${grouped(answer.writtenOff)} back in the reserve, ${grouped(answer.lost)} counted as spent`,
+        );
+        out.note('Never start that machine again with its old data.');
+      }),
+    );
+}
+
+/** Nothing was done, and this would be. */
+function explained(budget: Budget, account: string): UsageError {
+  const has = (machine: MachineShare) =>
+    machine.name === account || machine.machine_id === account || machine.accounts.includes(account);
+  const machine = budget.machines.find(has);
+  if (machine === undefined) {
+    return new UsageError(
+      printable(`No machine or account ${account} has a part of the budget ${budget.task_id}.`),
+      `See skein budget status ${budget.task_id}`,
+    );
+  }
+  const { name, state, rights, held } = machine;
+  const { unit } = budget;
+  return new UsageError(
+    printable(
+      `This ends the account of ${name} (${state}) for good. As far as was heard, it has ${grouped(rights)} ${unit} that go back to the reserve, and ${grouped(held)} in reservations that nobody settled: they will be counted as spent. What it spent and nobody heard of would be spent twice, so it must never run again with its old data.`,
+    ),
+    `To do it: skein budget write-off ${budget.task_id} ${account} --yes`,
+  );
+}

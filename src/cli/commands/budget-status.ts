@@ -1,0 +1,123 @@
+import { Command } from 'commander';
+import { type Budget, budgetPath, grouped, type MachineShare } from '../budget-api.ts';
+import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from '../context.ts';
+import type { Io } from '../io.ts';
+import { printable, table } from '../text.ts';
+
+interface StatusFlags extends NodeFlags {
+  readonly limit?: number;
+  readonly cursor?: string;
+}
+
+export function statusCommand(io: Io): Command {
+  return withNode(new Command('status'), io)
+    .description('a budget by machine: allocated, held, spent, what remains; without NAME all budgets')
+    .argument('[name]')
+    .option('--limit <n>', 'at most so many budgets (default 100)', wholeNumber(1, 1_000))
+    .option('--cursor <cursor>', 'continue where an earlier answer ended')
+    .action(
+      onNode(io, async (session: NodeSession<StatusFlags>, name: string | undefined) => {
+        if (name === undefined) await showAll(session);
+        else await showBudget(session, await session.client.call('GET', budgetPath(name)));
+      }),
+    );
+}
+
+async function showAll({ client, out, flags }: NodeSession<StatusFlags>): Promise<void> {
+  const { limit, cursor } = flags;
+  const answer = await client.call<{ budgets: readonly Budget[]; cursor?: string }>('GET', '/v1/budgets', {
+    query: { limit, cursor },
+  });
+  await out.result(answer, () => (answer.budgets.length === 0 ? '' : listText(answer.budgets)));
+  if (answer.budgets.length === 0) out.note('No budgets. Create one: skein budget create NAME --limit N');
+  if (answer.cursor !== undefined) out.note(`There are more: --cursor ${answer.cursor}`);
+}
+
+function listText(budgets: readonly Budget[]): string {
+  return table(
+    ['BUDGET', 'LIMIT', 'UNIT', 'SPENT', 'HELD', 'LEFT', 'STRANDED', 'BURN/S', 'ENDS'],
+    budgets.map((budget) => [
+      budget.task_id,
+      grouped(budget.limit),
+      budget.unit,
+      `${grouped(budget.spent)} (${share(budget)})`,
+      grouped(budget.held),
+      grouped(budget.remaining),
+      grouped(budget.stranded),
+      grouped(budget.burnPerSecond),
+      budget.projectedEnd ?? '-',
+    ]),
+  );
+}
+
+/** A budget with its machines, and what to do about what is wrong with it. */
+export async function showBudget({ out }: NodeSession<NodeFlags>, budget: Budget): Promise<void> {
+  await out.result(budget, () => budgetText(budget));
+  if (budget.stranded > 0) {
+    const gone = budget.machines.find(({ stranded }) => stranded > 0)?.name ?? 'MACHINE';
+    out.note(
+      printable(
+        `Stranded rights come back with their machine. If it is gone for good: skein budget write-off ${budget.task_id} ${gone}`,
+      ),
+    );
+  }
+  for (const problem of budget.problems) out.note(printable(`Wrong: ${problem}`));
+}
+
+function budgetText(budget: Budget): string {
+  const { unit, task_id, limit, spent, held, remaining, machines } = budget;
+  const head = `${task_id}: ${grouped(spent)} of ${grouped(limit)} ${unit} spent (${share(budget)}), ${grouped(held)} held, ${grouped(remaining)} left`;
+  return [
+    ...[head, ...factLines(budget)].map((line) => printable(line)),
+    ...(machines.length === 0 ? [] : [machinesText(machines)]),
+  ].join('\n');
+}
+
+function factLines(budget: Budget): string[] {
+  const { window, periodEnd, burnPerSecond, projectedEnd, thresholdsPassed } = budget;
+  const facts: readonly (readonly [string, string | undefined])[] = [
+    ['parent', budget.parent ?? undefined],
+    ['window', window === 'none' ? undefined : `${window}, until ${periodEnd ?? 'its end'}`],
+    ['reserve', `${grouped(budget.reserve)} not allocated${someText(budget.onTheWay, ', %s on the way')}`],
+    [
+      'burn',
+      `${grouped(burnPerSecond)} a second${projectedEnd === null ? '' : `, at this pace gone ${projectedEnd}`}`,
+    ],
+    [
+      'passed',
+      thresholdsPassed.length === 0 ? undefined : thresholdsPassed.map((mark) => `${mark} %`).join(', '),
+    ],
+    ['owed', someText(budget.owed, '%s granted beyond the lowered limit')],
+    ['overrun', someText(budget.overrun, '%s spent beyond the rights')],
+    ['stranded', someText(budget.stranded, '%s cannot be reached')],
+  ];
+  return facts.flatMap(([name, value]) =>
+    value === undefined || value === '' ? [] : [`  ${name.padEnd(9)}${value}`],
+  );
+}
+
+function machinesText(machines: readonly MachineShare[]): string {
+  return table(
+    ['MACHINE', 'STATE', 'ALLOCATED', 'RIGHTS', 'HELD', 'SPENT', 'BURN/S', 'STRANDED', 'NODE'],
+    machines.map((machine) => [
+      machine.name,
+      machine.state,
+      grouped(machine.allocated),
+      grouped(machine.rights),
+      grouped(machine.held),
+      `${grouped(machine.spent)}${someText(machine.overrun, ' (%s over)')}`,
+      grouped(machine.burnPerSecond),
+      grouped(machine.stranded),
+      machine.machine_id,
+    ]),
+  );
+}
+
+function share({ spent, limit }: Budget): string {
+  return `${Math.floor((100 * spent) / limit)} %`;
+}
+
+/** Nothing for 0. */
+function someText(amount: number, text: string): string {
+  return amount === 0 ? '' : text.replace('%s', grouped(amount));
+}
