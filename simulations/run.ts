@@ -7,6 +7,8 @@ import { type RunReport, replayCommand, runScenario } from './lib/scenario.ts';
 import { shrink } from './lib/shrink.ts';
 import { type QuorumRunReport, runQuorum } from './quorum/run.ts';
 import { describeQuorum, describeQuorumSeries, shrinkQuorum } from './quorum/series.ts';
+import { runStores, type StoresRunReport } from './quorum/stores/run.ts';
+import { describeStores, describeStoresSeries, shrinkStores } from './quorum/stores/series.ts';
 import { type ScenarioName, scenarios } from './scenarios.ts';
 
 export interface SimulateOptions {
@@ -18,8 +20,8 @@ export interface SimulateOptions {
   readonly onReport?: (report: Report) => void;
 }
 
-/** Of whole nodes, or of the light world that runs the quorum store alone. */
-export type Report = RunReport | QuorumRunReport;
+/** Of whole nodes, or of the light worlds that run the quorum store alone. */
+export type Report = RunReport | QuorumRunReport | StoresRunReport;
 
 export type SimulateResult =
   | { readonly kind: 'unknownScenario'; readonly scenarios: readonly string[] }
@@ -28,20 +30,17 @@ export type SimulateResult =
 /** Runs one scenario or all, `seeds` seeds each from `seed` on; the first failure of each comes back with its faults cut down. */
 export async function simulate(options: SimulateOptions): Promise<SimulateResult> {
   const { scenario, seed = 1, seeds = 1, nodes, onReport } = options;
-  const known: readonly (ScenarioName | typeof QUORUM)[] = [
-    ...(Object.keys(scenarios) as ScenarioName[]),
-    QUORUM,
-  ];
+  const known = [...(Object.keys(scenarios) as ScenarioName[]), QUORUM, STORES] as const;
   const wanted = known.filter((name) => scenario === undefined || name === scenario);
   if (wanted.length === 0) return { kind: 'unknownScenario', scenarios: known };
   const reports: Report[] = [];
   for (const name of wanted) {
     for (let offset = 0; offset < seeds; offset++) {
       const run = { seed: seed + offset, ...(nodes === undefined ? {} : { nodes }) };
-      const report = name === QUORUM ? runQuorum(run) : runScenario({ ...run, scenario: name });
+      const report = runOne(name, run);
       reports.push(report);
-      if (name !== QUORUM || seeds <= TOLD_ONE_BY_ONE || offset % 100 === 99 || report.violations.length > 0)
-        onReport?.(report);
+      const isTold = seeds <= TOLD_ONE_BY_ONE || !LIGHT.includes(name);
+      if (isTold || offset % 100 === 99 || report.violations.length > 0) onReport?.(report);
       // A long series must not keep the process from hearing signals.
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -55,21 +54,39 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
 }
 
 const QUORUM = 'quorum';
+const STORES = 'quorum-stores';
+/** So fast that a line for each would be too many. */
+const LIGHT: readonly string[] = [QUORUM, STORES];
+
+function runOne(
+  name: ScenarioName | typeof QUORUM | typeof STORES,
+  run: { readonly seed: number; readonly nodes?: number },
+): Report {
+  if (name === QUORUM) return runQuorum(run);
+  return name === STORES ? runStores({ seed: run.seed }) : runScenario({ ...run, scenario: name });
+}
+
 const TOLD_ONE_BY_ONE = 200;
 
 function cutDown(report: Report): Report {
-  return report.scenario === QUORUM ? shrinkQuorum(report) : shrink(report).report;
+  if (report.scenario === QUORUM) return shrinkQuorum(report);
+  return report.scenario === STORES ? shrinkStores(report) : shrink(report).report;
 }
 
 /** What a series adds up to, for a person; empty where its lines say it all. */
 export function describeSeries(reports: readonly Report[]): string {
   const quorum = reports.filter((report) => report.scenario === QUORUM);
-  return quorum.length > 1 ? describeQuorumSeries(quorum) : '';
+  const stores = reports.filter((report) => report.scenario === STORES);
+  return [
+    ...(quorum.length > 1 ? [describeQuorumSeries(quorum)] : []),
+    ...(stores.length > 1 ? [describeStoresSeries(stores)] : []),
+  ].join('\n');
 }
 
 /** One line for a person. */
 export function describeReport(report: Report): string {
   if (report.scenario === QUORUM) return describeQuorum(report);
+  if (report.scenario === STORES) return describeStores(report);
   const { scenario, seed, nodes, traceHash, operations, violations, convergedMs, events } = report;
   const verdict =
     violations.length === 0 ? `converged in ${convergedMs} ms` : `${violations.length} VIOLATIONS`;
@@ -86,7 +103,7 @@ export function describeFailure(report: Report): string {
     ...violations
       .slice(0, SHOWN_VIOLATIONS)
       .map(({ atMs, check, what }) => `  at ${atMs.toFixed(1)} ms, ${check}: ${what}`),
-    `Replay: ${scenario === QUORUM ? report.replay : replayCommand(scenario, seed, nodes)}`,
+    `Replay: ${report.scenario === QUORUM || report.scenario === STORES ? report.replay : replayCommand(report.scenario, seed, nodes)}`,
   ].join('\n');
 }
 

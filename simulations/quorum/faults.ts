@@ -33,6 +33,10 @@ export type QuorumFault = { readonly atMs: number; readonly forMs: number } & (
   /** A link that is cut and mended, a second each (K23). */
   | { readonly kind: 'flapping'; readonly from: number; readonly to: number }
   | { readonly kind: 'breakLink'; readonly from: number; readonly to: number }
+  /** Whoever leads hands over to another voter, by its own choice (dissertation, 3.10). */
+  | { readonly kind: 'transfer'; readonly to: number }
+  /** On the way of one to another bits flip; the encryption of a link notices, and ends it. */
+  | { readonly kind: 'bitFlips'; readonly from: number; readonly to: number; readonly chance: number }
   | {
       readonly kind: 'noise';
       readonly loss: number;
@@ -127,6 +131,10 @@ function drawFault(
     case 'flapping':
     case 'breakLink':
       return { kind, from, to, ...when };
+    case 'transfer':
+      return { kind, to, ...when };
+    case 'bitFlips':
+      return { kind, from, to, chance: 0.02 + 0.2 * rng.float(), ...when };
     case 'noise':
       return {
         kind,
@@ -258,6 +266,13 @@ export class QuorumFaultInjector {
         return this.#askAgain(fault);
       case 'flapping':
         return this.#flap(fault);
+      case 'transfer': {
+        const { leader } = this.#world;
+        const target = this.#world.machine(fault.to).quorum?.replica?.server;
+        return leader !== undefined && target !== undefined && leader.handOver(target);
+      }
+      case 'bitFlips':
+        return this.#flipBits(fault);
       case 'breakLink':
         this.#world.network.breakConnections(this.#id(fault.from), this.#id(fault.to));
         return true;
@@ -345,6 +360,23 @@ export class QuorumFaultInjector {
         network.mend(to, from);
       });
     }
+    return true;
+  }
+
+  #flipBits({ from, to, chance, atMs, forMs }: Extract<QuorumFault, { kind: 'bitFlips' }>): boolean {
+    const { network, onEffect } = this.#world;
+    const [sender, receiver] = [this.#id(from), this.#id(to)];
+    onEffect.push((machine, effect) => {
+      const { nowMs } = this.#world;
+      if (effect.kind !== 'send' || machine.nodeId !== sender || !effect.to.includes(receiver)) return;
+      if (nowMs > atMs + forMs || !this.#rng.chance(chance)) return;
+      const flipped = effect.bytes.slice();
+      const at = this.#rng.below(flipped.length);
+      flipped[at] = (flipped[at] as number) ^ (1 << this.#rng.below(8));
+      // Links are not all that stands between bytes and machine: what reads them must bear it too.
+      decodeFrame(flipped, sender, receiver);
+      network.breakConnections(sender, receiver);
+    });
     return true;
   }
 

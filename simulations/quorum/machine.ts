@@ -12,6 +12,7 @@ import { Executor, type Lagged } from '../../src/node/executor.ts';
 import type { QuorumConfig } from '../../src/quorum/config.ts';
 import type { QuorumCall, QuorumEffect, QuorumEvent } from '../../src/quorum/messages.ts';
 import { Quorum } from '../../src/quorum/quorum.ts';
+import type { ServerId } from '../../src/quorum/raft/types.ts';
 import { MachineTime, SimulatedClock } from '../../src/sim/clock.ts';
 import { randomBytes } from '../../src/sim/cryptography.ts';
 import { type DiskConditions, SimulatedDisk } from '../../src/sim/disk.ts';
@@ -168,6 +169,18 @@ export class QuorumMachine {
       const id = ++this.#requests;
       run.waiting.set(id, answer);
       run.executor.deliver({ kind: 'quorumRequested', id, call });
+    });
+    return true;
+  }
+
+  /** As leader, hands over to another server; false where there is nobody to do so. */
+  handOver(to: ServerId): boolean {
+    const run = this.#run;
+    const replica = run?.quorum.replica;
+    if (run === undefined || replica?.isLeader !== true || replica.server === to) return false;
+    run.process.enter(() => {
+      const facts = replica.step({ kind: 'transferAsked', token: 0, to }, run.clock.now());
+      run.executor.execute(facts.filter((fact) => fact.kind === 'send'));
     });
     return true;
   }
