@@ -1,0 +1,432 @@
+/**
+ * The true state of all money, of which no node knows: what every account has on its own machine, and what stands in the
+ * register. It is one consistent cut, because nothing happens between two events; so after each of them everything must
+ * add up, and what a provider outside served must be covered.
+ *
+ * Where the product promises less than that, the amount is forgiven, by reason: what an operator wrote off although more
+ * was spent of it than anybody had heard, what a disk that was put back in place had done since, what both runs of a
+ * copied machine image had at that moment, grants that a store founded anew has forgotten.
+ */
+import { type Balance, balanceOf, type Position } from '../../src/budget/conservation.ts';
+import { type Definition, parseDefinition } from '../../src/budget/definition.ts';
+import {
+  type AccountId,
+  type BudgetName,
+  type PurseKey,
+  parsePurseKey,
+  parseRowKey,
+} from '../../src/budget/names.ts';
+import {
+  type Entry,
+  parseBudgetKey,
+  parseEntry,
+  parseReserve,
+  type Reserve,
+  reserveOf,
+} from '../../src/budget/reserve-register.ts';
+import { type Row, rightsOf } from '../../src/budget/row.ts';
+import { decode } from '../../src/kernel/codec.ts';
+import type { KeyChange, KeyValue } from '../../src/quorum/port.ts';
+import type { CoreEffect } from './core.ts';
+import type { BudgetMachine } from './machine.ts';
+import type { BudgetWorld } from './world.ts';
+
+export type Forgiveness = 'writtenOff' | 'putBack' | 'copied' | 'recovered' | 'freed';
+
+interface Truth {
+  readonly rows: Map<PurseKey, Row>;
+  /** Two runs have gone on from one state: there is no one truth any more. */
+  forked: boolean;
+}
+
+/** What stands for one purse at the moment. */
+export interface Standing {
+  readonly balance: Balance;
+  readonly problems: readonly string[];
+}
+
+interface Moment {
+  readonly atMs: number;
+  readonly remaining: number;
+}
+
+const REMEMBERED = 400;
+
+export class Books {
+  readonly #world: BudgetWorld;
+  readonly #accounts = new Map<AccountId, Truth>();
+  readonly #accountOf = new Map<BudgetMachine, AccountId>();
+  /** Machines that run on an older image of their disk, and the account which that still believes to be. */
+  readonly #putBack = new Map<BudgetMachine, AccountId>();
+  readonly #definitions = new Map<BudgetName, Definition>();
+  readonly #reserves = new Map<PurseKey, Reserve>();
+  readonly #entries = new Map<PurseKey, Map<AccountId, Entry>>();
+  readonly #touched = new Set<PurseKey>();
+  readonly #served = new Map<PurseKey, number>();
+  readonly #strict = new Map<PurseKey, number>();
+  readonly #forgiven = new Map<PurseKey, Map<Forgiveness, number>>();
+  readonly #moments = new Map<PurseKey, Moment[]>();
+  #isRecovered = false;
+  /** Checks that found everything in order. */
+  checks = 0;
+  /** When each account was written off. */
+  readonly writtenOffAtMs = new Map<AccountId, number>();
+
+  constructor(world: BudgetWorld) {
+    this.#world = world;
+    world.store.onChange = (changes) => this.#storeChanged(changes);
+    world.onStep.push((machine, _event, effects) => this.#stepped(machine, effects));
+    world.onEffect.push((machine, effect) => this.#leaves(machine, effect));
+    world.onCrash.push((machine) => this.#crashed(machine));
+  }
+
+  get definitions(): ReadonlyMap<BudgetName, Definition> {
+    return this.#definitions;
+  }
+
+  get purses(): Iterable<PurseKey> {
+    return new Set([...this.#reserves.keys(), ...this.#served.keys()]);
+  }
+
+  get replaced(): number {
+    return this.#accounts.size - this.#accountOf.size;
+  }
+
+  served(purse: PurseKey): number {
+    return this.#served.get(purse) ?? 0;
+  }
+
+  /** `isStrict`: it was reserved before; else it is told once the account has counted it. */
+  serve(purses: readonly PurseKey[], tokens: number, isStrict: boolean): void {
+    for (const purse of purses) {
+      add(this.#served, purse, tokens);
+      if (isStrict) add(this.#strict, purse, tokens);
+      this.#touched.add(purse);
+    }
+    this.#check();
+  }
+
+  forgive(purse: PurseKey, why: Forgiveness, amount: number): void {
+    const reasons = this.#forgiven.get(purse) ?? new Map<Forgiveness, number>();
+    this.#forgiven.set(purse, reasons);
+    add(reasons, why, amount);
+  }
+
+  /** By reason, over all purses. */
+  get forgiven(): Readonly<Partial<Record<Forgiveness, number>>> {
+    const all = new Map<Forgiveness, number>();
+    for (const reasons of this.#forgiven.values()) for (const [why, amount] of reasons) add(all, why, amount);
+    return Object.fromEntries(all);
+  }
+
+  /** How much more was served than limits allow, where that was forgiven: zero unless something was really lost. */
+  lossOf(purse: PurseKey): number {
+    const { balance } = this.standing(purse);
+    return Math.max(0, (this.#strict.get(purse) ?? 0) - balance.limit - balance.owed - balance.overrun);
+  }
+
+  /** The machine goes on from an older image of its disk. With `isKnown`, a later start of it was confirmed: it must be found out. */
+  putBack(machine: BudgetMachine, isKnown: boolean): void {
+    const state = machine.image.account;
+    if (state === undefined) return;
+    const truth = this.#accounts.get(state.account);
+    if (truth === undefined) return;
+    this.#putBack.set(machine, state.account);
+    if (isKnown) return;
+    for (const [key, row] of truth.rows) {
+      const old = state.purses.get(key)?.row;
+      const done = outflow(row) - (old === undefined ? 0 : outflow(old));
+      if (done > 0) this.forgive(key, 'putBack', done);
+    }
+  }
+
+  /** Another run begins on a copy of this machine's disk, in the same place: both hold the rights of this moment. */
+  copied(copy: BudgetMachine): void {
+    const state = copy.image.account;
+    const truth = state === undefined ? undefined : this.#accounts.get(state.account);
+    if (state === undefined || truth === undefined) return;
+    truth.forked = true;
+    for (const [key, { row }] of state.purses) this.forgive(key, 'copied', (rightsOf(row) ?? 0) + row.held);
+  }
+
+  /** The store forgets its last transactions; call before and after. */
+  recovering(recover: () => void): void {
+    const before = new Map([...this.#entries].map(([key, entries]) => [key, new Map(entries)]));
+    recover();
+    this.#isRecovered = true;
+    this.#reserves.clear();
+    this.#entries.clear();
+    for (const entry of this.#world.store.entries()) this.#storeHas(entry);
+    for (const [purse, entries] of before) {
+      for (const [account, { granted }] of entries) {
+        const lost = granted - (this.#entries.get(purse)?.get(account)?.granted ?? 0);
+        if (lost > 0) this.forgive(purse, 'recovered', lost);
+      }
+    }
+  }
+
+  /** Of the reservation that this machine has just been told is made; `undefined` where its disk does not have it. */
+  durableHold(machine: BudgetMachine, reservation: string): readonly PurseKey[] | undefined {
+    const state = machine.image.account;
+    // As its holder knows it, the node's name stands behind it.
+    const at = reservation.lastIndexOf('@');
+    const id = at < 0 ? reservation : reservation.slice(0, at);
+    const finished = state?.finished.get(id);
+    return state?.holds.get(id)?.purses ?? finished?.parts.map(({ purse }) => purse);
+  }
+
+  /** All of a purse at this moment. */
+  standing(purse: PurseKey): Standing {
+    const entries = this.#entries.get(purse);
+    const positions: Position[] = [];
+    for (const [account, { rows }] of this.#accounts) {
+      const row = rows.get(purse);
+      const entry = entries?.get(account);
+      if (row !== undefined || entry !== undefined) positions.push({ account, row, entry });
+    }
+    for (const [account, entry] of entries ?? [])
+      if (!this.#accounts.has(account)) positions.push({ account, row: undefined, entry });
+    return balanceOf(this.reserve(purse), positions);
+  }
+
+  reserve(purse: PurseKey): Reserve {
+    const known = this.#reserves.get(purse);
+    if (known !== undefined) return known;
+    const definition = this.#definitions.get(parsePurseKey(purse)?.budget ?? ('' as BudgetName));
+    if (definition === undefined) throw new Error(`${purse} is a purse of no budget`);
+    return reserveOf(definition);
+  }
+
+  /** Accounts that are not any running machine's own, with what they have of the purse. */
+  deadIn(purse: PurseKey): readonly Position[] {
+    const living = new Set(this.#world.machines.map(({ budgets }) => budgets?.ledger.account));
+    const entries = this.#entries.get(purse);
+    return [...this.#accounts]
+      .filter(([account]) => !living.has(account))
+      .map(([account, { rows }]) => ({ account, row: rows.get(purse), entry: entries?.get(account) }));
+  }
+
+  /** The last row of every account in the purse. */
+  rowsOf(purse: PurseKey): readonly (readonly [AccountId, Row])[] {
+    return [...this.#accounts].flatMap(([account, { rows }]) => {
+      const row = rows.get(purse);
+      return row === undefined ? [] : [[account, row] as const];
+    });
+  }
+
+  /** Whether sums of this purse are exact: no account in it has two truths. */
+  isExact(purse: PurseKey): boolean {
+    if (this.#isRecovered) return false;
+    for (const { forked, rows } of this.#accounts.values()) if (forked && rows.has(purse)) return false;
+    return true;
+  }
+
+  /** The most that could be spent of the purse at any time since then. */
+  mostRemaining(purse: PurseKey, sinceMs: number): number {
+    const moments = this.#moments.get(purse) ?? [];
+    let most = this.#remaining(this.standing(purse).balance);
+    for (let at = moments.length - 1; at >= 0; at--) {
+      const moment = moments[at] as Moment;
+      most = Math.max(most, moment.remaining);
+      if (moment.atMs <= sinceMs) break;
+    }
+    return most;
+  }
+
+  /** Whether the moments that are remembered go back so far. */
+  remembers(purse: PurseKey, sinceMs: number): boolean {
+    const [first] = this.#moments.get(purse) ?? [];
+    return (
+      first === undefined || (this.#moments.get(purse)?.length ?? 0) < REMEMBERED || first.atMs <= sinceMs
+    );
+  }
+
+  #stepped(machine: BudgetMachine, effects: readonly CoreEffect[]): void {
+    if (effects.some((effect) => effect.kind === 'persist' && effect.stream === 'budget'))
+      this.#read(machine);
+    this.#check();
+  }
+
+  #read(machine: BudgetMachine): void {
+    const ledger = machine.budgets?.ledger;
+    if (ledger === undefined) return;
+    const { account } = ledger;
+    const isOld = this.#putBack.get(machine) === account;
+    const truth = this.#truth(account);
+    if (isOld && ledger.isConfirmed) {
+      truth.forked = true;
+      this.#putBack.delete(machine);
+    } else if (isOld) return;
+    else this.#putBack.delete(machine);
+    this.#accountOf.set(machine, account);
+    for (const [key, purse] of ledger.purses) {
+      if (truth.rows.get(key)?.sequence === purse.sequence) continue;
+      const { row, rights } = purse;
+      truth.rows.set(key, row);
+      this.#touched.add(key);
+      if (rightsOf(row) !== rights)
+        this.#world.violate(
+          'rights',
+          `${machine.name} believes to have ${rights} of ${key}, by its row ${rightsOf(row)}`,
+        );
+    }
+  }
+
+  /** What the disk holds now is all that is left, and all that was ever told. */
+  #crashed(machine: BudgetMachine): void {
+    const account = this.#accountOf.get(machine);
+    const state = machine.image.account;
+    if (account === undefined || this.#putBack.has(machine)) return;
+    const truth = this.#truth(account);
+    if (truth.forked) return;
+    const kept = state?.account === account ? state.purses : undefined;
+    // A new account that never reached the disk has done nothing; one that is read back in part never told more.
+    for (const key of new Set([...truth.rows.keys(), ...(kept?.keys() ?? [])])) {
+      const row = kept?.get(key)?.row;
+      if (row === undefined && state !== undefined && state.account === account && state.isClosed(key))
+        continue;
+      if (row === undefined) truth.rows.delete(key);
+      else truth.rows.set(key, row);
+      this.#touched.add(key);
+    }
+    if (state !== undefined && state.account !== account) this.#accountOf.set(machine, state.account);
+    this.#check();
+  }
+
+  /** Nothing leaves a machine before its disk has it. */
+  #leaves(machine: BudgetMachine, effect: CoreEffect): void {
+    if (effect.kind !== 'publishRow' || effect.body === undefined) return;
+    const place = parseRowKey(machine.nodeId, effect.key);
+    const state = machine.image.account;
+    if (place === undefined || state === undefined || state.account !== place.account) return;
+    const told = (effect.body as Row).sequence;
+    const kept = state.purses.get(place.purse)?.row.sequence ?? 0;
+    if (told > kept && !state.isClosed(place.purse))
+      this.#world.violate(
+        'durable',
+        `${machine.name} publishes row ${told} of ${place.purse}, and its disk has ${kept}`,
+      );
+  }
+
+  #storeChanged(changes: readonly KeyChange[]): void {
+    for (const { kind, entry } of changes) {
+      if (kind === 'put') this.#storeHas(entry);
+    }
+    this.#check();
+  }
+
+  #storeHas({ key, value }: KeyValue): void {
+    const place = parseBudgetKey(key);
+    if (place === undefined) return;
+    const content = decode(value);
+    if (place.kind === 'definition') {
+      const parsed = parseDefinition(content);
+      if (parsed.ok) this.#definitions.set(parsed.value.name, parsed.value);
+    } else if (place.kind === 'reserve') {
+      const reserve = parseReserve(content);
+      if (reserve === undefined) this.#world.violate('register', `${key} makes no sense`);
+      else this.#reserves.set(place.purse, reserve);
+      this.#touched.add(place.purse);
+    } else if (place.kind === 'entry') this.#entryIs(place.purse, place.account, parseEntry(content));
+  }
+
+  #entryIs(purse: PurseKey, account: AccountId, entry: Entry | undefined): void {
+    if (entry === undefined) {
+      this.#world.violate('register', `the entry of ${account} in ${purse} makes no sense`);
+      return;
+    }
+    const entries = this.#entries.get(purse) ?? new Map<AccountId, Entry>();
+    this.#entries.set(purse, entries);
+    const before = entries.get(account);
+    entries.set(account, entry);
+    this.#touched.add(purse);
+    if (entry.lastSequence !== undefined && before?.lastSequence === undefined)
+      this.writtenOffAtMs.set(account, this.#world.nowMs);
+  }
+
+  #check(): void {
+    for (const purse of this.#touched) this.#checkOne(purse);
+    this.#touched.clear();
+  }
+
+  #checkOne(purse: PurseKey): void {
+    const { balance, problems } = this.standing(purse);
+    const forgiven = this.#forgivenIn(purse) + this.#unheard(purse);
+    if (this.isExact(purse)) {
+      const real = problems.filter((problem) => !this.#isUnheard(purse, problem));
+      if (real.length > 0) this.#world.violate('conservation', `${purse}: ${real.join('; ')}`);
+      const counted = balance.spent + balance.held + balance.overrun + balance.lost;
+      if (this.served(purse) > counted + forgiven)
+        this.#world.violate('counted', `${purse}: ${this.served(purse)} were served, ${counted} counted`);
+    }
+    const most = balance.limit + balance.owed + balance.overrun + forgiven;
+    const strict = this.#strict.get(purse) ?? 0;
+    if (strict > most)
+      this.#world.violate(
+        'overspent',
+        `${purse}: ${strict} were served of ${balance.limit}, ${balance.owed} owed, ${balance.overrun} overrun, ${forgiven} forgiven`,
+      );
+    this.#note(purse, balance);
+    this.checks += 1;
+  }
+
+  #note(purse: PurseKey, balance: Balance): void {
+    const moments = this.#moments.get(purse) ?? [];
+    this.#moments.set(purse, moments);
+    const remaining = this.#remaining(balance);
+    if (moments.at(-1)?.remaining === remaining) return;
+    moments.push({ atMs: this.#world.nowMs, remaining });
+    if (moments.length > 2 * REMEMBERED) moments.splice(0, REMEMBERED);
+  }
+
+  #remaining(balance: Balance): number {
+    const { reserve, rights, grantsOnTheWay, transfersOnTheWay, returnsOnTheWay } = balance;
+    return reserve + rights + grantsOnTheWay + transfersOnTheWay + returnsOnTheWay;
+  }
+
+  #forgivenIn(purse: PurseKey): number {
+    let sum = 0;
+    for (const amount of this.#forgiven.get(purse)?.values() ?? []) sum += amount;
+    return sum;
+  }
+
+  /** Written off on a row behind which the account had done more. */
+  #unheard(purse: PurseKey): number {
+    let sum = 0;
+    for (const [account, { writtenOff, lastSequence }] of this.#entries.get(purse) ?? []) {
+      const row = this.#accounts.get(account)?.rows.get(purse);
+      if (lastSequence !== undefined && (row?.sequence ?? 0) > lastSequence) sum += writtenOff;
+    }
+    return sum;
+  }
+
+  #isUnheard(purse: PurseKey, problem: string): boolean {
+    for (const [account, { lastSequence }] of this.#entries.get(purse) ?? []) {
+      if (lastSequence === undefined || !problem.endsWith(`more was written off than ${account} had`))
+        continue;
+      if ((this.#accounts.get(account)?.rows.get(purse)?.sequence ?? 0) > lastSequence) return true;
+    }
+    return false;
+  }
+
+  #truth(account: AccountId): Truth {
+    let truth = this.#accounts.get(account);
+    if (truth === undefined) {
+      truth = { rows: new Map(), forked: false };
+      this.#accounts.set(account, truth);
+    }
+    return truth;
+  }
+}
+
+/** Whatever left the account's rights. */
+function outflow(row: Row): number {
+  return [...row.sent.values()].reduce(
+    (sum: number, part) => sum + part,
+    row.spent + row.held + row.returned,
+  );
+}
+
+function add<K>(sums: Map<K, number>, key: K, amount: number): void {
+  sums.set(key, (sums.get(key) ?? 0) + amount);
+}

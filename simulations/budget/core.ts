@@ -1,0 +1,101 @@
+/**
+ * What of a node has to do with money: the budgets' machine, and the signed records that carry its rows, put together as
+ * the node's core does. Everybody who is connected counts as admitted.
+ */
+import type { Budgets } from '../../src/budget/budgets.ts';
+import type { BudgetEffect, BudgetEvent } from '../../src/budget/messages.ts';
+import { decode } from '../../src/kernel/codec.ts';
+import type { Channel, DiskFailed, DiskRecovered, PeerDown, PeerUp } from '../../src/kernel/effects.ts';
+import type { NodeId } from '../../src/kernel/ids.ts';
+import type { Machine } from '../../src/kernel/machine.ts';
+import { type Deadline, earliest, type Instant, isDue } from '../../src/kernel/time.ts';
+import type { Lagged } from '../../src/node/executor.ts';
+import type { SignedRecord } from '../../src/replication/record.ts';
+import type { Records, RecordsEffect } from '../../src/replication/records.ts';
+
+export type CoreEvent =
+  | Exclude<
+      BudgetEvent,
+      { kind: 'received' | 'rowHeard' | 'peerUp' | 'peerDown' | 'diskFailed' | 'diskRecovered' }
+    >
+  | { readonly kind: 'frame'; readonly from: NodeId; readonly channel: Channel; readonly bytes: Uint8Array }
+  | { readonly kind: 'dropped'; readonly peer: NodeId; readonly channel: Channel }
+  /** The budgets' order to publish a row has passed the disk. */
+  | { readonly kind: 'publish'; readonly key: string; readonly body: unknown }
+  | PeerUp
+  | PeerDown
+  | DiskFailed
+  | DiskRecovered
+  | Lagged;
+
+export type CoreEffect = BudgetEffect | Exclude<RecordsEffect, { kind: 'recordChanged' }>;
+
+export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
+  readonly budgets: Budgets;
+  readonly records: Records;
+  readonly liveBytes = 0;
+
+  constructor(budgets: Budgets, records: Records) {
+    this.budgets = budgets;
+    this.records = records;
+  }
+
+  /** Journal records without their tags, of the signed records and of the account. */
+  load(records: readonly Uint8Array[], budgets: readonly Uint8Array[], now: Instant): readonly CoreEffect[] {
+    const effects: CoreEffect[] = [...this.#routed(this.records.load(records, now), now)];
+    return [...effects, ...this.budgets.load(budgets, now)];
+  }
+
+  handle(event: CoreEvent, now: Instant): readonly CoreEffect[] {
+    switch (event.kind) {
+      case 'lagged':
+        return [];
+      case 'publish':
+        return this.#routed(this.records.publish('budget', event.key, event.body, now), now);
+      case 'frame': {
+        const received = { kind: 'received', from: event.from, bytes: event.bytes } as const;
+        if (event.channel === 'call') return this.budgets.handle(received, now);
+        return event.channel === 'records' ? this.#routed(this.records.handle(received, now), now) : [];
+      }
+      case 'dropped':
+        return event.channel === 'records'
+          ? this.#routed(this.records.handle({ kind: 'dropped', peer: event.peer }, now), now)
+          : [];
+      case 'peerUp':
+      case 'peerDown':
+        return [...this.#routed(this.records.handle(event, now), now), ...this.budgets.handle(event, now)];
+      default:
+        return this.budgets.handle(event, now);
+    }
+  }
+
+  expire(now: Instant): readonly CoreEffect[] {
+    const effects: CoreEffect[] = [];
+    if (isDue(this.budgets.deadline(), now)) effects.push(...this.budgets.expire(now));
+    if (isDue(this.records.deadline(), now)) effects.push(...this.#routed(this.records.expire(now), now));
+    return effects;
+  }
+
+  deadline(): Deadline | undefined {
+    return earliest([this.budgets.deadline(), this.records.deadline()]);
+  }
+
+  *checkpoint(): Generator<Uint8Array> {
+    // At one moment: between two pieces the account goes on.
+    yield* [...this.budgets.checkpoint()];
+    yield* this.records.checkpoint();
+  }
+
+  #routed(effects: readonly RecordsEffect[], now: Instant): readonly CoreEffect[] {
+    return effects.flatMap((effect): readonly CoreEffect[] =>
+      effect.kind === 'recordChanged' ? this.#changed(effect.record, now) : [effect],
+    );
+  }
+
+  #changed(record: SignedRecord, now: Instant): readonly CoreEffect[] {
+    if (record.kind !== 'budget') return [];
+    const body = record.body.length === 0 ? undefined : decode(record.body.subarray());
+    const { owner, key, sequence: version } = record;
+    return this.budgets.handle({ kind: 'rowHeard', owner, key, version, body }, now);
+  }
+}

@@ -1,0 +1,326 @@
+/**
+ * One simulated machine that has to do with nothing but money: the budgets and records of a real node on its real
+ * executor, with a simulated disk, clock, wire and process, and the model of the quorum store.
+ */
+import type { BudgetCall, BudgetStatus } from '../../src/budget/api.ts';
+import { Budgets } from '../../src/budget/budgets.ts';
+import type { AskStore } from '../../src/budget/messages.ts';
+import { JOURNAL_TAGS } from '../../src/kernel/effects.ts';
+import { failWith, type Result } from '../../src/kernel/errors.ts';
+import type { NodeId } from '../../src/kernel/ids.ts';
+import type { Cryptography, Signer, WireEvent } from '../../src/kernel/ports.ts';
+import type { Rng } from '../../src/kernel/rng.ts';
+import { Executor } from '../../src/node/executor.ts';
+import { Records } from '../../src/replication/records.ts';
+import { MachineTime, SimulatedClock } from '../../src/sim/clock.ts';
+import { type DiskConditions, SimulatedDisk } from '../../src/sim/disk.ts';
+import type { SimulatedNetwork } from '../../src/sim/network.ts';
+import { SimulatedProcess } from '../../src/sim/process.ts';
+import type { Scheduler } from '../../src/sim/scheduler.ts';
+import type { SimulatedWire } from '../../src/sim/wire.ts';
+import { DISK_HEALTHY } from '../lib/machine.ts';
+import { AccountImage } from './account-image.ts';
+import { BudgetCore, type CoreEffect, type CoreEvent } from './core.ts';
+import type { StoreClient, StoreModel } from './store.ts';
+
+export interface MachineWorld {
+  readonly scheduler: Scheduler;
+  readonly network: SimulatedNetwork;
+  readonly cryptography: Cryptography;
+  readonly store: StoreModel;
+  readonly isOrchestrator: (machine: BudgetMachine) => boolean;
+  readonly checkpointFloorBytes: number;
+  /** After every event that the machine handled. */
+  onStep(machine: BudgetMachine, event: string, effects: readonly CoreEffect[]): void;
+  /** Before an order is carried out: what it had to wait for is on the disk. */
+  onEffect(machine: BudgetMachine, effect: CoreEffect): void;
+  onBroken(machine: BudgetMachine, error: unknown): void;
+}
+
+interface Run {
+  readonly process: SimulatedProcess;
+  readonly wire: SimulatedWire;
+  readonly disk: SimulatedDisk;
+  readonly clock: SimulatedClock;
+  readonly core: BudgetCore;
+  readonly executor: Executor<CoreEvent, CoreEffect>;
+  readonly client: StoreClient;
+  readonly waiting: Map<number, (result: Result<unknown>) => void>;
+  readonly up: Set<NodeId>;
+  readonly gone: Map<NodeId, () => void>;
+}
+
+const REDIAL_MS = 300;
+/** From a broken connection to being thought dead. */
+const DEATH_MS = 3_000;
+
+export class BudgetMachine {
+  readonly index: number;
+  readonly name: string;
+  readonly nodeId: NodeId;
+  readonly host: string;
+  readonly image = new AccountImage();
+  readonly diskConditions: DiskConditions = { ...DISK_HEALTHY };
+  readonly time: MachineTime;
+  /** Its wall clock was set at some time, or runs wrongly: what it says of times cannot be compared. */
+  wasSet = false;
+  /** Of the process that runs or ran last. */
+  startedAtMs = 0;
+  /** What the host says of the place of its data. */
+  place: string;
+  readonly #world: MachineWorld;
+  readonly #signer: Signer;
+  readonly #rng: Rng;
+  #peers: readonly string[] = [];
+  #run: Run | undefined;
+  #requests = 0;
+  #starts = 0;
+
+  constructor(
+    world: MachineWorld,
+    index: number,
+    signer: Signer & { readonly nodeId: NodeId },
+    rng: Rng,
+    copy = '',
+  ) {
+    this.index = index;
+    this.name = `node-${index}${copy}`;
+    this.nodeId = signer.nodeId;
+    this.host = `/ip4/10.${copy === '' ? 0 : 1}.${index >> 8}.${(index & 255) + 1}/tcp/4001`;
+    this.place = `place of ${this.name}`;
+    this.time = new MachineTime(world.scheduler);
+    this.#world = world;
+    this.#signer = signer;
+    this.#rng = rng;
+  }
+
+  get address(): string {
+    return `${this.host}/p2p/${this.nodeId}`;
+  }
+
+  get signer(): Signer & { readonly nodeId: NodeId } {
+    return { ...this.#signer, nodeId: this.nodeId };
+  }
+
+  get wallMs(): number {
+    return this.time.wallMs();
+  }
+
+  /** Undefined while no process runs. */
+  get budgets(): Budgets | undefined {
+    return this.#run?.core.budgets;
+  }
+
+  get state(): 'running' | 'paused' | 'dead' {
+    return this.#run?.process.state ?? 'dead';
+  }
+
+  get starts(): number {
+    return this.#starts;
+  }
+
+  /** Addresses that it dials. */
+  know(peers: readonly string[]): void {
+    this.#peers = peers;
+  }
+
+  start(): void {
+    if (this.#run !== undefined) return;
+    const { scheduler, network, cryptography } = this.#world;
+    // It fell over in its sleep: timers on a clock that stands would never ring.
+    if (this.time.rate === 0) this.time.setRate(1);
+    const process = new SimulatedProcess();
+    const disk = new SimulatedDisk({
+      scheduler,
+      process,
+      rng: this.#rng.fork(),
+      image: this.image,
+      conditions: this.diskConditions,
+    });
+    const { records: journal } = disk.loadNow();
+    this.image.reread();
+    this.#starts += 1;
+    this.startedAtMs = scheduler.nowMs;
+    const clock = new SimulatedClock(scheduler, process, this.time);
+    const wire = network.wire(this.nodeId, this.host, process);
+    const core = this.#core(clock, cryptography);
+    const executor = this.#executor(core, { process, disk, clock });
+    const client = this.#client(process, executor);
+    const run: Run = {
+      ...{ process, wire, disk, clock, core, executor, client },
+      waiting: new Map(),
+      up: new Set(),
+      gone: new Map(),
+    };
+    this.#run = run;
+    const of = (tag: number) =>
+      journal.filter(([first]) => first === tag).map((record) => record.subarray(1));
+    const now = clock.now();
+    executor.execute(core.load(of(JOURNAL_TAGS.record), of(JOURNAL_TAGS.budget), now));
+    wire.listenNow((event) => this.#onWire(run, event));
+    this.#world.store.attach(client);
+    this.#dial(run);
+  }
+
+  /** `kill` is noticed by peers at once, `power` is not. What was not synced may be lost, and no caller is answered. */
+  crash(how: 'kill' | 'power'): void {
+    const run = this.#run;
+    if (run === undefined) return;
+    this.#run = undefined;
+    run.disk.crash();
+    run.process.kill();
+    run.executor.stop();
+    this.#world.store.detach(run.client);
+    if (how === 'kill') run.wire.closeNow();
+    else run.wire.vanish();
+    for (const answer of run.waiting.values()) answer(GONE);
+    run.waiting.clear();
+  }
+
+  pause(): void {
+    this.#run?.process.pause();
+  }
+
+  resume(): void {
+    this.#run?.process.resume();
+  }
+
+  /** Asks as a local caller does; false where nobody is there to ask. `answer` is called once at most. */
+  call(call: BudgetCall, answer: (result: Result<unknown>) => void): boolean {
+    const run = this.#run;
+    if (run === undefined) return false;
+    const id = ++this.#requests;
+    run.waiting.set(id, answer);
+    run.process.enter(() => {
+      run.executor.deliver({ kind: 'budgetRequested', id, call });
+    });
+    return true;
+  }
+
+  /** Signs and spreads whatever it is given, as the key of a member in wrong hands would. */
+  publish(key: string, body: unknown): boolean {
+    const run = this.#run;
+    run?.process.enter(() => run.executor.deliver({ kind: 'publish', key, body }));
+    return run !== undefined;
+  }
+
+  /** As callers on this machine are told it now. */
+  status(budget: string): BudgetStatus | undefined {
+    const run = this.#run;
+    if (run === undefined || run.process.state !== 'running') return undefined;
+    const status = run.core.budgets.status(budget, run.clock.now());
+    return status.ok ? status.value : undefined;
+  }
+
+  #core(clock: SimulatedClock, cryptography: Cryptography): BudgetCore {
+    const rng = this.#rng.fork();
+    const now = clock.now();
+    const records = new Records({
+      self: this.nodeId,
+      signer: this.#signer,
+      cryptography,
+      rng: this.#rng.fork(),
+      now,
+    });
+    const budgets = new Budgets({
+      self: this.nodeId,
+      place: this.place,
+      fresh: () => 1 + rng.below(2 ** 32) + rng.below(2 ** 20) * 2 ** 32,
+      rng: this.#rng.fork(),
+      now,
+    });
+    return new BudgetCore(budgets, records);
+  }
+
+  #client(process: SimulatedProcess, executor: Executor<CoreEvent, CoreEffect>): StoreClient {
+    return {
+      index: this.index,
+      enter: (callback) => process.enter(callback),
+      tell: (news) => executor.deliver(news),
+    };
+  }
+
+  #executor(
+    core: BudgetCore,
+    parts: { process: SimulatedProcess; disk: SimulatedDisk; clock: SimulatedClock },
+  ): Executor<CoreEvent, CoreEffect> {
+    const { scheduler, onStep, onBroken, checkpointFloorBytes } = this.#world;
+    return new Executor<CoreEvent, CoreEffect>({
+      machine: core,
+      clock: parts.clock,
+      disk: parts.disk,
+      defer: (callback) => {
+        scheduler.after(0, () => parts.process.enter(callback));
+      },
+      perform: (effect) => this.#perform(effect),
+      onBroken: (error) => onBroken(this, error),
+      checkpointFloorBytes,
+      observe: (event, effects) => onStep(this, event === 'expire' ? event : event.kind, effects),
+    });
+  }
+
+  #perform(effect: CoreEffect): void {
+    const run = this.#run;
+    if (run === undefined) return;
+    this.#world.onEffect(this, effect);
+    if (effect.kind === 'send') {
+      for (const peer of effect.to) run.wire.send(peer, effect.channel, effect.bytes);
+    } else if (effect.kind === 'answer') {
+      const answer = run.waiting.get(effect.id);
+      run.waiting.delete(effect.id);
+      answer?.(effect.result);
+    } else if (effect.kind === 'publishRow')
+      run.executor.deliver({ kind: 'publish', key: effect.key, body: effect.body });
+    else if (effect.kind === 'askStore') this.#ask(run, effect);
+  }
+
+  #ask(run: Run, { id, call }: AskStore): void {
+    this.#world.store.ask(run.client, call, (result) =>
+      run.executor.deliver({ kind: 'storeAnswered', id, result }),
+    );
+  }
+
+  #onWire(run: Run, event: WireEvent): void {
+    if (event.kind === 'connected') {
+      run.wire.admit(event.peer);
+      if (run.up.has(event.peer)) return;
+      run.up.add(event.peer);
+      run.gone.get(event.peer)?.();
+      run.executor.deliver({ kind: 'peerUp', peer: event.peer });
+      run.executor.deliver({ kind: 'memberChanged', member: event.peer, state: 'alive' });
+    } else if (event.kind === 'disconnected') {
+      if (!run.up.delete(event.peer)) return;
+      run.executor.deliver({ ...event, kind: 'peerDown' });
+      this.#suspect(run, event.peer);
+    } else if (event.kind === 'dropped') {
+      run.executor.deliver({ kind: 'dropped', peer: event.peer, channel: event.channel });
+    } else if (event.kind === 'frame') {
+      const { from, channel, bytes } = event;
+      run.executor.deliver({ kind: 'frame', from, channel, bytes });
+    }
+  }
+
+  /** As the membership would say, more simply: who cannot be reached directly is suspected, and dead after a while. */
+  #suspect(run: Run, member: NodeId): void {
+    run.executor.deliver({ kind: 'memberChanged', member, state: 'suspect' });
+    const cancel = this.#world.scheduler.after(DEATH_MS, () =>
+      run.process.enter(() => {
+        if (!run.up.has(member)) run.executor.deliver({ kind: 'memberChanged', member, state: 'dead' });
+      }),
+    );
+    run.gone.set(member, cancel);
+  }
+
+  /** Whoever is not connected is dialled again and again. */
+  #dial(run: Run): void {
+    if (this.#run !== run) return;
+    for (const peer of this.#peers) if (![...run.up].some((up) => peer.endsWith(up))) run.wire.dial(peer);
+    this.#world.scheduler.after(REDIAL_MS * (0.5 + this.#rng.float()), () =>
+      run.process.enter(() => this.#dial(run)),
+    );
+  }
+}
+
+const GONE: Result<never> = failWith('UNREACHABLE', 'The node is gone.', 'Ask another one.', {
+  details: { outcome: 'unknown' },
+});
