@@ -3,6 +3,8 @@
  * Without a scenario all of them; without `--seed` from seed 1 on. Exit code 1 where a promise was broken.
  */
 import { parseArgs } from 'node:util';
+import { type BudgetRunReport, runBudget } from './budget/run.ts';
+import { describeBudget, describeBudgetSeries, shrinkBudget } from './budget/series.ts';
 import { type RunReport, replayCommand, runScenario } from './lib/scenario.ts';
 import { shrink } from './lib/shrink.ts';
 import { type QuorumRunReport, runQuorum } from './quorum/run.ts';
@@ -20,8 +22,8 @@ export interface SimulateOptions {
   readonly onReport?: (report: Report) => void;
 }
 
-/** Of whole nodes, or of the light worlds that run the quorum store alone. */
-export type Report = RunReport | QuorumRunReport | StoresRunReport;
+/** Of whole nodes, or of the light worlds that run the quorum store or the budgets alone. */
+export type Report = RunReport | QuorumRunReport | StoresRunReport | BudgetRunReport;
 
 export type SimulateResult =
   | { readonly kind: 'unknownScenario'; readonly scenarios: readonly string[] }
@@ -30,7 +32,7 @@ export type SimulateResult =
 /** Runs one scenario or all, `seeds` seeds each from `seed` on; the first failure of each comes back with its faults cut down. */
 export async function simulate(options: SimulateOptions): Promise<SimulateResult> {
   const { scenario, seed = 1, seeds = 1, nodes, onReport } = options;
-  const known = [...(Object.keys(scenarios) as ScenarioName[]), QUORUM, STORES] as const;
+  const known = [...(Object.keys(scenarios) as ScenarioName[]), QUORUM, STORES, BUDGET] as const;
   const wanted = known.filter((name) => scenario === undefined || name === scenario);
   if (wanted.length === 0) return { kind: 'unknownScenario', scenarios: known };
   const reports: Report[] = [];
@@ -55,14 +57,16 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
 
 const QUORUM = 'quorum';
 const STORES = 'quorum-stores';
+const BUDGET = 'budget';
 /** So fast that a line for each would be too many. */
-const LIGHT: readonly string[] = [QUORUM, STORES];
+const LIGHT: readonly string[] = [QUORUM, STORES, BUDGET];
 
 function runOne(
-  name: ScenarioName | typeof QUORUM | typeof STORES,
+  name: ScenarioName | typeof QUORUM | typeof STORES | typeof BUDGET,
   run: { readonly seed: number; readonly nodes?: number },
 ): Report {
   if (name === QUORUM) return runQuorum(run);
+  if (name === BUDGET) return runBudget(run);
   return name === STORES ? runStores({ seed: run.seed }) : runScenario({ ...run, scenario: name });
 }
 
@@ -70,6 +74,7 @@ const TOLD_ONE_BY_ONE = 200;
 
 function cutDown(report: Report): Report {
   if (report.scenario === QUORUM) return shrinkQuorum(report);
+  if (report.scenario === BUDGET) return shrinkBudget(report);
   return report.scenario === STORES ? shrinkStores(report) : shrink(report).report;
 }
 
@@ -77,9 +82,11 @@ function cutDown(report: Report): Report {
 export function describeSeries(reports: readonly Report[]): string {
   const quorum = reports.filter((report) => report.scenario === QUORUM);
   const stores = reports.filter((report) => report.scenario === STORES);
+  const budget = reports.filter((report) => report.scenario === BUDGET);
   return [
     ...(quorum.length > 1 ? [describeQuorumSeries(quorum)] : []),
     ...(stores.length > 1 ? [describeStoresSeries(stores)] : []),
+    ...(budget.length > 1 ? [describeBudgetSeries(budget)] : []),
   ].join('\n');
 }
 
@@ -87,6 +94,7 @@ export function describeSeries(reports: readonly Report[]): string {
 export function describeReport(report: Report): string {
   if (report.scenario === QUORUM) return describeQuorum(report);
   if (report.scenario === STORES) return describeStores(report);
+  if (report.scenario === BUDGET) return describeBudget(report);
   const { scenario, seed, nodes, traceHash, operations, violations, convergedMs, events } = report;
   const verdict =
     violations.length === 0 ? `converged in ${convergedMs} ms` : `${violations.length} VIOLATIONS`;
@@ -96,14 +104,14 @@ export function describeReport(report: Report): string {
 const SHOWN_VIOLATIONS = 5;
 
 export function describeFailure(report: Report): string {
-  const { scenario, seed, nodes, violations, faults } = report;
+  const { scenario, seed, violations, faults } = report;
   return [
     `${scenario} seed ${seed} failed under ${faults.length} faults:`,
     ...faults.map((fault) => `  ${JSON.stringify(fault)}`),
     ...violations
       .slice(0, SHOWN_VIOLATIONS)
       .map(({ atMs, check, what }) => `  at ${atMs.toFixed(1)} ms, ${check}: ${what}`),
-    `Replay: ${report.scenario === QUORUM || report.scenario === STORES ? report.replay : replayCommand(report.scenario, seed, nodes)}`,
+    `Replay: ${'replay' in report ? report.replay : replayCommand(report.scenario, seed, report.nodes)}`,
   ].join('\n');
 }
 
