@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { type BudgetRunReport, runBudget } from './budget/run.ts';
 import { describeBudget, describeBudgetSeries, shrinkBudget } from './budget/series.ts';
-import { type RunReport, replayCommand, runScenario } from './lib/scenario.ts';
+import { type RunReport, runScenario } from './lib/scenario.ts';
 import { shrink } from './lib/shrink.ts';
 import { type QuorumRunReport, runQuorum } from './quorum/run.ts';
 import { describeQuorum, describeQuorumSeries, shrinkQuorum } from './quorum/series.ts';
@@ -111,7 +111,7 @@ export function describeFailure(report: Report): string {
     ...violations
       .slice(0, SHOWN_VIOLATIONS)
       .map(({ atMs, check, what }) => `  at ${atMs.toFixed(1)} ms, ${check}: ${what}`),
-    `Replay: ${'replay' in report ? report.replay : replayCommand(report.scenario, seed, report.nodes)}`,
+    `Replay: ${report.replay}`,
   ].join('\n');
 }
 
