@@ -46,6 +46,10 @@ const KINDS: readonly (readonly [QuorumFaultKind, number])[] = [
   ['forge', 4],
 ];
 
+/** Drawn behind all else, so that what a seed stands for besides does not depend on them. */
+const RARER = ['bitFlips', 'transfer', 'transfer'] as const;
+const RARER_WEIGHT = 3;
+
 const FASTEST_RATE = 2;
 
 export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
@@ -58,7 +62,7 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
   // Short, so that elections are many and collide; several network delays long, so that they end.
   const electionTimeoutMs = rng.pick([RAFT_CONFIG.electionTimeoutMs, RAFT_CONFIG.electionTimeoutMs, 150]);
   const usesDrift = mix.drift !== undefined || mix.leftBehind !== undefined;
-  return {
+  const plan: QuorumPlan = {
     nodes: count,
     targetVoters: rng.pick([1, 3, 3, 3, 5, 5]),
     raft: {
@@ -96,4 +100,10 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
       fastestRate: usesDrift ? FASTEST_RATE : 1,
     },
   };
+  return { ...plan, faults: { ...plan.faults, mix: withRarer(rng, plan.faults.mix) } };
+}
+
+function withRarer(rng: Rng, mix: QuorumFaultMix): QuorumFaultMix {
+  const isUsual = rng.chance(0.75);
+  return isUsual ? mix : { ...mix, [rng.pick(RARER)]: RARER_WEIGHT };
 }

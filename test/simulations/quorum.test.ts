@@ -46,6 +46,7 @@ describe('quorum world: seeds (K20 to K42, K46, K47)', () => {
     const kinds = new Set(reports.flatMap(({ struck }) => Object.keys(struck)));
     expect([...kinds].sort()).toEqual([
       'askedAgain',
+      'bitFlips',
       'breakLink',
       'bridge',
       'clockStep',
@@ -64,6 +65,7 @@ describe('quorum world: seeds (K20 to K42, K46, K47)', () => {
       'pause',
       'ring',
       'slowDisk',
+      'transfer',
       'wish',
     ]);
     expect(reports.reduce((sum, { operations }) => sum + operations.ok, 0)).toBeGreaterThan(20_000);
