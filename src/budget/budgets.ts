@@ -11,9 +11,11 @@ import type { Machine } from '../kernel/machine.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import type { Amount } from './amount.ts';
-import type { BudgetCall, BudgetStatus, Report, Reserve, Settle } from './api.ts';
+import type { BudgetCall, BudgetStatus } from './api.ts';
 import type { Definition, Expiry } from './definition.ts';
+import { Desk } from './desk.ts';
 import { Errands } from './errands.ts';
+import { Exchange } from './exchange.ts';
 import { Ledger } from './ledger.ts';
 import type { LedgerEffect, LedgerEvent } from './ledger-messages.ts';
 import { Management } from './management.ts';
@@ -24,17 +26,10 @@ import type { MemberState, Office } from './office.ts';
 import { Opening } from './opening.ts';
 import { Paces } from './orchestrator/paces.ts';
 import type { PriceTable } from './price.ts';
-import {
-  DEFAULT_TTL_MS,
-  newReservationId,
-  placeOfReservation,
-  reservationIdOf,
-  spentOf,
-  waitOf,
-} from './requests.ts';
-import type { LedgerCall, Reservation, Settlement } from './spending.ts';
+import { DEFAULT_TTL_MS } from './requests.ts';
+import { Returns } from './returns.ts';
 import { budgetOf, statusOf } from './status.ts';
-import { lackingPurse, Supply } from './supply.ts';
+import { Supply } from './supply.ts';
 
 /** For what callers leave open. */
 export interface BudgetDefaults {
@@ -72,15 +67,15 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   readonly #opening: Opening;
   readonly #supply: Supply;
   readonly #management: Management;
+  readonly #desk: Desk;
+  readonly #exchange: Exchange;
+  readonly #returns: Returns;
   readonly #heardAt = new Map<string, number>();
-  /** Ids that callers did not give: of this run, then counted. */
-  readonly #idPrefix: string;
-  #idCount = 0;
   readonly #defaults: BudgetDefaults;
   /** Purses whose rights have changed within this run. */
   readonly #changed = new Set<PurseKey>();
   /** Purses for which somebody wants rights from others, within this run. */
-  readonly #wanted = new Map<PurseKey, Amount>();
+  readonly #wanted = new Map<PurseKey, { readonly need: Amount; readonly waiting: Amount }>();
   #diskFailure: string | undefined;
   /** Something may have changed in what the status says. */
   #notice: Deadline | undefined;
@@ -93,15 +88,17 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     const { self, fresh, place, rng, now } = options;
     this.#self = self;
     this.#defaults = options.defaults ?? DEFAULTS;
-    this.#idPrefix = fresh().toString(36);
     this.#ledger = new Ledger({ self, fresh, place, now });
     this.#errands = new Errands((effect) => this.#out.push(effect));
     this.#office = this.#officeOf(options);
     this.#opening = new Opening(this.#office, rng.fork(), (at) => this.#supply.retryAll(at));
     this.#supply = new Supply(this.#office, this.#opening, {
-      want: (purse, need) => this.#wanted.set(purse, need),
-      answer: (id, result) => this.#answer(id, this.#reserved(result)),
+      want: (purse, need, waiting) => this.#wanted.set(purse, { need, waiting }),
+      answer: (id, result) => this.#desk.reserved(id, result),
     });
+    this.#desk = this.#makeDesk();
+    this.#exchange = this.#makeExchange(now);
+    this.#returns = new Returns(this.#office, rng.fork(), now);
     this.#management = new Management(this.#office, this.#opening, (definition, at) =>
       this.#statusOf(definition, at),
     );
@@ -153,6 +150,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         break;
       case 'storeRead':
         this.#learn(this.#mirror.replace(event.entries), now);
+        this.#returns.compare(now);
         break;
       case 'storeChanged':
         this.#learn(this.#mirror.change(event.changes), now);
@@ -160,12 +158,10 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       case 'rowHeard':
         this.#heard(event, now);
         break;
+      case 'peerUp':
+      case 'peerDown':
       case 'received':
-        this.#out.push({
-          kind: 'penalise',
-          peer: event.from,
-          reason: 'nothing is served on the channel call',
-        });
+        this.#exchange.handle(event, now);
         break;
       case 'diskFailed':
         this.#diskFailed(event.reason, now);
@@ -178,9 +174,6 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         this.#members.set(event.member, event.state);
         this.#noticeSoon(undefined, now);
         break;
-      case 'peerUp':
-      case 'peerDown':
-        break;
     }
     return this.#finish(now);
   }
@@ -190,6 +183,8 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       for (const effect of this.#ledger.expire(now)) this.#takeIn(effect, now);
     this.#opening.expire(now);
     this.#supply.expire(now);
+    this.#exchange.expire(now);
+    this.#returns.expire(now);
     if (isDue(this.#notice, now)) this.#tellNotice();
     return this.#finish(now);
   }
@@ -199,9 +194,43 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     return earliest([
       this.#ledger.deadline(),
       this.#opening.deadline(),
+      this.#exchange.deadline(),
+      this.#returns.deadline(),
       waitMs === Number.POSITIVE_INFINITY ? undefined : { atMs: waitMs, reason: 'budget.waiting' },
       this.#notice,
     ]);
+  }
+
+  #makeDesk(): Desk {
+    return new Desk(this.#office, this.#defaults.ttlMs, {
+      changed: (now) => this.#noticeSoon(undefined, now),
+      wait: (purse, waiter, now) => {
+        if (waiter.untilMs <= now.monoMs || !this.#supply.waiting.hasRoom) return false;
+        this.#opening.need(now);
+        this.#supply.wait(purse, waiter, now);
+        return true;
+      },
+      freed: (now) => this.#supply.retryAll(now),
+      settleThere: (id, node, reservation, amount, now) =>
+        this.#exchange.settleThere(id, node, reservation, amount, now),
+    });
+  }
+
+  #makeExchange(now: Instant): Exchange {
+    return new Exchange(
+      this.#office,
+      {
+        exhausted: (purse, reachable, retryAfterMs, at) =>
+          this.#supply.exhausted(purse, reachable, retryAfterMs, at),
+        settledThere: (id, node, result) => this.#desk.settled(id, node, result),
+        changed: (at) => {
+          this.#noticeSoon(undefined, at);
+          this.#supply.retryAll(at);
+        },
+        returned: (purse, at) => this.#returns.returned(purse, at),
+      },
+      now,
+    );
   }
 
   #officeOf({ self, prices, nameOf, fresh }: BudgetsOptions): Office {
@@ -245,13 +274,13 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   #requested(id: number, call: BudgetCall, now: Instant): void {
     switch (call.op) {
       case 'reserve':
-        this.#reserve(id, call, now);
+        this.#desk.reserve(id, call, now);
         return;
       case 'settle':
-        this.#settle(id, call, now);
+        this.#desk.settle(id, call, now);
         return;
       case 'report':
-        this.#report(id, call, now);
+        this.#desk.report(id, call, now);
         return;
       case 'create':
         this.#opening.need(now);
@@ -272,99 +301,6 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     }
   }
 
-  #reserve(id: number, call: Reserve, now: Instant): void {
-    const unit = this.#mirror.definitions.get(call.budget as BudgetName)?.unit;
-    const amount = spentOf(call, unit, this.#office.prices, 1);
-    const waitMs = waitOf(call.waitMs);
-    const reservation = call.id === undefined ? ok(this.#freshId()) : newReservationId(call.id, this.#self);
-    if (!amount.ok || !waitMs.ok || !reservation.ok) {
-      this.#answer(id, !amount.ok ? amount : waitMs.ok ? reservation : waitMs);
-      return;
-    }
-    const { budget, agent, ttlMs = this.#defaults.ttlMs } = call;
-    const asked: Extract<LedgerCall, { op: 'reserve' }> = {
-      op: 'reserve',
-      id: reservation.value,
-      budget,
-      agent,
-      amount: amount.value,
-      ttlMs,
-    };
-    this.#noticeSoon(undefined, now);
-    const result = this.#ledger.perform(asked, now);
-    const lacking = lackingPurse(result);
-    if (lacking === undefined || waitMs.value === 0 || !this.#supply.waiting.hasRoom) {
-      this.#absorb(now);
-      this.#answer(id, this.#reserved(result));
-      return;
-    }
-    this.#opening.need(now);
-    const untilMs = now.monoMs + waitMs.value;
-    this.#supply.wait(lacking, { id, call: asked, amount: amount.value, untilMs }, now);
-  }
-
-  #settle(id: number, call: Settle, now: Instant): void {
-    const place = placeOfReservation(call.id);
-    const reservation =
-      place === undefined || (place.node ?? this.#self) === this.#self ? place?.id : undefined;
-    const purse = reservation === undefined ? undefined : this.#ledger.purseOf(reservation);
-    const budget = purse === undefined ? undefined : budgetOf(purse);
-    const unit = budget === undefined ? undefined : this.#mirror.definitions.get(budget)?.unit;
-    const amount = spentOf(call, unit, this.#office.prices);
-    if (!amount.ok) {
-      this.#answer(id, amount);
-      return;
-    }
-    this.#noticeSoon(undefined, now);
-    const result = this.#ledger.perform(
-      { op: 'settle', id: reservation ?? call.id, amount: amount.value },
-      now,
-    );
-    this.#absorb(now);
-    this.#answer(id, this.#settled(result));
-    if (this.#supply.waiting.size > 0) this.#supply.retryAll(now);
-  }
-
-  #report(id: number, call: Report, now: Instant): void {
-    const unit = this.#mirror.definitions.get(call.budget as BudgetName)?.unit;
-    const amount = spentOf(call, unit, this.#office.prices, 1);
-    if (!amount.ok) {
-      this.#answer(id, amount);
-      return;
-    }
-    const { budget, agent, id: given = this.#freshId() } = call;
-    this.#noticeSoon(undefined, now);
-    const result = this.#ledger.perform(
-      { op: 'report', id: given, budget, agent, amount: amount.value },
-      now,
-    );
-    this.#absorb(now);
-    this.#answer(
-      id,
-      result.ok
-        ? ok({ id: result.value.id, amount: result.value.amount, overrun: result.value.overrun })
-        : result,
-    );
-  }
-
-  #reserved(result: Result<Reservation>): Result<unknown> {
-    if (!result.ok) return result;
-    const { id, amount, expiresAt } = result.value;
-    return ok({ reservationId: reservationIdOf(id, this.#self), amount, expiresAt });
-  }
-
-  #settled(result: Result<Settlement>): Result<unknown> {
-    if (!result.ok) return result;
-    const { id, amount, ending, overrun } = result.value;
-    const reserved = this.#ledger.reservedBy(id) ?? amount;
-    const freed = Math.max(0, reserved - amount);
-    return ok({ reservationId: reservationIdOf(id, this.#self), amount, freed, overrun, ending });
-  }
-
-  #freshId(): string {
-    return `${this.#idPrefix}.${(++this.#idCount).toString(36)}`;
-  }
-
   #heard(event: Extract<BudgetEvent, { kind: 'rowHeard' }>, now: Instant): void {
     const place = parseRowKey(event.owner, event.key);
     if (place === undefined) return;
@@ -374,6 +310,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       this.#noticeSoon(budgetOf(place.purse), now);
     }
     this.#tell(event, now);
+    if (event.owner !== this.#self) this.#exchange.rowTaken(place.purse, now);
   }
 
   #learn(facts: readonly MirrorFact[], now: Instant): void {
@@ -439,11 +376,13 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     while (this.#changed.size > 0 || this.#wanted.size > 0) {
       const changed = [...this.#changed];
       this.#changed.clear();
-      for (const purse of changed) this.#supply.retry(purse, now);
+      for (const purse of changed) {
+        this.#exchange.rightsChanged(purse, now);
+        this.#supply.retry(purse, now);
+      }
       const wanted = [...this.#wanted];
       this.#wanted.clear();
-      for (const [purse, need] of wanted)
-        if (need > 0) this.#supply.exhausted(purse, this.#ledger.purses.get(purse)?.rights ?? 0, 1_000, now);
+      for (const [purse, { need, waiting }] of wanted) this.#exchange.want(purse, need, waiting, now);
     }
     const effects = this.#out;
     this.#out = [];

@@ -62,6 +62,8 @@ export interface Settlement {
   readonly id: string;
   readonly amount: Amount;
   readonly ending: Ending;
+  /** What had been held for it; 0 for a report. */
+  readonly reserved?: Amount;
   /** What exceeded the rights, at the level where it exceeded them most. */
   readonly overrun: Amount;
 }
@@ -188,7 +190,7 @@ export function report(books: Books, call: Extract<LedgerCall, { op: 'report' }>
   if (parts === undefined) return tooLarge();
   return ok({
     changes: [{ kind: 'reported', id, agent, amount, parts }],
-    value: { id, amount, ending: 'settled', overrun: worst(parts) },
+    value: { id, amount, ending: 'settled', reserved: ZERO, overrun: worst(parts) },
   });
 }
 
@@ -243,7 +245,7 @@ function ended(state: LedgerState, hold: Hold, amount: Amount, ending: Ending): 
   if (parts === undefined) return tooLarge();
   return ok({
     changes: [{ kind: 'settled', id: hold.id, amount, ending, parts }],
-    value: { id: hold.id, amount, ending, overrun: worst(parts) },
+    value: { id: hold.id, amount, ending, reserved: hold.amount, overrun: worst(parts) },
   });
 }
 
@@ -260,7 +262,13 @@ function settledLate(state: LedgerState, finished: Finished, amount: Amount): Re
   if (parts === undefined) return tooLarge();
   return ok({
     changes: [{ kind: 'settledLate', id: finished.id, amount, parts }],
-    value: { id: finished.id, amount, ending: finished.ending, overrun: worst(parts) },
+    value: {
+      id: finished.id,
+      amount,
+      ending: finished.ending,
+      reserved: finished.reserved,
+      overrun: worst(parts),
+    },
   });
 }
 
@@ -288,8 +296,8 @@ function worst(parts: readonly Part[]): Amount {
   return parts.reduce((most, { overrun }) => (overrun > most ? overrun : most), ZERO);
 }
 
-function settlementOf({ id, amount, ending, parts }: Finished): Settlement {
-  return { id, amount, ending, overrun: worst(parts) };
+function settlementOf({ id, amount, ending, reserved, parts }: Finished): Settlement {
+  return { id, amount, ending, reserved, overrun: worst(parts) };
 }
 
 function moved(

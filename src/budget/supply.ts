@@ -31,7 +31,7 @@ interface Search {
 
 export interface SupplyHooks {
   /** Told whenever what waits at a purse needs something else from other nodes, or nothing any more (0). */
-  readonly want: (purse: PurseKey, need: Amount, now: Instant) => void;
+  readonly want: (purse: PurseKey, need: Amount, waiting: Amount) => void;
   /** A reservation that waited is made, or cannot be. */
   readonly answer: (id: number, result: Result<Reservation>) => void;
 }
@@ -143,7 +143,7 @@ export class Supply {
   #work(purse: PurseKey, now: Instant): void {
     const first = this.#waiting.first(purse);
     if (first === undefined) {
-      this.#settled(purse, now);
+      this.#settled(purse);
       return;
     }
     const search = this.#searches.get(purse) ?? { isAsking: false, wanted: 0 };
@@ -151,21 +151,21 @@ export class Supply {
     if (search.isAsking && !this.#isStoreAway(now)) return;
     if (!search.isAsking && this.#mayAsk(purse, now)) this.#ask(purse, search, now);
     if (search.isAsking && !this.#isStoreAway(now)) return;
-    this.#gather(purse, search, first.amount as Amount, now);
+    this.#gather(purse, search, first.amount as Amount);
   }
 
-  #settled(purse: PurseKey, now: Instant): void {
+  #settled(purse: PurseKey): void {
     const search = this.#searches.get(purse);
     if (search === undefined) return;
-    if (search.wanted > 0) this.#want(purse, ZERO, now);
+    if (search.wanted > 0) this.#want(purse, ZERO, ZERO);
     search.wanted = 0;
     if (!search.isAsking) this.#searches.delete(purse);
   }
 
-  #gather(purse: PurseKey, search: Search, need: Amount, now: Instant): void {
+  #gather(purse: PurseKey, search: Search, need: Amount): void {
     if (search.wanted === need) return;
     search.wanted = need;
-    this.#want(purse, need, now);
+    this.#want(purse, need, this.#waiting.sum(purse) as Amount);
   }
 
   #isStoreAway(now: Instant): boolean {
