@@ -17,6 +17,15 @@ export {
   type BoardViewEntry,
   type BoardViewWrite,
 } from './blackboard/board-view.ts';
+export type {
+  BudgetAnswers,
+  BudgetCall,
+  BudgetStatus,
+  Budgets,
+  MachineShare,
+  PricedUse,
+  ThresholdPassed,
+} from './budget/api.ts';
 export { ERROR_CODES, type ErrorBody, type ErrorCode, type Result, SkeinError } from './kernel/errors.ts';
 export {
   type AgentId,
@@ -31,3 +40,4 @@ export type { MemberState, MeshStatus, MeshView, PeerInfo, Problem } from './mes
 export { configWith, loadConfig } from './node/config/load.ts';
 export type { Config } from './node/config/options.ts';
 export { type RunningNode, type StartOptions, startNode } from './node/node.ts';
+export type { TaskBudgets } from './node/task-budgets.ts';

@@ -21,6 +21,7 @@ import { startDiscoverers } from './discoverers.ts';
 import { openEtcd } from './etcd.ts';
 import { Host } from './host.ts';
 import type { QuorumFace } from './quorum-engine.ts';
+import { type TaskBudgets, taskBudgetsOf } from './task-budgets.ts';
 import { VERSION } from './version.ts';
 
 export interface StartOptions {
@@ -31,7 +32,7 @@ export interface StartOptions {
   readonly logger?: NodeLogger;
 }
 
-export interface RunningNode {
+export interface RunningNode extends TaskBudgets {
   readonly ready: {
     readonly nodeId: NodeId;
     readonly name: string;
@@ -165,6 +166,7 @@ async function start(
   if (closers.failure !== undefined) throw closers.failure;
   return {
     ...host.faces,
+    ...taskBudgetsOf(host.faces.budgets),
     ready: {
       nodeId: identity.nodeId,
       name: config.node.name,

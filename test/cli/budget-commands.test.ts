@@ -16,7 +16,7 @@ const MACHINE = {
   name: 'b',
   state: 'dead',
   allocated: 5_000,
-  rights: 1_200,
+  rights: 0,
   held: 300,
   spent: 3_500,
   overrun: 0,
@@ -162,7 +162,7 @@ describe('for people', () => {
     expect(out).toMatch(/reserve +5,000 not allocated, 20 on the way/);
     expect(out).toMatch(/burn +1.25 a second, at this pace gone 2026-11-21T12/);
     expect(out).toMatch(/passed +30 %/);
-    expect(out).toMatch(/^b +dead +5,000 +1,200 +300 +3,500 +1.25 +1,500 +node-b$/m);
+    expect(out).toMatch(/^b +dead +5,000 +0 +300 +3,500 +1.25 +1,500 +node-b$/m);
     expect(error).toMatch(/skein budget write-off plan b/);
     expect(error).toMatch(/Wrong: 5 more than the limit/);
   });

@@ -123,8 +123,10 @@ function explained(budget: Budget, account: string): UsageError {
       `See skein budget status ${budget.task_id}`,
     );
   }
-  const { name, state, rights, held } = machine;
+  const { name, state, held, stranded } = machine;
   const { unit } = budget;
+  // Rights that cannot be reached are no rights to spend, and come under what is stranded.
+  const rights = machine.rights + Math.max(0, stranded - held);
   return new UsageError(
     printable(
       `This ends the account of ${name} (${state}) for good. As far as was heard, it has ${grouped(rights)} ${unit} that go back to the reserve, and ${grouped(held)} in reservations that nobody settled: they will be counted as spent. What it spent and nobody heard of would be spent twice, so it must never run again with its old data.`,

@@ -62,7 +62,13 @@ interface QuorumTimes {
   readonly foundAfter?: string;
   readonly voters?: { readonly target?: number; readonly replaceAfter?: string };
 }
-type PartialConfig = PartialOf<Omit<Config, 'boards' | 'guard' | 'quorum'>> & {
+type PartialConfig = PartialOf<Omit<Config, 'boards' | 'budgets' | 'guard' | 'quorum'>> & {
+  readonly budgets?: {
+    readonly prices?: Config['budgets']['prices'];
+    readonly reserveTtl?: string;
+    readonly expiry?: Config['budgets']['expiry'];
+    readonly thresholds?: readonly number[];
+  };
   readonly quorum?: Omit<PartialOf<Config['quorum']>, 'foundAfter' | 'voters'> & QuorumTimes;
   readonly boards?: Readonly<
     Record<
