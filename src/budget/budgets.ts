@@ -10,8 +10,10 @@ import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import type { KeyValue } from '../quorum/port.ts';
 import type { Amount } from './amount.ts';
 import type { BudgetCall, BudgetStatus } from './api.ts';
+import { Auditor } from './auditor.ts';
 import type { Definition, Expiry } from './definition.ts';
 import { Desk } from './desk.ts';
 import { Errands } from './errands.ts';
@@ -21,15 +23,18 @@ import type { LedgerEffect, LedgerEvent } from './ledger-messages.ts';
 import { Management } from './management.ts';
 import type { BudgetEffect, BudgetEvent } from './messages.ts';
 import { Mirror, type MirrorFact } from './mirror.ts';
-import { type BudgetName, type FreshNumber, type PurseKey, parseRowKey } from './names.ts';
+import { type FreshNumber, type PurseKey, parseRowKey } from './names.ts';
+import { Notices } from './notices.ts';
 import type { MemberState, Office } from './office.ts';
 import { Opening } from './opening.ts';
 import { Paces } from './orchestrator/paces.ts';
 import type { PriceTable } from './price.ts';
+import { recoverGrants } from './recovery.ts';
 import { DEFAULT_TTL_MS } from './requests.ts';
 import { Returns } from './returns.ts';
 import { budgetOf, statusOf } from './status.ts';
 import { Supply } from './supply.ts';
+import { WriteOffs } from './write-off.ts';
 
 /** For what callers leave open. */
 export interface BudgetDefaults {
@@ -70,6 +75,9 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   readonly #desk: Desk;
   readonly #exchange: Exchange;
   readonly #returns: Returns;
+  readonly #writeOffs: WriteOffs;
+  readonly #notices: Notices;
+  readonly #auditor: Auditor;
   readonly #heardAt = new Map<string, number>();
   readonly #defaults: BudgetDefaults;
   /** Purses whose rights have changed within this run. */
@@ -77,11 +85,6 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   /** Purses for which somebody wants rights from others, within this run. */
   readonly #wanted = new Map<PurseKey, { readonly need: Amount; readonly waiting: Amount }>();
   #diskFailure: string | undefined;
-  /** Something may have changed in what the status says. */
-  #notice: Deadline | undefined;
-  readonly #noticed = new Set<BudgetName>();
-  /** Sequence of each own purse when it was noticed last. */
-  readonly #sequences = new Map<PurseKey, number>();
   #out: BudgetEffect[] = [];
 
   constructor(options: BudgetsOptions) {
@@ -99,6 +102,9 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     this.#desk = this.#makeDesk();
     this.#exchange = this.#makeExchange(now);
     this.#returns = new Returns(this.#office, rng.fork(), now);
+    this.#writeOffs = new WriteOffs(this.#office);
+    this.#notices = new Notices(this.#office);
+    this.#auditor = new Auditor(this.#office, now);
     this.#management = new Management(this.#office, this.#opening, (definition, at) =>
       this.#statusOf(definition, at),
     );
@@ -108,6 +114,8 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   load(records: readonly Uint8Array[], now: Instant): readonly BudgetEffect[] {
     for (const effect of this.#ledger.load(records, now)) this.#takeIn(effect, now);
     if (this.#ledger.purses.size > 0) this.#opening.need(now);
+    for (const [purse, { spent }] of this.#ledger.purses)
+      this.#notices.began(purse, this.#ledger.account, spent);
     return this.#finish(now);
   }
 
@@ -149,8 +157,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         this.#errands.answered(event.id, event.result, now);
         break;
       case 'storeRead':
-        this.#learn(this.#mirror.replace(event.entries), now);
-        this.#returns.compare(now);
+        this.#storeRead(event.entries, now);
         break;
       case 'storeChanged':
         this.#learn(this.#mirror.change(event.changes), now);
@@ -172,7 +179,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         break;
       case 'memberChanged':
         this.#members.set(event.member, event.state);
-        this.#noticeSoon(undefined, now);
+        this.#notices.soon(undefined, now);
         break;
     }
     return this.#finish(now);
@@ -185,7 +192,8 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     this.#supply.expire(now);
     this.#exchange.expire(now);
     this.#returns.expire(now);
-    if (isDue(this.#notice, now)) this.#tellNotice();
+    this.#notices.expire(now);
+    this.#auditor.expire(now);
     return this.#finish(now);
   }
 
@@ -197,13 +205,14 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       this.#exchange.deadline(),
       this.#returns.deadline(),
       waitMs === Number.POSITIVE_INFINITY ? undefined : { atMs: waitMs, reason: 'budget.waiting' },
-      this.#notice,
+      this.#notices.deadline(),
+      this.#auditor.deadline(),
     ]);
   }
 
   #makeDesk(): Desk {
     return new Desk(this.#office, this.#defaults.ttlMs, {
-      changed: (now) => this.#noticeSoon(undefined, now),
+      changed: (now) => this.#notices.soon(undefined, now),
       wait: (purse, waiter, now) => {
         if (waiter.untilMs <= now.monoMs || !this.#supply.waiting.hasRoom) return false;
         this.#opening.need(now);
@@ -224,7 +233,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
           this.#supply.exhausted(purse, reachable, retryAfterMs, at),
         settledThere: (id, node, result) => this.#desk.settled(id, node, result),
         changed: (at) => {
-          this.#noticeSoon(undefined, at);
+          this.#notices.soon(undefined, at);
           this.#supply.retryAll(at);
         },
         returned: (purse, at) => this.#returns.returned(purse, at),
@@ -295,7 +304,12 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       case 'transfer':
         this.#management.transfer(id, call, now);
         return;
-      case 'writeOff':
+      case 'writeOff': {
+        const definition = this.#management.definition(call.budget);
+        if (definition.ok) this.#writeOffs.begin(id, call, definition.value, now);
+        else this.#answer(id, definition);
+        return;
+      }
       case 'rebalance':
         this.#answer(id, failWith('UNSUPPORTED', 'Not yet.', 'Not yet.'));
     }
@@ -307,10 +321,22 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     if (event.owner !== this.#self) {
       if (this.#heardAt.size < limits.budgetRows || this.#heardAt.has(place.account))
         this.#heardAt.set(place.account, now.wallMs);
-      this.#noticeSoon(budgetOf(place.purse), now);
+      this.#notices.soon(budgetOf(place.purse), now);
     }
     this.#tell(event, now);
-    if (event.owner !== this.#self) this.#exchange.rowTaken(place.purse, now);
+    if (event.owner === this.#self) return;
+    // Heard before anything else was: from the records that this node had kept.
+    const row = this.#mirror.isFilled ? undefined : this.#ledger.rows.row(place.purse, place.account);
+    if (row !== undefined) this.#notices.began(place.purse, place.account, row.spent);
+    this.#exchange.rowTaken(place.purse, now);
+  }
+
+  #storeRead(entries: readonly KeyValue[], now: Instant): void {
+    const before = this.#mirror.allEntries();
+    const facts = this.#mirror.replace(entries);
+    recoverGrants(this.#office, before, now);
+    this.#learn(facts, now);
+    this.#returns.compare(now);
   }
 
   #learn(facts: readonly MirrorFact[], now: Instant): void {
@@ -319,10 +345,10 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         case 'defined':
           this.#tell(fact, now);
           if (fact.definition !== undefined) this.#opening.need(now);
-          this.#noticeSoon(fact.budget, now);
+          this.#notices.soon(fact.budget, now);
           break;
         case 'reserve':
-          this.#noticeSoon(budgetOf(fact.purse), now);
+          this.#notices.soon(budgetOf(fact.purse), now);
           this.#supply.reserveChanged(fact.purse, now);
           break;
         case 'entry': {
@@ -330,7 +356,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
           const { granted, lastSequence } = entry;
           const end = lastSequence === undefined ? {} : { lastSequence };
           this.#tell({ kind: 'registered', purse, account, granted, ...end }, now);
-          this.#noticeSoon(budgetOf(purse), now);
+          this.#notices.soon(budgetOf(purse), now);
           break;
         }
         case 'account':
@@ -360,7 +386,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         return;
       case 'rightsChanged':
         this.#changed.add(effect.purse);
-        this.#noticeSoon(budgetOf(effect.purse), now);
+        this.#notices.soon(budgetOf(effect.purse), now);
         return;
       default:
         this.#out.push(effect);
@@ -390,25 +416,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   }
 
   #statusOf(definition: Definition, now: Instant): BudgetStatus {
-    return statusOf(this.#office, definition, () => [], now);
-  }
-
-  /** Without a budget: some own purse may have changed; which, is found out when it is due. */
-  #noticeSoon(budget: BudgetName | undefined, now: Instant): void {
-    if (budget !== undefined) this.#noticed.add(budget);
-    this.#notice ??= { atMs: now.monoMs + limits.budgetNoticeMs, reason: 'budget.notice' };
-  }
-
-  #tellNotice(): void {
-    this.#notice = undefined;
-    for (const [purse, { sequence }] of this.#ledger.purses) {
-      if (this.#sequences.get(purse) === sequence) continue;
-      this.#sequences.set(purse, sequence);
-      const budget = budgetOf(purse);
-      if (budget !== undefined) this.#noticed.add(budget);
-    }
-    for (const budget of this.#noticed) this.#out.push({ kind: 'budgetChanged', budget });
-    this.#noticed.clear();
+    return statusOf(this.#office, definition, (purse) => this.#auditor.problems(purse), now);
   }
 }
 

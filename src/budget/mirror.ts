@@ -67,6 +67,11 @@ export class Mirror {
     return this.#entries.get(purse) ?? new Map();
   }
 
+  /** A copy of all entries, as they are now. */
+  allEntries(): ReadonlyMap<PurseKey, ReadonlyMap<AccountId, Entry>> {
+    return new Map([...this.#entries].map(([purse, entries]) => [purse, new Map(entries)]));
+  }
+
   account(account: AccountId): AccountEntry | undefined {
     return this.#held.get(accountKey(account))?.value as AccountEntry | undefined;
   }
