@@ -45,13 +45,15 @@ function machineResult({ nodeId, ...share }: MachineShare): Structured {
   return { machine_id: nodeId, ...share };
 }
 
-/** Percentages of the limit that spending has reached in the period that runs. */
+/** Percentages of the limit that spending has reached in the period that runs, within rights or not. */
 export function thresholdsPassed({
   thresholds,
   spent,
+  overrun,
   limit,
-}: Pick<BudgetStatus, 'thresholds' | 'spent' | 'limit'>): readonly number[] {
-  return thresholds.filter((percent) => BigInt(spent) * 100n >= BigInt(limit) * BigInt(percent));
+}: Pick<BudgetStatus, 'thresholds' | 'spent' | 'overrun' | 'limit'>): readonly number[] {
+  const all = BigInt(spent) + BigInt(overrun);
+  return thresholds.filter((percent) => all * 100n >= BigInt(limit) * BigInt(percent));
 }
 
 /** A page of budgets, cut short where the machines of all of them would make it larger than an answer may be. */

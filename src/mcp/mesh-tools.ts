@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { limits } from '../kernel/limits.ts';
 import type { PeerInfo } from '../mesh/view.ts';
 import { integer, list, text, textOrNull } from './board-arguments.ts';
+import { allProblems } from './budget-problems.ts';
 import type { NodeFaces } from './faces.ts';
 import { pageOf } from './page.ts';
 import { defineTool, type Tool } from './tool.ts';
@@ -59,7 +60,7 @@ function meshStatus(faces: NodeFaces): Tool {
       run(input, _call, { mesh, budgets }) {
         const page = pageOf(sortedPeers(mesh.peers()), peerSortKey, input);
         if (!page.ok) return page;
-        const { links, problems, version, quorum, ...self } = mesh.status();
+        const { links, problems: _, version, quorum, ...self } = mesh.status();
         const { items, cursor } = page.value;
         return {
           ok: true,
@@ -72,7 +73,7 @@ function meshStatus(faces: NodeFaces): Tool {
             storeId: quorum?.storeId ?? null,
             orchestrator: budgets?.orchestrator ?? null,
             versions: { skein: version },
-            problems,
+            problems: allProblems(faces),
             ...(cursor === undefined ? {} : { cursor }),
           },
         };

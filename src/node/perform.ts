@@ -70,9 +70,13 @@ export function perform(effect: NodeEffect, to: Performers): void {
     case 'budgetChanged':
       to.announcements.budgetChanges.announce('', effect.budget, onFault);
       return;
-    case 'thresholdPassed':
-      to.announcements.thresholds.announce('', effect, onFault);
+    case 'thresholdPassed': {
+      const { budget, percent, spent, limit } = effect;
+      to.meter.count('budget.thresholdPassed');
+      to.logger.log('warn', 'budget.thresholdPassed', { budget, percent, spent, limit });
+      to.announcements.thresholds.announce('', { budget, percent, spent, limit }, onFault);
       return;
+    }
     case 'persist':
     case 'awaitDisk':
       throw new Error('perform: an effect of the executor reached the host');

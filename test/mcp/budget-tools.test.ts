@@ -236,6 +236,21 @@ describe('budget tools: answers', () => {
   });
 });
 
+it('the state of the mesh tells of passed thresholds and of what nobody can reach', async () => {
+  const { node, run } = open();
+  for (const task_id of ['a', 'b', 'c'])
+    await run('budget_create', { task_id, limit: 10, thresholds: [50, 90] });
+  await run('budget_report', { task_id: 'a', tokens: 9 });
+  await run('budget_report', { task_id: 'b', tokens: 4 });
+  node.budgets.strand('c', 7);
+  const { problems } = await run('mesh_status', {});
+  expect(problems).toMatchObject([
+    { code: 'NO_PEERS' },
+    { code: 'BUDGET_STRANDED', message: expect.stringMatching(/^7 tokens of the budget "c".*: memory\.$/) },
+    { code: 'BUDGET_THRESHOLD', message: expect.stringMatching(/"a" has passed 90 %.*9 of 10 tokens/) },
+  ]);
+});
+
 describe('budget resources', () => {
   const call = { principal: localPrincipal() };
 

@@ -34,6 +34,7 @@ export class MemoryBudgets implements Budgets {
   readonly #nodeId: NodeId;
   readonly #kept = new Map<string, Kept>();
   readonly #holds = new Map<string, Held>();
+  readonly #stranded = new Map<string, number>();
   readonly #listeners = new Set<(budget: string) => void>();
   readonly #thresholds = new Set<(passed: ThresholdPassed) => void>();
 
@@ -69,6 +70,11 @@ export class MemoryBudgets implements Budgets {
 
   get listeners(): number {
     return this.#listeners.size + this.#thresholds.size;
+  }
+
+  /** Rights of a machine that nobody reaches. */
+  strand(budget: string, amount: number): void {
+    this.#stranded.set(budget, amount);
   }
 
   tell(passed: ThresholdPassed): void {
@@ -152,7 +158,8 @@ export class MemoryBudgets implements Budgets {
 
   #statusOf(kept: Kept): BudgetStatus {
     const { budget, limit, spent, held } = kept;
-    const share = { allocated: limit, rights: limit - spent - held, held, spent, overrun: 0, stranded: 0 };
+    const stranded = this.#stranded.get(budget) ?? 0;
+    const share = { allocated: limit, rights: limit - spent - held, held, spent, overrun: 0, stranded };
     return {
       budget,
       unit: kept.unit ?? 'tokens',
@@ -168,7 +175,7 @@ export class MemoryBudgets implements Budgets {
       spent,
       overrun: 0,
       remaining: share.rights,
-      stranded: 0,
+      stranded,
       onTheWay: 0,
       burnPerSecond: 0.5,
       projectedEnd: undefined,

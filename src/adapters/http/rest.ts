@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { errorBody, failWith, type Result } from '../../kernel/errors.ts';
 import { budgetOperations } from '../../mcp/budget-operator.ts';
+import { allProblems } from '../../mcp/budget-problems.ts';
 import type { Catalogue } from '../../mcp/catalogue.ts';
 import { peerSortKey, sortedPeers } from '../../mcp/mesh-tools.ts';
 import { pageOf } from '../../mcp/page.ts';
@@ -250,6 +251,7 @@ export class Rest {
     const count = (state: string) => peers.filter((peer) => peer.state === state).length;
     sendJson(response, 200, {
       ...mesh.status(),
+      problems: allProblems(this.#catalogue.faces),
       members: { alive: count('alive'), suspect: count('suspect'), dead: count('dead') },
       boards: blackboard.boards().length,
       agents: agents.discover({}).length,
@@ -273,7 +275,7 @@ export class Rest {
   }
 
   #doctor({ response }: RestRequest): void {
-    sendJson(response, 200, { problems: this.#catalogue.faces.mesh.status().problems });
+    sendJson(response, 200, { problems: allProblems(this.#catalogue.faces) });
   }
 }
 

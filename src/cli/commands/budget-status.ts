@@ -40,7 +40,7 @@ function listText(budgets: readonly Budget[]): string {
       budget.task_id,
       grouped(budget.limit),
       budget.unit,
-      `${grouped(budget.spent)} (${share(budget)})`,
+      `${grouped(budget.spent + budget.overrun)} (${share(budget)})`,
       grouped(budget.held),
       grouped(budget.remaining),
       grouped(budget.stranded),
@@ -65,8 +65,8 @@ export async function showBudget({ out }: NodeSession<NodeFlags>, budget: Budget
 }
 
 function budgetText(budget: Budget): string {
-  const { unit, task_id, limit, spent, held, remaining, machines } = budget;
-  const head = `${task_id}: ${grouped(spent)} of ${grouped(limit)} ${unit} spent (${share(budget)}), ${grouped(held)} held, ${grouped(remaining)} left`;
+  const { unit, task_id, limit, spent, overrun, held, remaining, machines } = budget;
+  const head = `${task_id}: ${grouped(spent + overrun)} of ${grouped(limit)} ${unit} spent (${share(budget)}), ${grouped(held)} held, ${grouped(remaining)} left`;
   return [
     ...[head, ...factLines(budget)].map((line) => printable(line)),
     ...(machines.length === 0 ? [] : [machinesText(machines)]),
@@ -88,7 +88,7 @@ function factLines(budget: Budget): string[] {
       thresholdsPassed.length === 0 ? undefined : thresholdsPassed.map((mark) => `${mark} %`).join(', '),
     ],
     ['owed', someText(budget.owed, '%s granted beyond the lowered limit')],
-    ['overrun', someText(budget.overrun, '%s spent beyond the rights')],
+    ['overrun', someText(budget.overrun, '%s of it beyond the rights')],
     ['stranded', someText(budget.stranded, '%s cannot be reached')],
   ];
   return facts.flatMap(([name, value]) =>
@@ -113,8 +113,9 @@ function machinesText(machines: readonly MachineShare[]): string {
   );
 }
 
-function share({ spent, limit }: Budget): string {
-  return `${Math.floor((100 * spent) / limit)} %`;
+/** Of the limit, by all that was spent, within rights or not. */
+function share({ spent, overrun, limit }: Budget): string {
+  return `${Math.floor((100 * (spent + overrun)) / limit)} %`;
 }
 
 /** Nothing for 0. */

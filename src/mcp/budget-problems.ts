@@ -1,0 +1,43 @@
+/** What a person should know of the budgets: what lies where nobody can reach it, and which limits come near. */
+import type { BudgetStatus, Budgets } from '../budget/api.ts';
+import type { Problem } from '../mesh/view.ts';
+import { thresholdsPassed } from './budget-results.ts';
+import type { NodeFaces } from './faces.ts';
+
+/** Of a kind: the first, by name. */
+const MOST = 20;
+
+/** Of the node and of its budgets. Sums of all budgets are worked out, so this is for whoever asks, not for every call. */
+export function allProblems({ mesh, budgets }: NodeFaces): readonly Problem[] {
+  return [...mesh.status().problems, ...(budgets === undefined ? [] : budgetProblems(budgets))];
+}
+
+function budgetProblems(budgets: Budgets): readonly Problem[] {
+  const all = budgets.list();
+  return [strandedProblem, thresholdProblem].flatMap((problemOf) =>
+    all.flatMap((status) => problemOf(status) ?? []).slice(0, MOST),
+  );
+}
+
+function strandedProblem({ budget, unit, stranded, machines }: BudgetStatus): Problem | undefined {
+  if (stranded === 0) return undefined;
+  const where = machines.filter((machine) => machine.stranded > 0).map(({ name }) => name);
+  return {
+    code: 'BUDGET_STRANDED',
+    message: `${stranded} ${unit} of the budget "${budget}" belong to machines, or to former data of machines, that cannot be reached: ${where.slice(0, 5).join(', ')}${where.length > 5 ? ', …' : ''}.`,
+    hint: `They come back with the machine. If it, or its disk, is gone for good: skein budget write-off ${budget} MACHINE (docs/OPERATIONS.md).`,
+  };
+}
+
+function thresholdProblem(status: BudgetStatus): Problem | undefined {
+  const percent = thresholdsPassed(status).at(-1);
+  if (percent === undefined) return undefined;
+  const { budget, unit, limit, spent, overrun, periodEnd } = status;
+  const until =
+    periodEnd !== undefined && Number.isFinite(periodEnd) ? ' A new period begins later; or raise' : ' Raise';
+  return {
+    code: 'BUDGET_THRESHOLD',
+    message: `The budget "${budget}" has passed ${percent} % of its limit: ${spent + overrun} of ${limit} ${unit} are spent.`,
+    hint: `Agents are refused once it is spent.${until} the limit: skein budget limit ${budget} N.`,
+  };
+}
