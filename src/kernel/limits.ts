@@ -126,6 +126,10 @@ export const limits = {
   quorumWaitMs: 2_000,
   /** Calls of this node that wait for the quorum. */
   quorumCalls: 16_384,
+  /** What a leader holds back until it is its turn, and the keys of which it knows whose turn it is. */
+  quorumTurnsHeld: 4_096,
+  quorumTurnsHeldBytes: 8 * 1024 * 1024,
+  quorumTurnsKeys: 16_384,
 
   /** Boards of mode quorum: what a log may hold, and the changes that a node remembers for those who wait. */
   quorumLogBytes: 384 * 1024,

@@ -59,6 +59,8 @@ export type StoreFrame =
       readonly requests: readonly { readonly sequence: number; readonly command: Uint8Array }[];
     }
   | { readonly kind: 'refuse'; readonly reason: 'notLeader' | 'busy'; readonly sequences: readonly number[] }
+  /** Transactions that can never take effect any more: what they read otherwise is read behind `index`. */
+  | { readonly kind: 'outdated'; readonly index: number; readonly sequences: readonly number[] }
   | {
       readonly kind: 'snapshot';
       readonly transfer: number;
@@ -83,7 +85,15 @@ interface Addressed {
   readonly frame: StoreFrame;
 }
 
-const KIND = { greeting: 0, raft: 1, propose: 2, refuse: 3, snapshot: 4, snapshotAnswer: 5 } as const;
+const KIND = {
+  greeting: 0,
+  raft: 1,
+  propose: 2,
+  refuse: 3,
+  snapshot: 4,
+  snapshotAnswer: 5,
+  outdated: 6,
+} as const;
 const MOST_STORES = 64;
 const out = new ByteWriter(16 * 1024);
 
@@ -124,6 +134,10 @@ export function encodeFrame(store: StoreId, from: StorageId, to: StorageId, fram
       break;
     case 'refuse':
       out.byte(frame.reason === 'busy' ? 1 : 0);
+      writeNumbers(out, frame.sequences);
+      break;
+    case 'outdated':
+      out.varuint(frame.index);
       writeNumbers(out, frame.sequences);
       break;
     case 'snapshot':
@@ -227,6 +241,8 @@ function readFrame(input: ByteReader, kind: number, from: ServerId, to: ServerId
       const reason = input.byte() === 1 ? 'busy' : 'notLeader';
       return { kind: 'refuse', reason, sequences: readNumbers(input) };
     }
+    case KIND.outdated:
+      return { kind: 'outdated', index: input.varuint(), sequences: readNumbers(input) };
     case KIND.snapshot: {
       const transfer = input.varuint();
       const term = input.varuint();

@@ -10,28 +10,19 @@
  * Limits: a member is trusted with what it proposes (it may write any key); the guard stands before this machine.
  */
 import type { PeerDown, PeerUp, Received } from '../kernel/effects.ts';
-import { type ErrorBody, fail, ok, type Result } from '../kernel/errors.ts';
+import { fail, ok, type Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
-import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Cryptography } from '../kernel/ports.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
-import { answerOf } from './calls/answers.ts';
+import { Calls } from './calls/calls.ts';
 import { Forwarded } from './calls/forwarded.ts';
 import { freshIds } from './calls/fresh-ids.ts';
-import { Proposals, portions } from './calls/proposals.ts';
-import { Reads } from './calls/reads.ts';
-import { commandOf, conflict, read, tooManyCalls, wrongWith } from './calls/requests.ts';
+import { conflict } from './calls/requests.ts';
 import type { QuorumConfig } from './config.ts';
 import { decodeFrame, encodeGreeting, type Greeting, type StoreFrame } from './frames.ts';
-import {
-  type QuorumCall,
-  type QuorumEffect,
-  type QuorumEvent,
-  type QuorumRequested,
-  unavailable,
-} from './messages.ts';
+import type { QuorumCall, QuorumEffect, QuorumEvent, QuorumRequested } from './messages.ts';
 import type { ServerId } from './raft/types.ts';
 import { encodeCommand } from './register/command.ts';
 import { NEWEST_FORMAT } from './register/format.ts';
@@ -75,9 +66,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   readonly #carrier: Carrier;
   readonly #neighbours: Neighbours;
   readonly #freshId: () => number;
-  readonly #proposals: Proposals;
+  readonly #calls: Calls;
   readonly #forwarded = new Forwarded();
-  readonly #reads = new Reads();
   readonly #leases = new LeaseKeeper();
   readonly #vainJoins = new VainJoins();
   readonly #trust: Trust;
@@ -96,7 +86,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     const { raft, newestFormat = NEWEST_FORMAT } = config;
     this.#carrier = new Carrier({ self, raft, newestFormat, freshId: this.#freshId, rng });
     this.#trust = new Trust(this.#carrier, this.#neighbours);
-    this.#proposals = new Proposals(this.#freshId);
+    this.#calls = new Calls(this.#freshId, (id, result) => this.#answer(id, result));
     this.#boot = this.#freshId();
     this.#storelessSinceMs = now.monoMs;
     this.#tickMs = now.monoMs + TICK_MS;
@@ -137,8 +127,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
         this.#requested(event, now);
         break;
       case 'quorumCancelled':
-        this.#proposals.cancel(event.id);
-        this.#reads.cancel(event.id);
+        this.#calls.cancel(event.id);
         break;
       case 'diskReached':
         this.#diskReached(event.sequence, now);
@@ -154,7 +143,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   }
 
   expire(now: Instant): readonly QuorumEffect[] {
-    if (this.#proposals.deadline !== undefined) this.#propose(now);
+    if (this.#calls.deadline !== undefined)
+      this.#take(this.#calls.propose(this.replica, this.#isDiskBroken, now), now);
     this.#take(this.replica?.expire(now), now);
     if (isDue(this.#leases.deadline, now)) this.#endLeases(now);
     if (this.#tickMs <= now.monoMs) this.#tick(now);
@@ -163,7 +153,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   deadline(): Deadline | undefined {
     return (
-      this.#proposals.deadline ??
+      this.#calls.deadline ??
       earliest([
         this.replica?.deadline(),
         this.#leases.deadline,
@@ -218,8 +208,9 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     if (frame.kind === 'propose') {
       this.#take(this.#forwarded.propose(replica, from, frame.requests, now), now);
     } else if (frame.kind === 'refuse') {
-      for (const sequence of frame.sequences)
-        this.#proposals.refusedElsewhere(sequence, frame.reason === 'busy', now);
+      this.#calls.refusedElsewhere(frame.sequences, frame.reason === 'busy', now);
+    } else if (frame.kind === 'outdated') {
+      for (const sequence of frame.sequences) this.#calls.outdated(sequence, frame.index, now);
     } else {
       // Before its greeting nothing is known of the run that speaks.
       if (!this.#neighbours.hasGreeted(nodeOf(from))) return;
@@ -306,7 +297,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#leaderlessSinceMs = now.monoMs;
     this.#greet(now);
     this.#reach(now);
-    this.#proposals.wake();
+    this.#calls.wake();
   }
 
   #drop(tookNoEffect: boolean, now: Instant): void {
@@ -324,8 +315,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   #restart(tookNoEffect: boolean, now: Instant): void {
     this.#neighbours.forgetServers();
     this.#leases.led(undefined);
-    this.#reads.restart(now);
-    for (const { id, error } of this.#proposals.restart(tookNoEffect)) this.#answer(id, fail(error));
+    this.#calls.restart(tookNoEffect, now);
   }
 
   /** As leader of an empty store that met another: give way by a command, which takes effect only while it is empty. */
@@ -341,31 +331,15 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   // Calls of this node.
 
   #requested({ id, call }: QuorumRequested, now: Instant): void {
-    const wrong = wrongWith(call) ?? this.#tooMany();
-    if (wrong !== undefined) {
-      this.#answer(id, fail(wrong));
-      return;
-    }
     switch (call.op) {
-      case 'get':
-      case 'range': {
-        const token = this.#reads.add(id, call, now);
-        this.#take(this.replica?.step({ kind: 'readAsked', token }, now), now);
-        return;
-      }
-      case 'transact':
-      case 'grantLease':
-      case 'renewLease':
-      case 'revokeLease':
-        this.#proposals.submit(id, commandOf(call, this.#freshId), now);
+      case 'found':
+      case 'recover':
+      case 'abandon':
+        this.#answer(id, this.#administer(call, now));
         return;
       default:
-        this.#answer(id, this.#administer(call, now));
+        this.#take(this.#calls.ask(id, call, this.replica, now), now);
     }
-  }
-
-  #tooMany(): ErrorBody | undefined {
-    return this.#proposals.size + this.#reads.size < limits.quorumCalls ? undefined : tooManyCalls();
   }
 
   /** What a person orders where the rules alone must not decide. */
@@ -400,26 +374,6 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   // Proposals.
 
-  /** Hands what is due to the leader, if there is one. */
-  #propose(now: Instant): void {
-    const replica = this.replica;
-    const leader = replica?.raft.leader;
-    const isHeard = leader !== undefined && (replica?.isLeader === true || replica?.isReachable(leader));
-    if (replica === undefined || leader === undefined || !isHeard || this.#isDiskBroken) {
-      this.#proposals.postpone();
-      return;
-    }
-    const requests = this.#proposals.takeDue(now);
-    if (requests.length === 0) return;
-    if (replica.isLeader) {
-      const proposals = requests.map(({ sequence, command }) => ({ token: sequence, command }));
-      this.#take(replica.step({ kind: 'proposed', proposals }, now), now);
-      return;
-    }
-    for (const part of portions(requests))
-      this.#effects.push(...replica.sendTo(leader, { kind: 'propose', requests: part }));
-  }
-
   /** A command that nobody waits for. */
   #proposeUnasked(replica: Replica, command: Uint8Array, now: Instant): void {
     this.#take(replica.step({ kind: 'proposed', proposals: [{ token: 0, command }] }, now), now);
@@ -437,20 +391,17 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
         case 'replaced':
           this.#effects.push({ kind: 'registerReplaced', isSameStore: true });
           // What this node asked may be answered within: asking again is answered with the same.
-          this.#proposals.resendAll();
+          this.#calls.resendAll();
           break;
         case 'dissolved':
           this.#drop(effect.tookNoEffect, now);
           // What else the replica ordered is of a store that is gone: on disk it would spoil the next.
           return;
         case 'refused':
-          if (effect.token > 0) this.#proposals.refused(effect.token, effect.reason !== 'notLeader', now);
-          break;
+        case 'outdated':
         case 'readReady':
-          this.#reads.ready(effect.token, effect.index);
-          break;
         case 'readRefused':
-          this.#reads.refused(effect.token, now);
+          this.#calls.told(effect, now);
           break;
         case 'reconfigured':
           this.#reach(now);
@@ -473,32 +424,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
         changes: applied.changes,
       });
     if (applied.leaseChanges.length > 0) this.#leases.changed(this.replica, applied.leaseChanges, now);
-    const { result, client, sequence } = applied;
-    if (result.kind === 'refused') {
-      this.#refused(applied, now);
-    } else if (client !== 0) {
-      this.#answerApplied(applied, client, sequence);
-    }
-  }
-
-  #answerApplied(applied: Applied, client: number, sequence: number): void {
-    if (sequence === 0) {
-      this.#proposals.clientOpened(client);
-      return;
-    }
-    const id = this.#proposals.applied(client, sequence);
-    const answer = id === undefined ? undefined : answerOf(applied);
-    if (id !== undefined && answer !== undefined) this.#answer(id, answer);
-  }
-
-  #refused({ result, client, sequence }: Applied, now: Instant): void {
-    if (result.kind !== 'refused') return;
-    if (result.why === 'unknownClient') {
-      for (const { id, error } of this.#proposals.clientUnknown(client, sequence, now))
-        this.#answer(id, fail(error));
-    } else if (result.why === 'busy') {
-      this.#proposals.busy(client, sequence, now);
-    }
+    this.#calls.applied(applied, now);
   }
 
   #endLeases(now: Instant): void {
@@ -514,7 +440,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     if (replica === undefined) return;
     const hasLeader = replica.raft.leader !== undefined;
     this.#leaderlessSinceMs = hasLeader ? undefined : (this.#leaderlessSinceMs ?? now.monoMs);
-    if (hasLeader) this.#proposals.resendAll();
+    if (hasLeader) this.#calls.resendAll();
   }
 
   // Upkeep.
@@ -524,11 +450,10 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#heed(now);
     this.#greet(now);
     const replica = this.replica;
-    for (const token of this.#reads.takeAgain(now))
-      this.#take(replica?.step({ kind: 'readAsked', token }, now), now);
+    this.#take(this.#calls.askAgain(replica, now), now);
     this.#passRevision(now);
-    this.#proposals.wake();
-    this.#giveUpLate(now);
+    this.#calls.wake();
+    this.#calls.giveUpLate(now, () => this.#whyNot());
     if (replica?.isLeader !== true) return;
     this.#considerYielding(replica, now);
     const raise = raiseCommand(this.#carrier.newestFormat, replica, this.#neighbours);
@@ -548,15 +473,6 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       this.#effects.push(
         ...replica.sendTo(leader, { kind: 'propose', requests: [{ sequence: 0, command }] }),
       );
-  }
-
-  #giveUpLate(now: Instant): void {
-    for (const { id, error } of this.#proposals.takeLate(now, () => this.#whyNot()))
-      this.#answer(id, fail(error));
-    for (const { id } of this.#reads.takeLate(now)) {
-      const { what, details } = this.#whyNot();
-      this.#answer(id, fail(unavailable(what, 'not-done', details)));
-    }
   }
 
   #whyNot(): Unavailability {
@@ -580,9 +496,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   #settle(): readonly QuorumEffect[] {
     this.#trust.consider();
     const replica = this.replica;
-    if (replica !== undefined && this.#reads.size > 0)
-      for (const { id, call } of this.#reads.takeReady(replica.appliedIndex))
-        this.#answer(id, ok(read(replica.register, call)));
+    if (replica !== undefined) this.#calls.answerReads(replica);
     const effects = this.#effects;
     this.#effects = [];
     return effects;

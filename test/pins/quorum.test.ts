@@ -78,6 +78,7 @@ const made = {
   'quorum-greeting': encodeGreeting(greeting),
   'quorum-append': encodeFrame(store, from, to, { kind: 'raft', message: append }),
   'quorum-propose': encodeFrame(store, from, to, { kind: 'propose', requests: [{ sequence: 9, command }] }),
+  'quorum-outdated': encodeFrame(store, from, to, { kind: 'outdated', index: 302, sequences: [9, 10] }),
 };
 
 describe('protocol pins: the quorum store', () => {
@@ -94,6 +95,7 @@ describe('protocol pins: the quorum store', () => {
       frame: { kind: 'raft', message: append },
     });
     expect(read('quorum-propose')).toMatchObject({ frame: { requests: [{ sequence: 9, command }] } });
+    expect(read('quorum-outdated')).toMatchObject({ frame: { index: 302, sequences: [9, 10] } });
   });
 
   it('anything cut short, or with a byte more, is malformed', () => {

@@ -120,6 +120,7 @@ function frame(rng: Rng): StoreFrame {
       isLast: rng.chance(0.5),
       bytes: bytes(rng),
     },
+    { kind: 'outdated', index: number(rng), sequences: some(rng, 50, () => number(rng)) },
     { kind: 'snapshotAnswer', transfer: number(rng), next: number(rng), ok: rng.chance(0.5) },
   ]);
 }

@@ -21,10 +21,10 @@ export class Forwarded {
     const proposals = allowed.map(({ sequence, command }) => {
       const token = --this.#lastToken;
       sequences.set(token, sequence);
-      return { token, command };
+      return { token, command, from };
     });
     const refused = { notLeader: [] as number[], busy: [] as number[] };
-    const rest = replica.step({ kind: 'proposed', proposals }, now).filter((effect) => {
+    const rest = replica.propose(proposals, now).filter((effect) => {
       const sequence = effect.kind === 'refused' ? sequences.get(effect.token) : undefined;
       if (effect.kind !== 'refused' || sequence === undefined) return true;
       if (sequence > 0) refused[effect.reason === 'notLeader' ? 'notLeader' : 'busy'].push(sequence);

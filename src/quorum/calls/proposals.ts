@@ -9,7 +9,8 @@ import type { ErrorBody } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
 import type { Deadline, Instant } from '../../kernel/time.ts';
 import { unavailable } from '../messages.ts';
-import { type ClientId, encodeCommand, type RequestHead } from '../register/command.ts';
+import type { Operation } from '../port.ts';
+import { type ClientId, encodeCommand, otherwiseOf, type RequestHead } from '../register/command.ts';
 
 /** Makes the command's bytes; called again with another head where the client had to be opened anew. */
 type Build = (head: RequestHead) => Uint8Array;
@@ -142,6 +143,16 @@ export class Proposals {
     if (pending === undefined) return undefined;
     this.#pending.delete(sequence);
     return pending.id;
+  }
+
+  /**
+   * A leader proved that no copy of it takes effect, now or later. The call, and what it reads otherwise; `undefined`
+   * where it was answered.
+   */
+  outdated(sequence: number): { readonly id: number; readonly otherwise: readonly Operation[] } | undefined {
+    const pending = this.#pending.get(sequence);
+    this.#pending.delete(sequence);
+    return pending && { id: pending.id, otherwise: otherwiseOf(pending.command) };
   }
 
   /**

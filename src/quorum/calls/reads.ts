@@ -2,9 +2,13 @@
 
 import type { Instant } from '../../kernel/time.ts';
 import type { QuorumCall } from '../messages.ts';
+import type { Operation } from '../port.ts';
 import { GIVE_UP_MS } from './proposals.ts';
 
-export type ReadCall = Extract<QuorumCall, { op: 'get' | 'range' }>;
+export type ReadCall =
+  | Extract<QuorumCall, { op: 'get' | 'range' }>
+  /** What a transaction reads that came too late. */
+  | { readonly op: 'otherwise'; readonly operations: readonly Operation[] };
 
 interface PendingRead {
   /** The call to answer. */
@@ -39,6 +43,11 @@ export class Reads {
     const deadlineMs = now.monoMs + GIVE_UP_MS;
     this.#waiting.set(token, { id, call, deadlineMs, index: undefined, askAtMs: now.monoMs + LOST_MS });
     return token;
+  }
+
+  /** One whose index is known already. */
+  addProved(id: number, call: ReadCall, index: number, now: Instant): void {
+    this.ready(this.add(id, call, now), index);
   }
 
   ready(token: number, index: number): void {
@@ -90,13 +99,22 @@ export class Reads {
     return late;
   }
 
-  /** Another store takes the place of the one that was asked: what that one proved says nothing of this one. */
-  restart(now: Instant): void {
+  /**
+   * Another store takes the place of the one that was asked: what that one proved says nothing of this one. What can
+   * only be answered by the one that is gone comes back.
+   */
+  restart(now: Instant): readonly PendingRead[] {
     this.#proved.clear();
-    for (const read of this.#waiting.values()) {
+    const lost: PendingRead[] = [];
+    for (const [token, read] of this.#waiting) {
+      if (read.call.op === 'otherwise') {
+        this.#waiting.delete(token);
+        lost.push(read);
+      }
       read.index = undefined;
       read.askAtMs = now.monoMs;
     }
+    return lost;
   }
 
   cancel(id: number): void {

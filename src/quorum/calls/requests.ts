@@ -2,7 +2,7 @@
 import { type ErrorBody, errorBody } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
 import type { QuorumCall } from '../messages.ts';
-import type { RangeAnswer } from '../port.ts';
+import type { RangeAnswer, TransactionAnswer } from '../port.ts';
 import {
   checkKey,
   checkLease,
@@ -15,6 +15,7 @@ import { encodeCommand, type RequestHead } from '../register/command.ts';
 import type { Register } from '../register/register.ts';
 import type { ReadCall } from './reads.ts';
 
+export type LookUp = Extract<QuorumCall, { op: 'get' | 'range' }>;
 export type WriteCall = Extract<QuorumCall, { op: 'transact' | 'grantLease' | 'renewLease' | 'revokeLease' }>;
 
 /** `freshId` is asked for the id of a new lease. */
@@ -34,7 +35,8 @@ export function commandOf(call: WriteCall, freshId: () => number): (head: Reques
 }
 
 /** What the copy answers. */
-export function read(register: Register, call: ReadCall): RangeAnswer {
+export function read(register: Register, call: ReadCall): RangeAnswer | TransactionAnswer {
+  if (call.op === 'otherwise') return register.answerOutdated(call.operations);
   const { revision } = register;
   if (call.op === 'range') return register.range(call.range, call.limit);
   const found = register.get(call.key);

@@ -47,6 +47,12 @@ export class Clients {
     return this.#clients.has(id);
   }
 
+  /** It would be carried out now: its client is known, and nothing is remembered of it. */
+  isNew(id: ClientId, sequence: number): boolean {
+    const client = this.#clients.get(id);
+    return client !== undefined && sequence >= client.lowestOutstanding && !client.outcomes.has(sequence);
+  }
+
   /** Harmless where it is open. Of too many the one that was silent longest is forgotten. */
   open(id: ClientId, index: number): void {
     const known = this.#clients.get(id);

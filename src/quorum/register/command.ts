@@ -4,7 +4,7 @@
  */
 import { ByteReader, ByteWriter } from '../../kernel/bytes.ts';
 import { limits } from '../../kernel/limits.ts';
-import type { Compare, LeaseId, Operation, Transaction } from '../port.ts';
+import type { Compare, LeaseId, Operation, QuorumKey, Transaction } from '../port.ts';
 
 /**
  * One run of a program that talks to the store: a random safe integer above 0, which is never used again. Whoever is
@@ -70,6 +70,43 @@ export function raisedFormat(bytes: Uint8Array): number {
   if (bytes[0] !== KIND.raiseFormat) return 0;
   const command = decodeCommand(bytes);
   return typeof command === 'object' && command.kind === 'raiseFormat' ? command.format : 0;
+}
+
+/** A transaction that writes keys only over the revisions that it names, and changes nothing where they are others. */
+export interface Overwrite {
+  readonly client: ClientId;
+  readonly sequence: number;
+  /** Once the store has passed one of these revisions and the key is at another, it never holds again. */
+  readonly compared: readonly { readonly key: QuorumKey; readonly revision: number }[];
+  /** Those of the compared keys that it writes. */
+  readonly keys: readonly QuorumKey[];
+}
+
+export function overwriteOf(bytes: Uint8Array): Overwrite | undefined {
+  if (bytes[0] !== KIND.transact) return undefined;
+  const input = new ByteReader(bytes, 1);
+  const { client, sequence } = readHead(input);
+  // Most compare nothing: the rest is not read then.
+  if (input.bytes[input.at] === 0) return undefined;
+  const { compares, then, otherwise } = readTransaction(input);
+  if (!input.done || !otherwise.every(({ op }) => op === 'get' || op === 'range')) return undefined;
+  const compared = compares.flatMap((compare) =>
+    compare.target === 'modRevision' && compare.is === '=' && compare.than > 0
+      ? [{ key: compare.key, revision: compare.than }]
+      : [],
+  );
+  const keys = compared.flatMap(({ key }) =>
+    then.some((operation) => (operation.op === 'put' || operation.op === 'delete') && operation.key === key)
+      ? [key]
+      : [],
+  );
+  return keys.length === 0 ? undefined : { client, sequence, compared, keys };
+}
+
+/** What a transaction reads where its compares do not hold. */
+export function otherwiseOf(bytes: Uint8Array): readonly Operation[] {
+  const command = decodeCommand(bytes);
+  return typeof command === 'object' && command.kind === 'transact' ? command.transaction.otherwise : [];
 }
 
 /** The command is well-formed: `check.ts` found nothing wrong with what it holds. */

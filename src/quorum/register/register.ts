@@ -20,10 +20,11 @@ import type {
   QuorumKey,
   RangeAnswer,
   Transaction,
+  TransactionAnswer,
 } from '../port.ts';
 import { checkTransaction, checkTtl } from './check.ts';
 import { type ClientBounds, Clients } from './clients.ts';
-import { type ClientId, type ClientRequest, decodeCommand } from './command.ts';
+import { type ClientId, type ClientRequest, decodeCommand, type Overwrite } from './command.ts';
 import { FIRST_FORMAT } from './format.ts';
 import { type ChangesAnswer, History, type HistoryBounds } from './history.ts';
 import { compareKeys, utf8Length } from './key-order.ts';
@@ -146,6 +147,27 @@ export class Register {
 
   isOpen(client: ClientId): boolean {
     return this.#clients.has(client);
+  }
+
+  /**
+   * It can never take effect any more, whatever comes: a key that it compares has been at a later revision than it names,
+   * and it is not one that took effect before.
+   */
+  isOutdated({ client, sequence, compared }: Overwrite): boolean {
+    return (
+      this.#clients.isNew(client, sequence) &&
+      compared.some(
+        ({ key, revision }) => revision <= this.#revision && this.#entries.get(key)?.modRevision !== revision,
+      )
+    );
+  }
+
+  /** What a transaction is answered whose compares do not hold, and which only reads then. */
+  answerOutdated(otherwise: readonly Operation[]): TransactionAnswer {
+    const answers = otherwise.flatMap((operation) =>
+      operation.op === 'get' || operation.op === 'range' ? [this.#operate(operation)] : [],
+    );
+    return { succeeded: false, revision: this.#revision, answers };
   }
 
   /**

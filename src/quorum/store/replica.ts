@@ -29,6 +29,7 @@ import type { Register } from '../register/register.ts';
 import { nodeOf, parseServerId, parseStoreId, type StoreId, serverIdOf, storeName } from '../server.ts';
 import { type Arrived, Capture, SnapshotReceiver, SnapshotSenders } from './snapshot-transfer.ts';
 import type { Captured, Carried, Incoming, StorageWriter, StoredIdentity } from './storage.ts';
+import { type Asked, type Outdated, Turns } from './turns.ts';
 
 /** What the replica says besides orders. */
 export type ReplicaFact =
@@ -37,6 +38,8 @@ export type ReplicaFact =
   | { readonly kind: 'replaced' }
   /** The store gave way to another: nothing that comes behind takes effect. `tookNoEffect`: it was empty. */
   | { readonly kind: 'dissolved'; readonly into: StoreId; readonly tookNoEffect: boolean }
+  /** A call of this node can never take effect: what it reads otherwise is to be read behind `index`. */
+  | { readonly kind: 'outdated'; readonly sequence: number; readonly index: number }
   | Extract<RaftEffect, { kind: 'refused' | 'readReady' | 'readRefused' | 'reconfigured' | 'leadership' }>;
 
 interface ReplicaOptions {
@@ -76,6 +79,7 @@ export class Replica {
   readonly #compactEntries: number;
   readonly #senders = new SnapshotSenders();
   readonly #receiver: SnapshotReceiver;
+  readonly #turns = new Turns();
   readonly #newestFormat: number;
   #neededFormat: number | undefined;
   /** Of the snapshot whose pieces come in: those that were given to the disk. */
@@ -186,7 +190,42 @@ export class Replica {
     const out: (QuorumEffect | ReplicaFact)[] = [];
     if (event.kind === 'diskFailed') this.#forgetAwaited();
     this.#carryOut(this.raft.handle(event, now), out, now);
+    this.#takeTurns(out, now);
     return out;
+  }
+
+  /** Calls for the log, at a leader in whose turn it is; elsewhere they are refused. */
+  propose(proposals: readonly Asked[], now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
+    if (!this.isLeader) return this.step({ kind: 'proposed', proposals }, now);
+    const out: (QuorumEffect | ReplicaFact)[] = [];
+    for (const asked of proposals) this.#turns.ask(asked, this.#register, now);
+    this.#takeTurns(out, now);
+    return out;
+  }
+
+  #takeTurns(out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
+    for (let taken = this.#turns.take(); taken !== undefined; taken = this.#turns.take()) {
+      this.#tellOutdated(taken.outdated, out);
+      if (taken.admitted.length > 0) {
+        const effects = this.raft.handle({ kind: 'proposed', proposals: taken.admitted }, now);
+        // What waits for them would wait in vain; who asked asks again.
+        if (effects.some(({ kind }) => kind === 'refused')) this.#turns.clear();
+        this.#carryOut(effects, out, now);
+      }
+      if (taken.proof !== undefined)
+        this.#carryOut(this.raft.handle({ kind: 'readAsked', token: taken.proof }, now), out, now);
+    }
+  }
+
+  #tellOutdated(outdated: readonly Outdated[], out: (QuorumEffect | ReplicaFact)[]): void {
+    const { index } = this.#applied;
+    const others = new Map<ServerId, number[]>();
+    for (const { from, sequence } of outdated) {
+      if (from === undefined) out.push({ kind: 'outdated', sequence, index });
+      else others.set(from, [...(others.get(from) ?? []), sequence]);
+    }
+    for (const [to, sequences] of others)
+      this.#send(to, { kind: 'outdated', index, sequences }, NOW_STREAM, out);
   }
 
   /** What waits for the disk may never be there: snapshots are to be sent again, the core orders the rest anew. */
@@ -200,7 +239,7 @@ export class Replica {
   /** A frame for this server from another of its store. */
   received(
     from: ServerId,
-    frame: Exclude<StoreFrame, { kind: 'propose' | 'refuse' }>,
+    frame: Exclude<StoreFrame, { kind: 'propose' | 'refuse' | 'outdated' }>,
     now: Instant,
   ): readonly (QuorumEffect | ReplicaFact)[] {
     if (!this.isTrusted) return [];
@@ -226,6 +265,7 @@ export class Replica {
       this.#raftSequences.delete(number);
       if (reached !== undefined)
         this.#carryOut(this.raft.handle({ kind: 'diskReached', sequence: reached }, now), out, now);
+      this.#takeTurns(out, now);
       return out;
     }
     this.#arriving.delete(number);
@@ -236,7 +276,10 @@ export class Replica {
   expire(now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
     if (!this.isTrusted) return [];
     const out: (QuorumEffect | ReplicaFact)[] = [];
+    if (isDue(this.#turns.deadline(), now)) this.#turns.expire(this.#register, now);
+    this.#takeTurns(out, now);
     if (isDue(this.raft.deadline(), now)) this.#carryOut(this.raft.expire(now), out, now);
+    this.#takeTurns(out, now);
     if ((this.#senders.deadlineMs ?? Number.POSITIVE_INFINITY) <= now.monoMs) this.#resendSnapshots(out, now);
     return out;
   }
@@ -246,6 +289,7 @@ export class Replica {
     const atMs = this.#senders.deadlineMs;
     return earliest([
       this.raft.deadline(),
+      this.#turns.deadline(),
       atMs === undefined ? undefined : { atMs, reason: 'quorum snapshots' },
     ]);
   }
@@ -293,11 +337,17 @@ export class Replica {
         case 'appended':
         case 'transferred':
           break;
+        case 'readReady':
+        case 'readRefused':
+          if (effect.token > 0) out.push(effect);
+          else this.#turns.proved(effect.token, effect.kind === 'readRefused', this.#register, now);
+          break;
         case 'mark':
           out.push(effect as Mark);
           break;
         case 'leadership':
           if (effect.role !== 'leader') this.#senders.clear();
+          this.#turns.clear();
           out.push(effect);
           break;
         default:
@@ -347,7 +397,7 @@ export class Replica {
       this.#sinceCompaction.entries++;
       this.#sinceCompaction.bytes += entry.command.length;
       if (isEnding(entry.command)) this.#dissolve(entry.command, out);
-      else out.push({ kind: 'applied', applied: this.#register.apply(entry.index, entry.command) });
+      else this.#applyCommand(entry.index, entry.command, out, now);
     }
     const { entries: count, bytes } = this.#sinceCompaction;
     if (count < this.#compactEntries && bytes < COMPACT_BYTES) return;
@@ -364,6 +414,12 @@ export class Replica {
     const fields = { store: storeName(this.carried.store), format, understood: this.#newestFormat };
     out.push({ kind: 'mark', level: 'error', name: 'quorum.formatTooNew', fields });
     return true;
+  }
+
+  #applyCommand(index: number, command: Uint8Array, out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
+    const applied = this.#register.apply(index, command);
+    this.#turns.applied(applied, this.#register, now);
+    out.push({ kind: 'applied', applied });
   }
 
   #dissolve(command: Uint8Array, out: (QuorumEffect | ReplicaFact)[]): void {

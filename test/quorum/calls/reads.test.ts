@@ -27,6 +27,16 @@ describe('reads', () => {
     expect(reads.takeReady(2_000)).toMatchObject([{ id: 1 }]);
   });
 
+  it('what a transaction reads that came too late waits for the copy, and comes back where its store went', () => {
+    const reads = new Reads();
+    const otherwise = { op: 'otherwise', operations: [get] } as const;
+    reads.addProved(1, otherwise, 7, at(0));
+    reads.addProved(2, otherwise, 8, at(0));
+    expect(reads.takeReady(7)).toMatchObject([{ id: 1 }]);
+    expect(reads.restart(at(10))).toMatchObject([{ id: 2 }]);
+    expect(reads.size).toBe(0);
+  });
+
   it('one that nobody answers is asked again, and given up when its time is up', () => {
     const reads = new Reads();
     const token = reads.add(1, get, at(0));

@@ -1,0 +1,238 @@
+/**
+ * In whose turn a leader takes transactions that overwrite what their client has read.
+ *
+ * Intuition: of several that read a key and write it only over what they read, one wins, and the others try again with
+ * what they are told. The leader's own client needs no network for that and would win nearly always; others would wait
+ * for seconds. So while one is under way, the next wait here in a queue. When it took effect they can never do so any
+ * more, and are told at once, without a place in the log or a write to any disk; each keeps its place in the queue until it
+ * comes again.
+ *
+ * Method: who waits is proved to be asking the leader, as a strong read is: what is applied from then on was the store's
+ * state while it waited, so what it is told is no older than its call. It can never take effect later, wherever other
+ * copies of it may be: a key has passed the revision that it names (`Register.isOutdated`).
+ *
+ * Limits: what is held is in no log; when the leader changes it is forgotten, and whoever asked asks again. A client
+ * that gives up after it was told delays others on that key once, by `EXPECTED_MS` at most. Clients are nodes: of
+ * several calls of one node any may use its place. What exceeds the bounds goes into the log at once, as it comes.
+ */
+import { limits } from '../../kernel/limits.ts';
+import type { Deadline, Instant } from '../../kernel/time.ts';
+import type { QuorumKey } from '../port.ts';
+import type { ServerId } from '../raft/types.ts';
+import { type ClientId, type Overwrite, overwriteOf } from '../register/command.ts';
+import type { Applied } from '../register/outcome.ts';
+import type { Register } from '../register/register.ts';
+
+/** A command for the log. */
+export interface Asked {
+  readonly token: number;
+  readonly command: Uint8Array;
+  /** Whom to tell; `undefined` for this node's own. */
+  readonly from?: ServerId;
+}
+
+export interface Outdated {
+  readonly from: ServerId | undefined;
+  readonly sequence: number;
+}
+
+/** What is to be done now, in this order. */
+interface Taken {
+  readonly outdated: readonly Outdated[];
+  readonly admitted: readonly Asked[];
+  /** The token of a strong read to ask for: below zero, unlike those of calls. */
+  readonly proof: number | undefined;
+}
+
+interface Held {
+  readonly asked: Asked;
+  readonly overwrite: Overwrite;
+  readonly key: QuorumKey;
+  proof: 'awaited' | 'given' | 'refused';
+}
+
+interface Place {
+  readonly client: ClientId;
+  /** What came for it; `undefined` while its client is expected. */
+  held: Held | undefined;
+  /** Without anything held the place is given up then. */
+  untilMs: number;
+}
+
+/** Many times a round in a local network, and little to who waits in vain. */
+const EXPECTED_MS = 10;
+
+export class Turns {
+  /** Those in the log that are not applied yet, with the keys that they overwrite. */
+  readonly #underWay = new Map<string, readonly QuorumKey[]>();
+  /** How many of those there are, by key. */
+  readonly #busy = new Map<QuorumKey, number>();
+  readonly #queues = new Map<QuorumKey, Place[]>();
+  readonly #heldIds = new Set<string>();
+  #heldBytes = 0;
+  #unproved: Held[] = [];
+  readonly #proofs = new Map<number, readonly Held[]>();
+  #lastProof = 0;
+  #outdated: Outdated[] = [];
+  #admitted: Asked[] = [];
+
+  ask(asked: Asked, register: Register, now: Instant): void {
+    const overwrite = overwriteOf(asked.command);
+    if (overwrite === undefined) {
+      this.#admitted.push(asked);
+      return;
+    }
+    const id = idOf(overwrite.client, overwrite.sequence);
+    if (this.#heldIds.has(id)) return;
+    if (this.#queues.size > 0) this.#forgetPast(now);
+    const key = overwrite.keys.find((each) => this.#busy.has(each) || this.#queues.has(each));
+    if (key === undefined || this.#underWay.has(id) || this.#isFull(asked)) {
+      this.#admit(asked, overwrite);
+      return;
+    }
+    this.#hold({ asked, overwrite, key, proof: 'awaited' });
+    this.#advance(key, register, now);
+  }
+
+  /** `register` is as the command left it. */
+  applied({ client, sequence, changes }: Applied, register: Register, now: Instant): void {
+    if (this.#underWay.size === 0 && this.#queues.size === 0) return;
+    const id = idOf(client, sequence);
+    const keys = this.#underWay.get(id) ?? [];
+    this.#underWay.delete(id);
+    for (const key of keys) {
+      const others = (this.#busy.get(key) ?? 1) - 1;
+      if (others > 0) this.#busy.set(key, others);
+      else this.#busy.delete(key);
+    }
+    for (const { entry } of changes)
+      for (const place of this.#queues.get(entry.key) ?? []) this.#tell(place, register, now);
+    for (const key of keys) this.#advance(key, register, now);
+  }
+
+  /** The read that `take` asked for was answered: who waited for it asked the leader of that time. */
+  proved(token: number, isRefused: boolean, register: Register, now: Instant): void {
+    const all = this.#proofs.get(token) ?? [];
+    this.#proofs.delete(token);
+    for (const held of all) {
+      held.proof = isRefused ? 'refused' : 'given';
+      const place = this.#queues.get(held.key)?.find((each) => each.held === held);
+      if (place !== undefined) this.#tell(place, register, now);
+      this.#advance(held.key, register, now);
+    }
+  }
+
+  /** Somebody who was expected did not come. */
+  expire(register: Register, now: Instant): void {
+    if (this.#heldIds.size === 0) return;
+    for (const key of this.#queues.keys()) this.#advance(key, register, now);
+  }
+
+  deadline(): Deadline | undefined {
+    if (this.#heldIds.size === 0) return undefined;
+    let atMs = Number.POSITIVE_INFINITY;
+    for (const [key, [first, second]] of this.#queues) {
+      const isWaiting = first !== undefined && first.held === undefined && second !== undefined;
+      if (isWaiting && !this.#busy.has(key)) atMs = Math.min(atMs, first.untilMs);
+    }
+    return { atMs, reason: 'quorum turns' };
+  }
+
+  take(): Taken | undefined {
+    const [outdated, admitted] = [this.#outdated, this.#admitted];
+    if (outdated.length === 0 && admitted.length === 0 && this.#unproved.length === 0) return undefined;
+    this.#outdated = [];
+    this.#admitted = [];
+    let proof: number | undefined;
+    if (this.#unproved.length > 0) {
+      proof = --this.#lastProof;
+      this.#proofs.set(proof, this.#unproved);
+      this.#unproved = [];
+    }
+    return { outdated, admitted, proof };
+  }
+
+  clear(): void {
+    this.#underWay.clear();
+    this.#busy.clear();
+    this.#queues.clear();
+    this.#heldIds.clear();
+    this.#heldBytes = 0;
+    this.#unproved = [];
+    this.#proofs.clear();
+  }
+
+  #admit(asked: Asked, { client, sequence, keys }: Overwrite): void {
+    this.#admitted.push(asked);
+    const id = idOf(client, sequence);
+    if (this.#underWay.has(id)) return;
+    this.#underWay.set(id, keys);
+    for (const key of keys) this.#busy.set(key, (this.#busy.get(key) ?? 0) + 1);
+  }
+
+  #hold(held: Held): void {
+    const { client, sequence } = held.overwrite;
+    const queue = this.#queues.get(held.key) ?? [];
+    if (queue.length === 0) this.#queues.set(held.key, queue);
+    const expected = queue.find((place) => place.client === client && place.held === undefined);
+    if (expected === undefined) queue.push({ client, held, untilMs: 0 });
+    else expected.held = held;
+    this.#heldIds.add(idOf(client, sequence));
+    this.#heldBytes += held.asked.command.length;
+    this.#unproved.push(held);
+  }
+
+  #release(place: Place): Held | undefined {
+    const { held } = place;
+    if (held === undefined) return undefined;
+    place.held = undefined;
+    this.#heldIds.delete(idOf(held.overwrite.client, held.overwrite.sequence));
+    this.#heldBytes -= held.asked.command.length;
+    return held;
+  }
+
+  /** Its client is told where it came too late, and expected with another. */
+  #tell(place: Place, register: Register, now: Instant): void {
+    if (place.held?.proof !== 'given' || !register.isOutdated(place.held.overwrite)) return;
+    const { asked, overwrite } = place.held;
+    this.#release(place);
+    place.untilMs = now.monoMs + EXPECTED_MS;
+    this.#outdated.push({ from: asked.from, sequence: overwrite.sequence });
+  }
+
+  /** The first goes into the log, where it is there and nobody else's is under way. */
+  #advance(key: QuorumKey, register: Register, now: Instant): void {
+    const queue = this.#queues.get(key);
+    if (queue === undefined) return;
+    for (let first = queue[0]; first !== undefined && !this.#busy.has(key); first = queue[0]) {
+      this.#tell(first, register, now);
+      const { held, untilMs } = first;
+      if (held === undefined && untilMs > now.monoMs) return;
+      if (held?.proof === 'awaited' && register.isOutdated(held.overwrite)) return;
+      queue.shift();
+      this.#release(first);
+      if (held !== undefined) this.#admit(held.asked, held.overwrite);
+    }
+    if (queue.length === 0) this.#queues.delete(key);
+  }
+
+  #isFull({ command }: Asked): boolean {
+    return (
+      this.#heldIds.size >= limits.quorumTurnsHeld ||
+      this.#heldBytes + command.length > limits.quorumTurnsHeldBytes ||
+      this.#queues.size >= limits.quorumTurnsKeys
+    );
+  }
+
+  /** Queues in which nobody is and nobody is expected any more; the oldest are first. */
+  #forgetPast(now: Instant): void {
+    for (const [key, queue] of this.#queues) {
+      if (queue.some(({ held, untilMs }) => held !== undefined || untilMs > now.monoMs)) return;
+      this.#queues.delete(key);
+    }
+  }
+}
+
+function idOf(client: ClientId, sequence: number): string {
+  return `${client}/${sequence}`;
+}
