@@ -54,6 +54,7 @@ export class Board {
   readonly #pending = new Map<Lane, Pending>();
   #trims: Item[] = [];
   #bytes = 0;
+  #hasExpiring = false;
   /** Grows with every change of any lane. */
   version = 0;
 
@@ -88,6 +89,11 @@ export class Board {
 
   get trimsWaiting(): number {
     return this.#trims.length;
+  }
+
+  /** Some item here has, or had, a time to live. */
+  get hasExpiring(): boolean {
+    return this.#hasExpiring;
   }
 
   /** Readers are told of the key although no item changed: its time is up. */
@@ -302,6 +308,7 @@ export class Board {
   #append(lane: Lane, head: EntryHead, bytes: Uint8Array, from: number, length: number, page?: Page): Item {
     const item = lane.append(head, bytes, from, length, page);
     this.#bytes += length;
+    if (item.expiresMs > 0) this.#hasExpiring = true;
     if (this.view.add(item)) this.#changed.push(item.key);
     return item;
   }

@@ -50,7 +50,7 @@ import {
 } from './messages.ts';
 import { Parking } from './parking.ts';
 import { Places } from './places.ts';
-import { isOfDocument, writeDeleted, writeDocumentSection, writeLaneSection } from './sections.ts';
+import { writeDeleted, writeDocumentSection, writeLaneSection } from './sections.ts';
 import type { Session } from './session.ts';
 import { SessionCheck, TurnToken } from './session-check.ts';
 import { Shorts } from './short.ts';
@@ -463,11 +463,8 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
   /** What follows from whatever just happened: journal, watchers, waiting sessions. */
   #settle(now: Instant): readonly BoardsEffect[] {
     this.#upkeep.seen(now);
-    const merged = this.#intake.takeRecords();
-    if (merged.length > 0) {
-      const records = merged.map((section) =>
-        journalRecord(isOfDocument(section) ? 'document' : 'board', section),
-      );
+    const records = this.#intake.takeRecords();
+    if (records.length > 0) {
       this.#effects.push({ kind: 'persist', stream: 'board/merge', records, durable: false });
       this.#upkeep.merged();
     }

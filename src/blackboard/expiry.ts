@@ -1,4 +1,4 @@
-/** Items with a time to live, the next to expire first: a binary heap, cleaned of dead items as it grows. */
+/** Items with a time to live, each once, the next to expire first: a binary heap, cleaned of dead items as it grows. */
 import type { Board } from './board.ts';
 import type { Item } from './lane.ts';
 
@@ -9,6 +9,7 @@ interface Expiring {
 
 export class ExpiryQueue {
   #heap: Expiring[] = [];
+  readonly #queued = new Set<Item>();
   #cleanAt = 1_024;
 
   /** Wall clock in ms at which the next one expires. */
@@ -16,8 +17,15 @@ export class ExpiryQueue {
     return this.#heap[0]?.item.expiresMs;
   }
 
+  get size(): number {
+    return this.#heap.length;
+  }
+
   add(board: Board, item: Item): void {
+    if (this.#queued.has(item)) return;
+    this.#queued.add(item);
     if (this.#heap.length >= this.#cleanAt) {
+      for (const each of this.#heap) if (each.item.dead) this.#queued.delete(each.item);
       this.#heap = this.#heap.filter((each) => !each.item.dead);
       this.#heap.sort((left, right) => left.item.expiresMs - right.item.expiresMs);
       this.#cleanAt = Math.max(1_024, this.#heap.length * 2);
@@ -30,6 +38,7 @@ export class ExpiryQueue {
   take(wallMs: number): Expiring | undefined {
     const first = this.#heap[0];
     if (first === undefined || first.item.expiresMs > wallMs) return undefined;
+    this.#queued.delete(first.item);
     const last = this.#heap.pop() as Expiring;
     if (this.#heap.length > 0) {
       this.#heap[0] = last;

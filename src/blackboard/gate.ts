@@ -49,10 +49,11 @@ export function checkLaneUpdate(
   const heads: EntryHead[] = [];
   let early = false;
   const { structs } = update;
+  const reader = new ByteReader(bytes);
   for (let at = 0; at < structs.length; at += 3) {
     const offset = structs[at + 1] as number;
     if (offset < 0 || (structs[at] as number) < clock) continue;
-    const reader = new ByteReader(bytes, offset, offset + (structs[at + 2] as number));
+    reader.moveTo(offset, offset + (structs[at + 2] as number));
     const head = readEntryHead(reader);
     if (head === undefined) return refuse('malformed entry');
     if (POISONED.has(head.key)) return refuse('poisoned key');

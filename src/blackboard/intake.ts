@@ -5,7 +5,7 @@
 
 import { ByteReader } from '../kernel/bytes.ts';
 import { equalBytes } from '../kernel/codec.ts';
-import type { Mark } from '../kernel/effects.ts';
+import { journalRecord, type Mark } from '../kernel/effects.ts';
 import type { BoardName, NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Cryptography } from '../kernel/ports.ts';
@@ -27,6 +27,7 @@ import {
   type DocumentSection,
   type DocumentsSection,
   documentSection,
+  isOfDocument,
   type LaneSection,
   markerSection,
   type PartSection,
@@ -52,6 +53,8 @@ const MOST_CHECKS = 512;
 /** Work, in structs of a lane: a section apart from its contents, and as many bytes of a document as one may stand for. */
 const SECTION_COST = 2;
 const BYTES_PER_DOCUMENT_STRUCT = 16;
+/** Of smaller deltas a copy for the journal costs less than what it would keep. */
+const KEPT_BYTES = 16 * 1024;
 
 const KNOWN: Outcome = { kind: 'merged', changed: false };
 const NEW: Outcome = { kind: 'merged', changed: true };
@@ -85,7 +88,7 @@ export class Intake {
     this.#relay = new Relay(options.cryptography);
   }
 
-  /** Sections for the journal since the last call. */
+  /** Records for the journal since the last call. */
   takeRecords(): readonly Uint8Array[] {
     return this.#records.splice(0);
   }
@@ -98,8 +101,10 @@ export class Intake {
     return this.#marks.splice(0);
   }
 
-  take(delta: Uint8Array, from: NodeId, now: Instant): Merged {
+  /** So many bytes before `delta` in its buffer as `room` says may be written over. */
+  take(delta: Uint8Array, from: NodeId, now: Instant, room = 0): Merged {
     const sections = readSections(delta);
+    this.#freeBefore = room > 0 && delta.length >= KEPT_BYTES ? delta : undefined;
     if (sections === undefined) return { kind: 'refused', reason: 'malformed delta' };
     let changed = false;
     let behind = false;
@@ -122,6 +127,8 @@ export class Intake {
   }
 
   #lastStructs = 0;
+  /** The byte before it in its buffer is free. */
+  #freeBefore: Uint8Array | undefined;
 
   /** The node's lanes became known: what waited for that is tried again. */
   retry(now: Instant): void {
@@ -175,11 +182,11 @@ export class Intake {
     if (outcome.replaced !== undefined) {
       const whole = outcome.replaced.encode();
       this.#mark('error', 'board.documentReplaced', { board: board.name, document, from });
-      this.#records.push(documentSection('copy', board.name, document, whole));
+      this.#journal(documentSection('copy', board.name, document, whole));
     } else if (outcome.update !== undefined) {
-      this.#records.push(documentSection('document', board.name, document, update));
+      this.#journal(documentSection('document', board.name, document, update));
     } else {
-      this.#records.push(section.raw);
+      this.#journal(section.raw);
     }
     this.#updates.push({ board: board.name, document, update });
     return outcome;
@@ -301,7 +308,7 @@ export class Intake {
     this.#shorts.seen(lane, update, section.update);
     this.#relay.learn(lane);
     if (!changed) return KNOWN;
-    this.#records.push(section.raw);
+    this.#journal(section.raw);
     this.#updates.push({ board: board.name, document: undefined, update: section.update });
     this.#retryHeld(board, lane, now);
     return NEW;
@@ -384,7 +391,7 @@ export class Intake {
         incarnation: head.incarnation,
       });
     }
-    if (outcome === 'newer') this.#records.push(section.raw);
+    if (outcome === 'newer') this.#journal(section.raw);
     return KNOWN;
   }
 
@@ -427,7 +434,13 @@ export class Intake {
   /** Discards a copy of a lane, to be fetched anew. */
   reset(board: Board, lane: Lane): void {
     board.drop(lane);
-    this.#records.push(markerSection('reset', board.name, lane.incarnation));
+    this.#journal(markerSection('reset', board.name, lane.incarnation));
+  }
+
+  #journal(section: Uint8Array): void {
+    const isFirst =
+      section.buffer === this.#freeBefore?.buffer && section.byteOffset === this.#freeBefore.byteOffset;
+    this.#records.push(journalRecord(isOfDocument(section) ? 'document' : 'board', section, isFirst ? 1 : 0));
   }
 
   #mark(level: Mark['level'], name: string, fields: Mark['fields']): void {

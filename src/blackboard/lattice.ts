@@ -140,8 +140,8 @@ export class BoardsLattice implements Lattice {
     return next();
   }
 
-  merge(delta: Uint8Array, from: NodeId, now: Instant): Merged {
-    return this.#intake.take(delta, from, now);
+  merge(delta: Uint8Array, from: NodeId, now: Instant, room = 0): Merged {
+    return this.#intake.take(delta, from, now, room);
   }
 
   /** All that they lack, in deltas of about `maxBytes`; whoever takes these from it may let others change between two. */

@@ -113,6 +113,7 @@ export class Upkeep {
 
   /** Keys changed for readers. */
   noticed(board: Board, keys: readonly string[], now: Instant): void {
+    if (!board.hasExpiring) return;
     for (const key of keys) {
       const state = board.view.get(key);
       const item = state instanceof Rivals ? state.base : state;

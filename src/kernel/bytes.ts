@@ -166,7 +166,7 @@ const SHORT: readonly number[][] = Array.from({ length: 33 }, (_, length) =>
 /** Reads within bounds and never throws: after a read beyond the end, `failed` is true and all reads give zero. */
 export class ByteReader {
   readonly bytes: Uint8Array;
-  readonly end: number;
+  end: number;
   at: number;
   failed = false;
 
@@ -174,6 +174,13 @@ export class ByteReader {
     this.bytes = bytes;
     this.at = at;
     this.end = end;
+  }
+
+  /** Reads another part of the same bytes from now on. */
+  moveTo(at: number, end: number): void {
+    this.at = at;
+    this.end = end;
+    this.failed = false;
   }
 
   get remaining(): number {

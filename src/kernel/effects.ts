@@ -95,8 +95,16 @@ export interface DiskRecovered {
 export const JOURNAL_TAGS = { record: 1, board: 2, document: 3, node: 4, quorum: 5, budget: 6 } as const;
 type JournalTag = keyof typeof JOURNAL_TAGS;
 
-/** A copy of `body` with the tag in front, ready for `Persist`. */
-export function journalRecord(tag: JournalTag, body: Uint8Array): Uint8Array {
+/**
+ * `body` with the tag in front, ready for `Persist`. A copy; unless `room` says that the byte before `body` in its buffer
+ * is free: then the tag is written there.
+ */
+export function journalRecord(tag: JournalTag, body: Uint8Array, room = 0): Uint8Array {
+  if (room > 0) {
+    const inPlace = new Uint8Array(body.buffer, body.byteOffset - 1, body.length + 1);
+    inPlace[0] = JOURNAL_TAGS[tag];
+    return inPlace;
+  }
   const record = new Uint8Array(body.length + 1);
   record[0] = JOURNAL_TAGS[tag];
   record.set(body, 1);

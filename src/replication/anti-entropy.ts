@@ -384,7 +384,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     // A copy: what is merged may be kept, and the frame with it.
     const theirs = frame.root.slice();
     const gave = delta.length > 0;
-    const merged = gave ? this.#merge(delta, from, now) : undefined;
+    const merged = gave ? this.#merge(delta, from, now, frame.room) : undefined;
     const effects = merged === undefined ? [] : [...merged.effects];
     // What was asked for comes no faster than it is asked for; unless asking makes up for what was dropped.
     if (merged !== undefined && (!isAwaited || neighbour.budget.isStrained(now))) {
@@ -413,8 +413,9 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     delta: Uint8Array,
     from: NodeId,
     now: Instant,
+    room = 0,
   ): { kind: Merged['kind']; changed: boolean; cost: number; effects: readonly AntiEntropyEffect[] } {
-    const merged = this.#lattice.merge(delta, from, now);
+    const merged = this.#lattice.merge(delta, from, now, room);
     const { kind } = merged;
     if (kind === 'refused')
       return { kind, changed: false, cost: 0, effects: this.#blame(from, merged.reason) };

@@ -36,7 +36,10 @@ export type Frame =
       readonly follows: boolean;
       readonly root: Uint8Array;
       readonly delta: Uint8Array;
-      /** So many bytes before `delta` in its buffer are free: the header is written there, and nothing copied. */
+      /**
+       * So many bytes before `delta` in its buffer are free: the header is written there, and nothing copied. Of a frame
+       * that was read they are its header, free once `root` is not needed any more.
+       */
       readonly room?: number;
     };
 
@@ -99,6 +102,7 @@ export function decodeFrame(bytes: Uint8Array): Frame | undefined {
         follows: (flags & FOLLOWS) !== 0,
         root: bytes.subarray(6, 6 + ROOT_BYTES),
         delta: bytes.subarray(6 + ROOT_BYTES),
+        room: 6 + ROOT_BYTES,
       };
     }
     default:

@@ -20,8 +20,11 @@ export interface Lattice {
    * `more` says that another round will find more.
    */
   delta(theirs: Uint8Array, peer: NodeId, maxBytes: number): Delta | undefined | 'malformed';
-  /** Takes in a delta of either kind (pushed or pulled). */
-  merge(delta: Uint8Array, from: NodeId, now: Instant): Merged;
+  /**
+   * Takes in a delta of either kind (pushed or pulled), and may keep it. So many bytes before it in its buffer as `room`
+   * says are free.
+   */
+  merge(delta: Uint8Array, from: NodeId, now: Instant, room?: number): Merged;
   /**
    * Local changes since the last call, as frames to push to every neighbour at once; empty where there are none.
    * Each is at most `limits.frameBytes` less `FRAME_HEADER_BYTES` (32).

@@ -88,4 +88,19 @@ describe('boards: replication', () => {
     net.converge();
     expect(net.read('c', 'k7')).toBe(net.read('a', 'k7'));
   });
+
+  it('what came in large frames is in the journal of who took it: it starts again with all of it, alone', () => {
+    const net = new Network(4, ['a']);
+    const value = 'x'.repeat(1_000);
+    for (let index = 0; index < 1_000; index++) net.write('a', `key-${index}`, `${index} ${value}`);
+    net.add('c');
+    net.connectAll();
+    net.converge();
+    const { journal } = net.node('c');
+    expect(Math.max(...journal.map((record) => record.length))).toBeGreaterThan(64 * 1024);
+    net.crash('a');
+    net.restart('c');
+    for (const index of [0, 500, 999]) expect(net.read('c', `key-${index}`)).toBe(`${index} ${value}`);
+    expect(net.node('c').boards.boards()[0]?.keys).toBe(1_000);
+  });
 });
