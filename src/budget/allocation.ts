@@ -13,33 +13,49 @@ export const STRANDED_PARTS = 50;
 /** Transfers that one request for rights may cause, but for gathering. */
 export const TRANSFERS_PER_REQUEST = 3;
 
-/** How fast something is spent: an average in which the past fades by half every `halfLifeMs`. */
+/**
+ * What is taken out of the reserve should last for this: as far as one crash may not strand more, since every chunk costs
+ * messages, and those who come later find less in it where it runs low.
+ */
+export const AHEAD_MS = 30_000;
+/** Rates over less than this are not taken for lasting. */
+const SHORTEST_MS = 1_000;
+
+/**
+ * How fast something is spent: an average in which the past fades by half every `halfLifeMs`. What begins to spend counts from
+ * its beginning, so that its rate is known after a second and not after a half-life.
+ */
 export class Burn {
   readonly #halfLifeMs: number;
   #faded = 0;
   #atMs: number;
+  #sinceMs: number;
 
   constructor(halfLifeMs: number, monoMs: number) {
     this.#halfLifeMs = halfLifeMs;
     this.#atMs = monoMs;
+    this.#sinceMs = monoMs;
   }
 
   note(amount: Amount, monoMs: number): void {
-    this.#fade(monoMs);
-    this.#faded += amount;
+    this.noteOver(amount, monoMs, monoMs);
   }
 
   /** As `note`, where it is only known that it was spent since `fromMs`: as if evenly. */
   noteOver(amount: number, fromMs: number, monoMs: number): void {
     this.#fade(monoMs);
-    const halves = Math.max(0, monoMs - fromMs) / this.#halfLifeMs;
+    const fromAtMostMs = Math.max(fromMs, monoMs - this.#halfLifeMs);
+    if (this.#faded < 1) this.#sinceMs = fromAtMostMs;
+    const halves = Math.max(0, monoMs - fromAtMostMs) / this.#halfLifeMs;
     this.#faded += halves === 0 ? amount : (amount * (1 - 2 ** -halves)) / (halves * Math.LN2);
   }
 
   /** In units per millisecond; a prediction, never money. */
   perMs(monoMs: number): number {
     this.#fade(monoMs);
-    return (this.#faded * Math.LN2) / this.#halfLifeMs;
+    const knownMs = Math.max(SHORTEST_MS, this.#atMs - this.#sinceMs);
+    const known = 1 - 2 ** (-knownMs / this.#halfLifeMs);
+    return (this.#faded * Math.LN2) / (this.#halfLifeMs * known);
   }
 
   #fade(monoMs: number): void {
@@ -155,15 +171,24 @@ export interface Move {
 
 /**
  * Moves that even out who runs dry first: from those with more than they will need within the time to those with less.
- * At most three to any one, none smaller than `least`, and none at all where nobody runs short.
+ * At most three to any one, none smaller than `least`, none that leaves the taker with more than `most`, and none at all
+ * where nobody runs short.
  */
-export function rebalance(holders: readonly Holder[], horizonMs: number, least: Amount): readonly Move[] {
+export function rebalance(
+  holders: readonly Holder[],
+  horizonMs: number,
+  least: Amount,
+  most: number = Number.MAX_SAFE_INTEGER,
+): readonly Move[] {
   const givers = holders
     .map((holder) => ({ account: holder.account, spare: spareOf(holder, 2 * horizonMs) as number }))
     .filter(({ spare }) => spare >= least)
     .sort((left, right) => right.spare - left.spare || (left.account < right.account ? -1 : 1));
   const takers = holders
-    .map(({ account, rights, burnPerMs }) => ({ account, lack: expected(burnPerMs, horizonMs) - rights }))
+    .map(({ account, rights, burnPerMs }) => ({
+      account,
+      lack: Math.min(expected(burnPerMs, horizonMs), most) - rights,
+    }))
     .filter(({ lack }) => lack >= least)
     .sort((left, right) => right.lack - left.lack || (left.account < right.account ? -1 : 1));
   const moves: Move[] = [];

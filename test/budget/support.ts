@@ -16,6 +16,7 @@ import { periodAt } from '../../src/budget/period.ts';
 import {
   type Entry,
   entryKey,
+  type Fence,
   type GrantWish,
   type Plan,
   parseEntry,
@@ -39,6 +40,7 @@ import type { ErrorBody, Result } from '../../src/kernel/errors.ts';
 import { type NodeId, parseNodeId } from '../../src/kernel/ids.ts';
 import type { Instant } from '../../src/kernel/time.ts';
 import type { Transaction, TransactionAnswer } from '../../src/quorum/port.ts';
+import type { Applied } from '../../src/quorum/register/outcome.ts';
 import { Told } from '../quorum/register/support.ts';
 
 export const amountOf = (value: number): Amount => parseAmount(value)!;
@@ -63,8 +65,10 @@ export function purseOf({ name, epoch, window }: Definition, wallMs = 0): PurseK
 
 /** The quorum store, told transactions one after the other. */
 export class Store {
-  readonly #told = new Told();
+  readonly told = new Told();
   readonly budgets: readonly Definition[];
+  /** Told of every command that the register applied. */
+  onApplied: (applied: Applied) => void = () => {};
 
   constructor(budgets: readonly Definition[]) {
     this.budgets = budgets;
@@ -77,8 +81,10 @@ export class Store {
   }
 
   transact(transaction: Transaction): TransactionAnswer {
-    const { result } = this.#told.transact(transaction);
+    const applied = this.told.transact(transaction);
+    const { result } = applied;
     if (result.kind !== 'transacted') throw new Error(JSON.stringify(result));
+    this.onApplied(applied);
     return result.answer;
   }
 
@@ -99,6 +105,21 @@ export class Store {
     if (!plan.ok) return plan;
     if (!this.carry(plan.value)) throw new Error('nobody else writes');
     return { ok: true, value: plan.value.value };
+  }
+
+  /** A grant on another's behalf under a fence: whether the store took it; `done` where there was nothing to do. */
+  fencedGrant(
+    purse: PurseKey,
+    account: AccountId,
+    fence: Fence,
+    amount: number,
+    above = this.entry(purse, account)?.granted ?? 0,
+  ): boolean | 'done' {
+    const wish = { amount: amountOf(amount), atLeast: amountOf(1), above: amountOf(above), fence };
+    const plan = planGrant(this.view(purse, account).view, wish);
+    if (!plan.ok) throw new Error(plan.error.message);
+    if (plan.value.kind === 'done') return 'done';
+    return this.transact(plan.value.transaction).succeeded;
   }
 
   entry(purse: PurseKey, account: AccountId): Entry | undefined {

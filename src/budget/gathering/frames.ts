@@ -7,7 +7,14 @@ import { ERROR_CODES, type ErrorBody, errorBody, fail, ok, type Result } from '.
 import { limits } from '../../kernel/limits.ts';
 import { type Amount, parseAmount } from '../amount.ts';
 import { ENDINGS, parseRequestId } from '../change.ts';
-import { type AccountId, type PurseKey, parseAccountId, parsePurseKey } from '../names.ts';
+import {
+  type AccountId,
+  type BudgetName,
+  type PurseKey,
+  parseAccountId,
+  parseBudgetName,
+  parsePurseKey,
+} from '../names.ts';
 import { parseRow, type Row, rowBody } from '../row.ts';
 import type { Settlement } from '../spending.ts';
 
@@ -90,10 +97,41 @@ export interface OrderedFrame {
   readonly moved: Amount;
 }
 
-export type CallFrame = AskFrame | AnswerFrame | SettleFrame | SettledFrame | OrderFrame | OrderedFrame;
+/** A caller of another node wants the rights of a budget evened out: to the orchestrator. */
+export interface RebalanceFrame {
+  readonly kind: 'rebalance';
+  readonly id: number;
+  readonly budget: BudgetName;
+}
+
+/** Moves that were ordered, and how much they come to; `undefined` where the receiver is not the orchestrator. */
+export interface RebalancedFrame {
+  readonly kind: 'rebalanced';
+  readonly id: number;
+  readonly ordered: { readonly moves: number; readonly amount: Amount } | undefined;
+}
+
+export type CallFrame =
+  | AskFrame
+  | AnswerFrame
+  | SettleFrame
+  | SettledFrame
+  | OrderFrame
+  | OrderedFrame
+  | RebalanceFrame
+  | RebalancedFrame;
 
 const VERSION = 1;
-const KINDS = { ask: 1, answer: 2, settle: 3, settled: 4, order: 5, ordered: 6 } as const;
+const KINDS = {
+  ask: 1,
+  answer: 2,
+  settle: 3,
+  settled: 4,
+  order: 5,
+  ordered: 6,
+  rebalance: 7,
+  rebalanced: 8,
+} as const;
 const HEADER_BYTES = 2;
 /** Texts of errors that came from another node. */
 const TEXT_LENGTH = 1_000;
@@ -120,6 +158,10 @@ export function decodeCall(bytes: Uint8Array): CallFrame | undefined {
       return fields.length === 7 ? orderOf(fields) : undefined;
     case KINDS.ordered:
       return fields.length === 2 ? orderedOf(fields) : undefined;
+    case KINDS.rebalance:
+      return fields.length === 2 ? rebalanceOf(fields) : undefined;
+    case KINDS.rebalanced:
+      return fields.length === 3 ? rebalancedOf(fields) : undefined;
     default:
       return undefined;
   }
@@ -153,6 +195,10 @@ function bodyOf(frame: CallFrame): readonly unknown[] {
       return [frame.id, frame.fence, frame.purse, frame.of, frame.to ?? null, frame.amount, frame.above];
     case 'ordered':
       return [frame.id, frame.moved];
+    case 'rebalance':
+      return [frame.id, frame.budget];
+    case 'rebalanced':
+      return [frame.id, frame.ordered?.moves ?? null, frame.ordered?.amount ?? null];
   }
 }
 
@@ -249,6 +295,23 @@ function orderedOf(fields: readonly unknown[]): OrderedFrame | undefined {
   const id = parseAmount(fields[0]);
   const moved = parseAmount(fields[1]);
   return id === undefined || moved === undefined ? undefined : { kind: 'ordered', id, moved };
+}
+
+function rebalanceOf(fields: readonly unknown[]): RebalanceFrame | undefined {
+  const id = parseAmount(fields[0]);
+  const budget = parseBudgetName(fields[1]);
+  return id === undefined || budget === undefined ? undefined : { kind: 'rebalance', id, budget };
+}
+
+function rebalancedOf([idField, movesField, amountField]: readonly unknown[]): RebalancedFrame | undefined {
+  const id = parseAmount(idField);
+  if (id === undefined) return undefined;
+  if (movesField === null && amountField === null) return { kind: 'rebalanced', id, ordered: undefined };
+  const moves = parseAmount(movesField);
+  const amount = parseAmount(amountField);
+  return moves === undefined || amount === undefined
+    ? undefined
+    : { kind: 'rebalanced', id, ordered: { moves, amount } };
 }
 
 function outcomeOf(result: Result<Settlement>): readonly unknown[] {

@@ -76,6 +76,9 @@ export class Gathering implements Machine<GatheringEvent, GatheringEffect> {
       case 'rightsMoved':
         this.#giving.moved(event.id, event.result);
         break;
+      case 'orderHere':
+        this.#giving.ordered(this.#options.self, event.frame, now);
+        break;
       case 'settleThere':
         this.#forwards.begin(event, now);
         break;
@@ -161,6 +164,12 @@ export class Gathering implements Machine<GatheringEvent, GatheringEffect> {
         return;
       case 'ordered':
         this.#out.push({ kind: 'orderAnswered', from, id: frame.id, moved: frame.moved });
+        return;
+      case 'rebalance':
+        this.#out.push({ ...frame, kind: 'rebalanceAsked', from });
+        return;
+      case 'rebalanced':
+        this.#out.push({ ...frame, kind: 'rebalanceAnswered', from });
         return;
     }
   }

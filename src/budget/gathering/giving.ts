@@ -12,7 +12,7 @@ import type { GatheringEffect, GatheringOptions } from './messages.ts';
 import { HORIZON_MS } from './want.ts';
 
 /** A request that was heard of goes before others for this long after it was heard last, and after it was heard first. */
-const HEARD_MS = 400;
+const HEARD_MS = 300;
 const PATIENCE_MS = 3_000;
 /** Requests that one peer may make at once, and in a second. */
 const ASKS_BURST = 400;
@@ -70,11 +70,13 @@ export class Giving {
       return;
     }
     const before = this.#before(frame, now);
-    const amount = before === undefined ? this.#gift(frame, now) : ZERO;
+    const amount = frame.gather && before !== undefined ? ZERO : this.#gift(frame, now);
     if (amount === 0) {
       this.#answer(from, frame, before);
       return;
     }
+    // Whoever is served has no place in the order any more, unless it asks again.
+    this.#heard.get(purse)?.delete(from);
     const id = this.#freshId();
     this.#moves.set(id, { kind: 'gift', from, frame });
     const { account: to, above } = frame;
@@ -137,15 +139,13 @@ export class Giving {
     return first;
   }
 
+  /** Of all requests that are known here, the first, where it goes before this one. */
   #before(frame: AskFrame, now: Instant): Waiting | undefined {
-    const own = this.#ownWaiting(frame.purse);
     const asked: Waiting = { account: frame.account, askedAt: frame.askedAt, need: frame.need };
-    if (own !== undefined && goesBefore(own, asked)) return own;
-    if (!frame.gather) return undefined;
-    const heard = this.firstHeard(frame.purse, now);
-    return heard !== undefined && heard.account !== frame.account && goesBefore(heard, asked)
-      ? heard
-      : undefined;
+    let first = asked;
+    for (const other of [this.#ownWaiting(frame.purse), this.firstHeard(frame.purse, now)])
+      if (other !== undefined && other.account !== frame.account && goesBefore(other, first)) first = other;
+    return first === asked ? undefined : first;
   }
 
   #gift(frame: AskFrame, now: Instant): Amount {
@@ -153,8 +153,10 @@ export class Giving {
     const waiting = this.#ownWaiting(frame.purse);
     const request = { account: frame.account, askedAt: frame.askedAt, need: frame.most };
     const { gather } = frame;
+    // What waits here has nothing to spare; whoever goes before it gathers.
+    if (!gather && waiting !== undefined) return ZERO;
     const most = giftFor(request, self, HORIZON_MS, { gather, waiting });
-    if (gather || waiting !== undefined) return most;
+    if (gather) return most;
     if (most < frame.least) return ZERO;
     // Half of it at most, so that the next who asks finds something, and this node too.
     return least(most, Math.max(frame.least, Math.floor(self.rights / 2)) as Amount);
@@ -217,6 +219,10 @@ export class Giving {
   }
 
   #send(to: NodeId, frame: CallFrame): void {
+    if (to === this.#options.self && frame.kind === 'ordered') {
+      this.#out({ kind: 'orderAnswered', from: to, id: frame.id, moved: frame.moved });
+      return;
+    }
     this.#out({ kind: 'send', stream: STREAM, to: [to], channel: 'call', bytes: encodeCall(frame) });
   }
 }

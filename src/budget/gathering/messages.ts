@@ -5,8 +5,8 @@ import type { NodeId } from '../../kernel/ids.ts';
 import type { Instant } from '../../kernel/time.ts';
 import type { Amount } from '../amount.ts';
 import type { Ledger } from '../ledger.ts';
-import type { AccountId, PurseKey } from '../names.ts';
-import type { Lead } from '../orchestrator/messages.ts';
+import type { AccountId, BudgetName, PurseKey } from '../names.ts';
+import type { Lead, OrderHere } from '../orchestrator/messages.ts';
 import type { Paces } from '../orchestrator/paces.ts';
 import type { Moved, Settlement } from '../spending.ts';
 
@@ -40,6 +40,8 @@ export type GatheringEvent =
       readonly reservation: string;
       readonly amount: Amount;
     }
+  /** The orchestrator of this node orders itself. */
+  | OrderHere
   /** The answer to `settleHere`; in the same run, as above. */
   | { readonly kind: 'settledHere'; readonly id: number; readonly result: Result<Settlement> };
 
@@ -103,6 +105,22 @@ export interface OrderAnswered {
   readonly moved: Amount;
 }
 
+/** A node asks this one, as the orchestrator, to even out rights; for the orchestrator. */
+export interface RebalanceAsked {
+  readonly kind: 'rebalanceAsked';
+  readonly from: NodeId;
+  readonly id: number;
+  readonly budget: BudgetName;
+}
+
+/** The orchestrator's answer to this node; for the orchestrator's machine here. `undefined`: it is none. */
+export interface RebalanceAnswered {
+  readonly kind: 'rebalanceAnswered';
+  readonly from: NodeId;
+  readonly id: number;
+  readonly ordered: { readonly moves: number; readonly amount: Amount } | undefined;
+}
+
 export type GatheringEffect =
   | Send
   | Penalise
@@ -111,7 +129,9 @@ export type GatheringEffect =
   | SettleHere
   | SettledThere
   | Exhausted
-  | OrderAnswered;
+  | OrderAnswered
+  | RebalanceAsked
+  | RebalanceAnswered;
 
 /** What is read of the ledger. */
 export type LedgerView = Pick<Ledger, 'account' | 'isConfirmed' | 'purses' | 'rows'>;

@@ -5,7 +5,8 @@ import type { NodeId } from '../../kernel/ids.ts';
 import type { Rng } from '../../kernel/rng.ts';
 import type { Instant } from '../../kernel/time.ts';
 import type { KeyChange, KeyValue, Lease, QuorumKey, TransactionAnswer } from '../../quorum/port.ts';
-import type { LedgerView, OrderAnswered } from '../gathering/messages.ts';
+import type { OrderFrame } from '../gathering/frames.ts';
+import type { LedgerView, OrderAnswered, RebalanceAnswered, RebalanceAsked } from '../gathering/messages.ts';
 import type { StoreCall } from '../messages.ts';
 import type { AccountId, BudgetName, PurseKey } from '../names.ts';
 import type { Fence, View } from '../reserve-register.ts';
@@ -25,6 +26,8 @@ export interface Lead {
 export interface RegisterMirror {
   /** As `viewOf` would give it; what does not exist has revision 0. `undefined` where the mirror was not filled yet. */
   view(purse: PurseKey, account: AccountId): View | undefined;
+  /** The account that the node spends from: the one opened last. */
+  currentAccount(node: NodeId): AccountId | undefined;
   /** Purses of the current period of every budget: those to look after. */
   purses(now: Instant): Iterable<{ readonly budget: BudgetName; readonly purse: PurseKey }>;
 }
@@ -41,7 +44,10 @@ export type OrchestratorEvent =
       readonly id: number;
       readonly result: Result<TransactionAnswer | Lease | { readonly revision: number }>;
     }
+  /** What came over the channel `call` for this machine: effects of `Gathering`, handed on as they are. */
   | OrderAnswered
+  | RebalanceAsked
+  | RebalanceAnswered
   /** A row of another account was taken in by the ledger, or rights here have changed. */
   | { readonly kind: 'rowTaken'; readonly purse: PurseKey }
   /** The caller's `rebalance`. Answered by `rebalanced`, once. */
@@ -63,13 +69,19 @@ export interface Rebalanced {
   readonly result: Result<{ readonly moves: number; readonly amount: number }>;
 }
 
+/** The order is for this node itself: hand it to `Gathering`. */
+export interface OrderHere {
+  readonly kind: 'orderHere';
+  readonly frame: OrderFrame;
+}
+
 /** `lead` of the machine is another now. */
 export interface LeadChanged {
   readonly kind: 'leadChanged';
   readonly lead: Lead | undefined;
 }
 
-export type OrchestratorEffect = OrchestratorAsksStore | Send | Mark | Rebalanced | LeadChanged;
+export type OrchestratorEffect = OrchestratorAsksStore | Send | Mark | OrderHere | Rebalanced | LeadChanged;
 
 /** Of `new Orchestrator(options)`. */
 export interface OrchestratorOptions {

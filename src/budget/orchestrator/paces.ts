@@ -32,7 +32,10 @@ export class Paces {
       account === this.#ledger.account
         ? this.#ledger.purses.get(purse)?.row
         : this.#ledger.rows.row(purse, account);
-    return row === undefined ? 0 : this.#observe(purse, account, row, now).burn.perMs(now.monoMs);
+    if (row === undefined) return 0;
+    const perMs = this.#observe(purse, account, row, now).burn.perMs(now.monoMs);
+    // What has faded to less than one unit is over.
+    return perMs * HALF_LIFE_MS < Math.LN2 ? 0 : perMs;
   }
 
   /** Periods that are over. */

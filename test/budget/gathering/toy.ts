@@ -2,18 +2,25 @@
  * Nodes with real ledgers on a toy network: frames and rows are lost, doubled and late, links are cut, and all of it follows
  * from one seed. What a node does about its callers is the least there can be: reserve, take from the reserve, else gather.
  */
-import { chunkOf } from '../../../src/budget/allocation.ts';
+import { AHEAD_MS, chunkOf } from '../../../src/budget/allocation.ts';
 import type { Definition } from '../../../src/budget/definition.ts';
 import { Gathering } from '../../../src/budget/gathering/gathering.ts';
 import type { GatheringEffect, GatheringEvent } from '../../../src/budget/gathering/messages.ts';
+import type { StoreCall } from '../../../src/budget/messages.ts';
+import { Mirror, type MirrorFact } from '../../../src/budget/mirror.ts';
 import type { PurseKey } from '../../../src/budget/names.ts';
-import type { Lead } from '../../../src/budget/orchestrator/messages.ts';
+import type { OrchestratorEffect, OrchestratorEvent } from '../../../src/budget/orchestrator/messages.ts';
+import { Orchestrator } from '../../../src/budget/orchestrator/orchestrator.ts';
 import { Paces } from '../../../src/budget/orchestrator/paces.ts';
+import { registerMirrorOf } from '../../../src/budget/orchestrator/register-mirror.ts';
+import { ALL_BUDGETS } from '../../../src/budget/reserve-register.ts';
 import type { Moved, Settlement } from '../../../src/budget/spending.ts';
-import type { Result } from '../../../src/kernel/errors.ts';
+import { failWith, ok, type Result } from '../../../src/kernel/errors.ts';
 import type { NodeId } from '../../../src/kernel/ids.ts';
 import { type Rng, seededRng } from '../../../src/kernel/rng.ts';
 import type { Instant } from '../../../src/kernel/time.ts';
+import type { Lease, TransactionAnswer } from '../../../src/quorum/port.ts';
+import type { Applied } from '../../../src/quorum/register/outcome.ts';
 import { amountOf, type Host, hostWith, type Published, purseOf, Store } from '../support.ts';
 
 export interface ToyOptions {
@@ -27,6 +34,8 @@ export interface ToyOptions {
   readonly duplication?: number;
   /** Whether nodes may take from the reserve. */
   readonly quorum?: boolean;
+  /** How many of the nodes may be orchestrator. Default 0. */
+  readonly orchestrators?: number;
 }
 
 interface Waiting {
@@ -52,7 +61,13 @@ export class ToyNode {
   readonly host: Host;
   gathering!: Gathering;
   paces!: Paces;
-  lead: Lead | undefined;
+  orchestrator!: Orchestrator;
+  readonly mirror = new Mirror();
+  isDown = false;
+  /** Whether it can reach the store. */
+  hasStore = true;
+  ordersMoved = 0;
+  readonly rebalanced = new Map<number, Result<{ readonly moves: number; readonly amount: number }>>();
   readonly world: Toy;
   waiting: Waiting[] = [];
   penalties = 0;
@@ -61,11 +76,15 @@ export class ToyNode {
   readonly settled = new Map<number, Result<Settlement>>();
   #grantUnderWay = false;
   #told = 0;
+  #lastId = '';
   #serving = false;
 
-  constructor(world: Toy, host: Host) {
+  readonly isCandidate: boolean;
+
+  constructor(world: Toy, host: Host, isCandidate: boolean) {
     this.world = world;
     this.host = host;
+    this.isCandidate = isCandidate;
     this.id = host.self;
     this.start();
   }
@@ -76,8 +95,17 @@ export class ToyNode {
       self: this.id,
       ledger: this.host.ledger,
       paces: this.paces,
-      lead: () => this.lead,
+      lead: () => this.orchestrator.lead,
       limitOf: () => amountOf(this.world.limit),
+      now: this.world.now,
+    });
+    this.orchestrator = new Orchestrator({
+      self: this.id,
+      isCandidate: this.isCandidate,
+      ledger: this.host.ledger,
+      mirror: registerMirrorOf(this.mirror),
+      paces: this.paces,
+      rng: this.world.rng.fork(),
       now: this.world.now,
     });
   }
@@ -95,6 +123,14 @@ export class ToyNode {
     this.serve();
   }
 
+  /** Settles what was reserved last. */
+  settleLast(amount: number): void {
+    const id = this.#lastId;
+    this.world.at(this.world.now.monoMs + 1, () => {
+      if (!this.isDown) this.settle(id, amount);
+    });
+  }
+
   settle(id: string, amount: number): void {
     this.#sync();
     this.host.settle(id, amount);
@@ -102,10 +138,37 @@ export class ToyNode {
   }
 
   tell(event: GatheringEvent): void {
+    if (this.isDown) return;
+    if (event.kind === 'peerUp' || event.kind === 'peerDown' || event.kind === 'rowTaken') this.lead(event);
     this.carry(this.gathering.handle(event, this.world.now));
   }
 
+  lead(event: OrchestratorEvent): void {
+    if (!this.isDown) this.#order(this.orchestrator.handle(event, this.world.now));
+  }
+
+  /** What its mirror shows. */
+  learn(facts: readonly MirrorFact[]): void {
+    if (this.isDown) return;
+    this.#sync();
+    const before = this.rights;
+    for (const fact of facts) {
+      if (fact.kind !== 'entry') continue;
+      const { purse, account, entry } = fact;
+      this.host.deliver({ kind: 'registered', purse, account, granted: entry.granted });
+    }
+    this.host.sync();
+    this.afterLedger(this.rights !== before);
+  }
+
+  kill(): void {
+    this.isDown = true;
+    for (const node of this.world.nodes)
+      if (node !== this) node.tell({ kind: 'peerDown', peer: this.id, reason: 'killed' });
+  }
+
   hear(row: Published): void {
+    if (this.isDown) return;
     this.#sync();
     const before = this.rights;
     this.host.deliver({ kind: 'rowHeard', ...row });
@@ -127,10 +190,14 @@ export class ToyNode {
     this.publish();
     const atMs = this.gathering.deadline()?.atMs ?? Number.POSITIVE_INFINITY;
     if (atMs <= this.world.now.monoMs) this.carry(this.gathering.expire(this.world.now));
+    const leadMs = this.orchestrator.deadline()?.atMs ?? Number.POSITIVE_INFINITY;
+    if (leadMs <= this.world.now.monoMs) this.#order(this.orchestrator.expire(this.world.now));
   }
 
   get wakeMs(): number {
+    if (this.isDown) return Number.POSITIVE_INFINITY;
     return Math.min(
+      this.orchestrator.deadline()?.atMs ?? Number.POSITIVE_INFINITY,
       this.gathering.deadline()?.atMs ?? Number.POSITIVE_INFINITY,
       this.host.ledger.deadline()?.atMs ?? Number.POSITIVE_INFINITY,
     );
@@ -150,6 +217,7 @@ export class ToyNode {
       const reserved = this.host.reserve(head.id, head.amount);
       if (!reserved.ok) break;
       this.waiting.shift();
+      this.#lastId = head.id;
       this.#finish(head, 'granted');
     }
     this.publish();
@@ -184,15 +252,15 @@ export class ToyNode {
       rights: amountOf(this.rights),
       need: amountOf(need),
       burnPerMs: this.paces.perMs(world.purse, this.host.ledger.account, world.now),
-      horizonMs: 5_000,
+      horizonMs: AHEAD_MS,
       spenders: world.nodes.length,
     });
     world.storeCalls++;
     world.at(world.now.monoMs + 2 * world.latencyMs, () => {
       this.#grantUnderWay = false;
+      if (this.isDown) return;
       this.#sync();
       this.host.take(world.store, world.purse, Math.max(1, amount, atLeast));
-      world.registerChanged();
       this.afterLedger();
     });
   }
@@ -225,8 +293,11 @@ export class ToyNode {
       case 'moveRights': {
         const result = this.host.call(effect.call) as Result<Moved>;
         if (result.ok && result.value.moved > 0) {
-          this.transfers++;
-          this.world.transfers++;
+          if (effect.call.op === 'return') this.#giveBack();
+          else {
+            this.transfers++;
+            this.world.transfers++;
+          }
         }
         this.publish();
         this.tell({ kind: 'rightsMoved', id: effect.id, result });
@@ -249,9 +320,46 @@ export class ToyNode {
         if (denied.length > 0) this.world.at(this.world.now.monoMs, () => this.serve());
         return;
       }
+      case 'orderAnswered':
+        this.ordersMoved += effect.moved;
+        this.lead(effect);
+        return;
+      case 'rebalanceAsked':
+      case 'rebalanceAnswered':
+        this.lead(effect);
+        return;
       default:
         return;
     }
+  }
+
+  #order(effects: readonly OrchestratorEffect[]): void {
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'send':
+          for (const to of effect.to) this.world.send(this, to, effect.bytes);
+          break;
+        case 'askStore':
+          this.world.ask(this, effect.id, effect.call);
+          break;
+        case 'orderHere':
+          this.tell(effect);
+          break;
+        case 'rebalanced':
+          this.rebalanced.set(effect.id, effect.result);
+          break;
+        default:
+          break;
+      }
+    }
+  }
+
+  /** What came back goes into the reserve. */
+  #giveBack(): void {
+    this.world.storeCalls++;
+    this.world.at(this.world.now.monoMs + this.world.latencyMs, () => {
+      if (!this.isDown) this.host.credit(this.world.store, this.world.purse);
+    });
   }
 
   #sync(): void {
@@ -278,7 +386,7 @@ export class Toy {
   readonly #events: { readonly atMs: number; readonly order: number; readonly run: () => void }[] = [];
   #order = 0;
   #ids = 0;
-  #reserve: number;
+  readonly #leases = new Map<number, { readonly ttlMs: number; renewals: number }>();
 
   constructor(options: ToyOptions, definition: Definition) {
     this.#options = options;
@@ -288,12 +396,22 @@ export class Toy {
     this.definition = definition;
     this.purse = purseOf(definition);
     this.store = new Store([definition]);
-    this.#reserve = options.limit;
     for (let index = 0; index < options.nodes; index++) {
       const host = hostWith(this.store, index);
       host.now = this.now;
-      this.nodes.push(new ToyNode(this, host));
+      this.nodes.push(new ToyNode(this, host, index < (options.orchestrators ?? 0)));
     }
+    const { answers, revision } = this.store.transact({
+      compares: [],
+      then: [{ op: 'range', range: ALL_BUDGETS, limit: 1_000 }],
+      otherwise: [],
+    });
+    const entries = answers[0]?.op === 'range' ? answers[0].found : [];
+    for (const node of this.nodes) {
+      node.mirror.replace(entries);
+      node.lead({ kind: 'storeRead', revision, entries });
+    }
+    this.store.onApplied = (applied) => this.#applied(applied);
     for (const node of this.nodes)
       for (const other of this.nodes) if (other !== node) node.tell({ kind: 'peerUp', peer: other.id });
   }
@@ -320,8 +438,6 @@ export class Toy {
     const node = this.nodes[index]!;
     node.host.now = this.now;
     node.host.take(this.store, this.purse, amount);
-    this.registerChanged();
-    for (const other of this.nodes) this.#registered(other);
     node.afterLedger();
   }
 
@@ -380,17 +496,91 @@ export class Toy {
     }
   }
 
-  reserveSeen(_node: ToyNode): number {
-    return this.#options.quorum === false ? 0 : this.#reserve;
+  reserveSeen(node: ToyNode): number {
+    const isAway = this.#options.quorum === false || !node.hasStore;
+    return isAway ? 0 : (node.mirror.reserve(this.purse)?.reserve ?? this.limit);
   }
 
-  /** The mirrors hear of it a little later. */
-  registerChanged(): void {
+  /** A call to the store, and its answer, take as long as a message each. */
+  ask(node: ToyNode, id: number, call: StoreCall): void {
+    this.storeCalls++;
+    this.at(this.#arrival(), () => {
+      if (!node.hasStore) {
+        const result = failWith('QUORUM_UNAVAILABLE', 'No majority.', 'Try again.');
+        this.at(this.now.monoMs + 2_000, () => node.lead({ kind: 'storeAnswered', id, result }));
+        return;
+      }
+      const result = this.#carryOut(call);
+      this.at(this.#arrival(), () => node.lead({ kind: 'storeAnswered', id, result }));
+    });
+  }
+
+  /** Its mirror is read anew. */
+  restoreStore(node: ToyNode): void {
+    if (node.hasStore || node.isDown) return;
+    node.hasStore = true;
+    const { answers, revision } = this.store.transact({
+      compares: [],
+      then: [{ op: 'range', range: ALL_BUDGETS, limit: 1_000 }],
+      otherwise: [],
+    });
+    const entries = answers[0]?.op === 'range' ? answers[0].found : [];
+    node.learn(node.mirror.replace(entries));
+    node.lead({ kind: 'storeRead', revision, entries });
+  }
+
+  #carryOut(call: StoreCall): Result<TransactionAnswer | Lease | { readonly revision: number }> {
+    const { told } = this.store;
+    switch (call.op) {
+      case 'transact':
+        return ok(this.store.transact(call.transaction));
+      case 'grantLease': {
+        const id = this.nextId();
+        told.grant(id, call.ttlMs);
+        this.#leases.set(id, { ttlMs: call.ttlMs, renewals: 0 });
+        this.#expireLater(id);
+        return ok({ id, ttlMs: call.ttlMs });
+      }
+      case 'renewLease': {
+        const lease = this.#leases.get(call.id);
+        if (lease === undefined) return failWith('NOT_FOUND', 'It ran out.', 'Take another.');
+        told.renew(call.id);
+        lease.renewals++;
+        this.#expireLater(call.id);
+        return ok({ id: call.id, ttlMs: lease.ttlMs });
+      }
+      case 'revokeLease':
+        this.#end(call.id);
+        return ok({ revision: 0 });
+    }
+  }
+
+  #expireLater(id: number): void {
+    const lease = this.#leases.get(id)!;
+    const { renewals, ttlMs } = lease;
+    this.at(this.now.monoMs + ttlMs, () => {
+      if (this.#leases.get(id)?.renewals === renewals) this.#end(id);
+    });
+  }
+
+  #end(id: number): void {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return;
+    this.#leases.delete(id);
+    const { renewals } = lease;
+    this.#applied(this.store.told.tell({ kind: 'expireLeases', leases: [{ id, renewals }] }));
+  }
+
+  /** The mirrors hear of it a little later, in order. */
+  #applied({ changes, revision }: Applied): void {
+    if (changes.length === 0) return;
     this.at(this.now.monoMs + this.latencyMs, () => {
-      this.#reserve = this.store.reserve(this.definition).reserve;
       for (const node of this.nodes) {
-        this.#registered(node);
-        if (this.#reserve === 0 && node.waiting.length > 0) node.serve();
+        if (!node.hasStore) continue;
+        const facts = node.mirror.change(changes);
+        node.learn(facts);
+        node.lead({ kind: 'storeChanged', revision, changes });
+        if (this.reserveSeen(node) === 0 && node.waiting.length > 0) node.serve();
       }
     });
   }
@@ -403,18 +593,6 @@ export class Toy {
       gone += (row?.spent ?? 0) + (row?.held ?? 0);
     }
     return this.limit - gone;
-  }
-
-  #registered(node: ToyNode): void {
-    node.host.now = this.now;
-    for (const other of this.nodes) {
-      const { account } = other.host.ledger;
-      const entry = this.store.entry(this.purse, account);
-      if (entry === undefined || other === node) continue;
-      node.host.deliver({ kind: 'registered', purse: this.purse, account, granted: entry.granted });
-    }
-    node.host.sync();
-    node.afterLedger();
   }
 
   #arrival(): number {
