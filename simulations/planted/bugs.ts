@@ -14,6 +14,8 @@ export interface PlantedBug {
   /** What goes wrong, and where the dissertation says how it is right. */
   readonly about: string;
   readonly edits: readonly Edit[];
+  /** The world that must find it; default `quorum`. */
+  readonly world?: 'quorum' | 'stores';
 }
 
 export const plantedBugs: readonly PlantedBug[] = [
@@ -277,6 +279,59 @@ export const plantedBugs: readonly PlantedBug[] = [
         file: 'register/register.ts',
         find: 'this.#history.add(this.#revision, changes);',
         replace: 'this.#history.add(this.#revision, changes.slice(0, 1));',
+      },
+    ],
+  },
+  {
+    name: 'everybody-founds',
+    about: 'of several that see each other each founds a store of its own',
+    world: 'stores',
+    edits: [
+      {
+        file: 'voters/founding.ts',
+        find: '    if (greeting.mayFound && node < self) return false;\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'store-with-data-gives-way',
+    about: 'of two stores that meet one is given up although it holds data',
+    world: 'stores',
+    edits: [
+      {
+        file: 'voters/founding.ts',
+        find: 'if (ours.hasData || ours.store === theirs.store) return false;',
+        replace: 'if (ours.store === theirs.store) return false;',
+      },
+      {
+        file: 'store/replica.ts',
+        find: 'if (into === undefined || (command[0] === DISSOLVE && !isEmpty)) return;',
+        replace: 'if (into === undefined) return;',
+      },
+    ],
+  },
+  {
+    name: 'recovery-forgets-tokens',
+    about: 'a store that goes on after its voters are lost hands out revisions that they had handed out',
+    world: 'stores',
+    edits: [
+      {
+        file: 'store/carrier.ts',
+        find: 'register.revision + RECOVERY_STEP',
+        replace: 'register.revision + 0 * RECOVERY_STEP',
+      },
+    ],
+  },
+  {
+    name: 'recovery-forgets-log',
+    about: 'a node that goes on alone does so from nothing',
+    world: 'stores',
+    edits: [
+      {
+        file: 'store/carrier.ts',
+        find: 'const { register } = old;\n    let last',
+        replace: 'const register = new Register();\n    let last',
       },
     ],
   },

@@ -53,7 +53,7 @@ export async function plant(bug: PlantedBug, mostSeeds: number = MOST_SEEDS): Pr
     const program = join(folder, 'simulations/planted/hunt.ts');
     const { stdout } = await promisify(execFile)(
       process.execPath,
-      [program, String(FIRST_SEED), String(mostSeeds)],
+      [program, String(FIRST_SEED), String(mostSeeds), bug.world ?? 'quorum'],
       { maxBuffer: 16 * 1024 * 1024 },
     );
     const hunt = JSON.parse(stdout) as Hunt;

@@ -58,6 +58,8 @@ export class QuorumMachine {
   readonly time: MachineTime;
   /** Its disk was replaced or put back. */
   hasNewDisk = false;
+  /** Taken away, for a while or for good: nothing starts it. */
+  isGone = false;
   readonly #world: MachineWorld;
   readonly #rng: Rng;
   #peers: readonly string[] = [];
@@ -102,7 +104,7 @@ export class QuorumMachine {
   }
 
   start(): void {
-    if (this.#run !== undefined) return;
+    if (this.#run !== undefined || this.isGone) return;
     const { scheduler, network, cryptography } = this.#world;
     const process = new SimulatedProcess();
     const disk = new SimulatedDisk({

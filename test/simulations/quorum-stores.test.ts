@@ -6,7 +6,7 @@ import { describeStoresSeries, shrinkStores } from '../../simulations/quorum/sto
 import { QuorumWorld } from '../../simulations/quorum/world.ts';
 import { describeFailure, simulate } from '../../simulations/run.ts';
 
-const SEEDS = 40;
+const SEEDS = 30;
 const AT_ONCE = 5;
 
 describe('the world of several quorum stores: seeds (K22, K26, K34)', () => {
@@ -31,7 +31,7 @@ describe('the world of several quorum stores: seeds (K22, K26, K34)', () => {
     const meetings = reports.filter(({ story }) => story === 'meet');
     // Stores that hold data stay side by side until a person chooses.
     expect(new Set(meetings.map(({ stores }) => stores))).toEqual(new Set([1, 2]));
-    expect(reports.reduce((sum, { acknowledged }) => sum + acknowledged, 0)).toBeGreaterThan(4_000);
+    expect(reports.reduce((sum, { acknowledged }) => sum + acknowledged, 0)).toBeGreaterThan(3_000);
     expect(describeStoresSeries(reports)).toContain('every promise held');
   });
 

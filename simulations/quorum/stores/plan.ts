@@ -19,6 +19,8 @@ export type StoresStory =
   | {
       readonly kind: 'recover';
       readonly lostAtMs: number;
+      /** For so long before, the others do not hear of what those acknowledge that will be lost. */
+      readonly behindMs: number;
       readonly recoverAtMs: number;
       readonly backAtMs: number;
       /** Else a majority of the voters, by less than which nothing is lost. */
@@ -99,10 +101,11 @@ function drawStory(rng: Rng): StoresStory {
         isMerged: rng.chance(0.5),
       };
     case 'recover': {
-      const lostAtMs = 7_000 + rng.below(3_000);
+      const lostAtMs = 8_000 + rng.below(2_000);
+      const behindMs = rng.pick([0, 300, 1_500]);
       const recoverAtMs = lostAtMs + rng.below(4_000);
       const backAtMs = recoverAtMs + rng.below(8_000);
-      return { kind, lostAtMs, recoverAtMs, backAtMs, losesAllVoters: rng.chance(0.4) };
+      return { kind, lostAtMs, behindMs, recoverAtMs, backAtMs, losesAllVoters: rng.chance(0.4) };
     }
   }
 }

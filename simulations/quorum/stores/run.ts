@@ -4,10 +4,12 @@
  */
 import { utf8 } from '../../../src/kernel/codec.ts';
 import type { Result } from '../../../src/kernel/errors.ts';
+import type { NodeId } from '../../../src/kernel/ids.ts';
 import { type Rng, seededRng } from '../../../src/kernel/rng.ts';
 import type { QuorumConfig } from '../../../src/quorum/config.ts';
 import type { QuorumCall } from '../../../src/quorum/messages.ts';
 import type { TransactionAnswer } from '../../../src/quorum/port.ts';
+import { nodeOf } from '../../../src/quorum/server.ts';
 import type { Violation } from '../../lib/cluster.ts';
 import { drawQuorumFaults, type QuorumFault, QuorumFaultInjector, type QuorumFaultKind } from '../faults.ts';
 import type { QuorumMachine } from '../machine.ts';
@@ -127,24 +129,40 @@ class StoresRun {
   #tellRecovery(story: Extract<StoresStory, { kind: 'recover' }>): void {
     const { scheduler } = this.#world;
     this.#isOrderDone = false;
-    scheduler.at(story.lostAtMs, () => {
+    scheduler.at(story.lostAtMs - story.behindMs, () => {
       const leader = this.#world.leader;
       const voters = leader?.quorum?.replica?.raft.committedConfiguration;
-      const nodes = voters?.incoming.map((server) => server.split('/')[0]) ?? [];
+      const nodes = voters?.incoming.map(nodeOf) ?? [];
       const voting = this.#world.machines.filter(({ nodeId }) => nodes.includes(nodeId));
       // Where the last word on the voters is still to be said, nothing is certain about which majority is lost.
       if (voters === undefined || voters.outgoing.length > 0 || voting.length < 3) {
         this.#isOrderDone = true;
         return;
       }
-      const isAll = story.losesAllVoters && voting.length < this.#world.machines.length;
-      const lost = this.#rng
-        .shuffled(voting)
-        .slice(0, isAll ? voting.length : Math.floor(voting.length / 2) + 1);
-      const from = storeOf(leader);
-      for (const machine of lost) machine.crash('power');
-      scheduler.at(story.recoverAtMs, () => this.#recover(story, voting, lost, from));
+      this.#lose(story, voting, storeOf(leader));
     });
+  }
+
+  #lose(
+    story: Extract<StoresStory, { kind: 'recover' }>,
+    voting: readonly QuorumMachine[],
+    from: string | undefined,
+  ): void {
+    const { scheduler, network, machines } = this.#world;
+    const isAll = story.losesAllVoters && voting.length < machines.length;
+    const lost = this.#rng
+      .shuffled(voting)
+      .slice(0, isAll ? voting.length : Math.floor(voting.length / 2) + 1);
+    const left = machines.filter((machine) => !lost.includes(machine));
+    if (story.behindMs > 0) network.partition([lost.map(idOf), left.map(idOf)]);
+    scheduler.at(story.lostAtMs, () => {
+      for (const machine of lost) {
+        machine.crash('power');
+        machine.isGone = true;
+      }
+      network.mendAll();
+    });
+    scheduler.at(story.recoverAtMs, () => this.#recover(story, voting, lost, from));
   }
 
   // People.
@@ -218,11 +236,11 @@ class StoresRun {
   /** The others with empty disks: those that carry the old store must not be able to elect somebody in it. */
   #bringBack(lost: readonly QuorumMachine[], asTheyWere: number): void {
     for (const [at, machine] of lost.entries()) {
-      if (machine.state !== 'dead') continue;
       if (at >= asTheyWere) {
         machine.image.lose();
         machine.hasNewDisk = true;
       }
+      machine.isGone = false;
       machine.start();
     }
     this.#isOrderDone = true;
@@ -354,6 +372,10 @@ class StoresRun {
 
 function storeOf(machine: QuorumMachine | undefined): string | undefined {
   return machine?.quorum?.status().store;
+}
+
+function idOf({ nodeId }: QuorumMachine): NodeId {
+  return nodeId;
 }
 
 function putOf(key: string): QuorumCall {
