@@ -1,4 +1,4 @@
-/** What a person should know of the budgets: what lies where nobody can reach it, and which limits come near. */
+/** What a person should know of the budgets: books that do not add up, what nobody can reach, and which limits come near. */
 import type { BudgetStatus, Budgets } from '../budget/api.ts';
 import type { Problem } from '../mesh/view.ts';
 import { thresholdsPassed } from './budget-results.ts';
@@ -14,9 +14,20 @@ export function allProblems({ mesh, budgets }: NodeFaces): readonly Problem[] {
 
 function budgetProblems(budgets: Budgets): readonly Problem[] {
   const all = budgets.list();
-  return [strandedProblem, thresholdProblem].flatMap((problemOf) =>
+  return [booksProblem, strandedProblem, thresholdProblem].flatMap((problemOf) =>
     all.flatMap((status) => problemOf(status) ?? []).slice(0, MOST),
   );
+}
+
+function booksProblem({ budget, problems }: BudgetStatus): Problem | undefined {
+  const [first] = problems;
+  if (first === undefined) return undefined;
+  const more = problems.length === 1 ? '' : ` (and ${problems.length - 1} more)`;
+  return {
+    code: 'BUDGET_BOOKS',
+    message: `The books of the budget "${budget}" do not add up: ${first}${more}`,
+    hint: 'Money was made or lost, by an error of Skein or by a member that does not play by the rules. Keep the logs and the data directories of all nodes, and report it.',
+  };
 }
 
 function strandedProblem({ budget, unit, stranded, machines }: BudgetStatus): Problem | undefined {

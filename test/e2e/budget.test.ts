@@ -4,11 +4,12 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createLogger } from '../../src/adapters/node/log.ts';
 import { configWith, type RunningNode, startNode } from '../../src/index.ts';
 import type { CallOutcome, TestClient } from '../support/mcp-clients.ts';
 import { eventually, type NodeProcess, SECRET } from '../support/node-process.ts';
 import { jsonRequest } from '../support/raw-http.ts';
-import { command, controlOf, WholeNodes } from '../support/whole-nodes.ts';
+import { command, controlOf, problemsOf, WholeNodes } from '../support/whole-nodes.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const world = new WholeNodes('budget');
@@ -48,6 +49,7 @@ beforeAll(async () => {
       },
       http: { enabled: false },
     }),
+    { logger: createLogger({ level: 'error', base: {} }) },
   );
   await eventually('three members are three voters', threeVoters, 25_000);
 }, 60_000);
@@ -132,7 +134,7 @@ describe('a budget on three machines', { timeout: 60_000 }, () => {
       return all.every(({ spent, held }) => spent === total && held === 0) ? all : undefined;
     });
     for (const { machines, problems, limit, remaining } of seen) {
-      expect(machines.map(({ name }) => name)).toEqual(expect.arrayContaining(['a', 'b', 'c']));
+      expect(machines.reduce((sum, { spent }) => sum + spent, 0)).toBe(total);
       expect(limit - remaining).toBe(total);
       expect(problems).toEqual([]);
     }
@@ -230,6 +232,10 @@ describe('a budget on three machines', { timeout: 60_000 }, () => {
       );
     }
     for (const end of ends) await end();
+    const on = nodes[2];
+    await eventually('the log tells it', () => (/budget\.thresholdPassed/.test(on.log) ? true : undefined));
+    const problem = (await problemsOf(on)).find(({ message }) => message.includes('"watched"'));
+    expect(problem).toMatchObject({ code: 'BUDGET_THRESHOLD' });
   });
 });
 
@@ -339,5 +345,53 @@ describe('what the README shows', { timeout: 60_000 }, () => {
     mkdirSync(cwd);
     const { stdout } = await promisify(execFile)(process.execPath, [file], { cwd });
     expect(stdout).toBe('1200 of 10000 spent\n');
+  });
+});
+
+describe('a machine that is gone', { timeout: 60_000 }, () => {
+  it('keeps its rights from all others until an operator writes them off; they are spendable then, its reservations are not (B12)', async () => {
+    const [a, , c] = nodes;
+    await create('lost', { limit: 1_000 });
+    const held = await clients[2].call('budget_reserve', { task_id: 'lost', tokens: 100 });
+    expect(held.isError).toBe(false);
+    await clients[2].call('budget_request', { task_id: 'lost', tokens: 300 });
+    const { rights } = await eventually('its rights are known elsewhere', async () => {
+      const { machines } = await statusOf(clients[0], 'lost');
+      return machines.find((machine) => machine.name === 'c' && machine.rights >= 300);
+    });
+    await c.end('SIGKILL');
+    const stranded = await eventually(
+      'they are stranded',
+      async () => {
+        const status = await statusOf(clients[0], 'lost');
+        return status.machines.find(({ name, state }) => name === 'c' && state === 'dead');
+      },
+      20_000,
+    );
+    expect(stranded).toMatchObject({ stranded: rights + 100, rights: 0 });
+    const stranding = (await problemsOf(a)).filter(({ code }) => code === 'BUDGET_STRANDED');
+    expect(stranding.map(({ message }) => message)).toContainEqual(
+      expect.stringContaining(`${rights + 100} tokens of the budget "lost"`),
+    );
+    const tooMuch = await clients[1].call('budget_reserve', { task_id: 'lost', tokens: 901 - rights });
+    expect(errorOf(tooMuch).code).toBe('BUDGET_EXHAUSTED');
+
+    const asked = await command(a, 'budget', 'write-off', 'lost', 'c');
+    expect(asked.code).toBe(2);
+    expect(asked.error).toContain(`${rights} tokens that go back to the reserve, and 100 in reservations`);
+    expect((await statusOf(clients[0], 'lost')).reserve).toBe(900 - rights);
+    const done = await command(a, 'budget', 'write-off', 'lost', 'c', '--yes', '--json');
+    expect(done).toMatchObject({ code: 0, json: { writtenOff: rights, lost: 100 } });
+    const again = await command(a, 'budget', 'write-off', 'lost', 'c', '--yes', '--json');
+    expect(again).toMatchObject({ code: 1, json: { error: { code: 'CONFLICT' } } });
+    expect(a.log).toContain('budget.writtenOff');
+
+    const rest = await clients[1].call('budget_reserve', { task_id: 'lost', tokens: 900 });
+    expect(rest.isError).toBe(false);
+    const seen = await eventually('all money is accounted for', async () => {
+      const status = await statusOf(clients[0], 'lost');
+      return status.held === 900 ? status : undefined;
+    });
+    expect(seen).toMatchObject({ spent: 100, held: 900, reserve: 0, remaining: 0, problems: [] });
   });
 });
