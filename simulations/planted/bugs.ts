@@ -3,7 +3,7 @@
  * stands in its file exactly once, or else the list is out of date and that is told loudly.
  */
 export interface Edit {
-  /** Under `src/quorum/`. */
+  /** Under `src/quorum/`, or `src/budget/` where the world is `budget`. */
   readonly file: string;
   readonly find: string;
   readonly replace: string;
@@ -15,7 +15,7 @@ export interface PlantedBug {
   readonly about: string;
   readonly edits: readonly Edit[];
   /** The world that must find it; default `quorum`. */
-  readonly world?: 'quorum' | 'stores';
+  readonly world?: 'quorum' | 'stores' | 'budget';
 }
 
 export const plantedBugs: readonly PlantedBug[] = [

@@ -1,4 +1,5 @@
 /** Runs seeds of a light world until one breaks a promise, and prints which, as JSON: run by `run.ts` in a broken copy of the source. */
+import { runBudget } from '../budget/run.ts';
 import { runQuorum } from '../quorum/run.ts';
 import { runStores } from '../quorum/stores/run.ts';
 
@@ -8,7 +9,7 @@ export interface Hunt {
 }
 
 function hunt(from: number, mostSeeds: number, world: string | undefined): Hunt {
-  const run = world === 'stores' ? runStores : runQuorum;
+  const run = world === 'budget' ? runBudget : world === 'stores' ? runStores : runQuorum;
   for (let seed = from; seed < from + mostSeeds; seed++) {
     const [first] = run({ seed }).violations;
     if (first !== undefined)

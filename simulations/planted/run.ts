@@ -1,12 +1,13 @@
 /**
- * Breaks a copy of the source in every known way, one at a time, and has the light world find it: a simulator that
- * finds nothing in a broken store proves nothing about a whole one. `npm run planted -- [NAME…] [--seeds N] [--json]`
+ * Breaks a copy of the source in every known way, one at a time, and has a light world find it: a simulator that
+ * finds nothing in a broken source proves nothing about a whole one. `npm run planted -- [NAME or WORLD…] [--seeds N] [--json]`
  */
 import { execFile } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
+import { plantedBudgetBugs } from './budget-bugs.ts';
 import { type Edit, type PlantedBug, plantedBugs } from './bugs.ts';
 import type { Hunt } from './hunt.ts';
 
@@ -36,7 +37,7 @@ export function edited(text: string, edit: Edit): string {
 export function brokenFiles(bug: PlantedBug): ReadonlyMap<string, string> {
   const files = new Map<string, string>();
   for (const edit of bug.edits) {
-    const path = join('src/quorum', edit.file);
+    const path = join(bug.world === 'budget' ? 'src/budget' : 'src/quorum', edit.file);
     files.set(path, edited(files.get(path) ?? readFileSync(join(root, path), 'utf8'), edit));
   }
   return files;
@@ -74,9 +75,13 @@ async function main(): Promise<void> {
     allowPositionals: true,
     options: { seeds: { type: 'string' }, json: { type: 'boolean', default: false } },
   });
-  const wanted = plantedBugs.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+  const all = [...plantedBugs, ...plantedBudgetBugs];
+  const wanted = all.filter(
+    ({ name, world }) =>
+      positionals.length === 0 || positionals.includes(name) || positionals.includes(world ?? 'quorum'),
+  );
   if (wanted.length === 0) {
-    console.error(`No such bug. There are: ${plantedBugs.map(({ name }) => name).join(', ')}`);
+    console.error(`No such bug. There are: ${all.map(({ name }) => name).join(', ')}`);
     process.exitCode = 2;
     return;
   }
@@ -88,18 +93,23 @@ async function main(): Promise<void> {
     results.push(result);
     if (!values.json) console.log(describe(result));
   }
-  const control = await plant(CONTROL, Math.min(seeds, CONTROL_SEEDS));
+  const controls: PlantedResult[] = [];
+  for (const world of new Set(wanted.map((bug) => bug.world ?? 'quorum')))
+    controls.push(
+      await plant({ ...CONTROL, name: `none (${world})`, world }, Math.min(seeds, CONTROL_SEEDS)),
+    );
   const missed = results.filter(({ found }) => found === undefined).length;
-  if (values.json) console.log(JSON.stringify({ results, control }));
+  if (values.json) console.log(JSON.stringify({ results, controls }));
   else {
     console.log(`${results.length - missed} of ${results.length} planted bugs found`);
-    console.log(
-      control.found === undefined
-        ? `nothing found in the source as it is (${control.seeds} seeds)`
-        : `but also in the source as it is: ${describe(control)}: ${control.found.what}`,
-    );
+    for (const control of controls)
+      console.log(
+        control.found === undefined
+          ? `nothing found in the source as it is: ${control.name}, ${control.seeds} seeds`
+          : `but also in the source as it is: ${describe(control)}: ${control.found.what}`,
+      );
   }
-  if (missed > 0 || control.found !== undefined) process.exitCode = 1;
+  if (missed > 0 || controls.some(({ found }) => found !== undefined)) process.exitCode = 1;
 }
 
 if (import.meta.main) await main();
