@@ -12,10 +12,12 @@ import { type Definition, parseDefinition } from '../../src/budget/definition.ts
 import {
   type AccountId,
   type BudgetName,
+  nodeOfAccount,
   type PurseKey,
   parsePurseKey,
   parseRowKey,
 } from '../../src/budget/names.ts';
+import { ORCHESTRATOR_KEY } from '../../src/budget/orchestrator/messages.ts';
 import {
   type Entry,
   parseBudgetKey,
@@ -29,6 +31,7 @@ import { decode } from '../../src/kernel/codec.ts';
 import type { KeyChange, KeyValue } from '../../src/quorum/port.ts';
 import type { CoreEffect } from './core.ts';
 import type { BudgetMachine } from './machine.ts';
+import type { StoreClient } from './store.ts';
 import type { BudgetWorld } from './world.ts';
 
 export type Forgiveness = 'writtenOff' | 'putBack' | 'copied' | 'recovered' | 'freed';
@@ -58,6 +61,8 @@ export class Books {
   readonly #accountOf = new Map<BudgetMachine, AccountId>();
   /** Machines that run on an older image of their disk, and the account which that still believes to be. */
   readonly #putBack = new Map<BudgetMachine, AccountId>();
+  /** Of these, those whose register entry gives them away. */
+  readonly #isFoundOut = new Set<BudgetMachine>();
   readonly #definitions = new Map<BudgetName, Definition>();
   readonly #reserves = new Map<PurseKey, Reserve>();
   readonly #entries = new Map<PurseKey, Map<AccountId, Entry>>();
@@ -74,7 +79,7 @@ export class Books {
 
   constructor(world: BudgetWorld) {
     this.#world = world;
-    world.store.onChange = (changes) => this.#storeChanged(changes);
+    world.store.onChange = (changes, by) => this.#storeChanged(changes, by);
     world.onStep.push((machine, _event, effects) => this.#stepped(machine, effects));
     world.onEffect.push((machine, effect) => this.#leaves(machine, effect));
     world.onCrash.push((machine) => this.#crashed(machine));
@@ -132,6 +137,8 @@ export class Books {
     const truth = this.#accounts.get(state.account);
     if (truth === undefined) return;
     this.#putBack.set(machine, state.account);
+    if (isKnown) this.#isFoundOut.add(machine);
+    else this.#isFoundOut.delete(machine);
     if (isKnown) return;
     for (const [key, row] of truth.rows) {
       const old = state.purses.get(key)?.row;
@@ -254,6 +261,8 @@ export class Books {
     const isOld = this.#putBack.get(machine) === account;
     const truth = this.#truth(account);
     if (isOld && ledger.isConfirmed) {
+      if (this.#isFoundOut.has(machine))
+        this.#world.violate('amnesia', `${machine.name} spends of an image of before its last start (B10)`);
       truth.forked = true;
       this.#putBack.delete(machine);
     } else if (isOld) return;
@@ -308,11 +317,31 @@ export class Books {
       );
   }
 
-  #storeChanged(changes: readonly KeyChange[]): void {
+  #storeChanged(changes: readonly KeyChange[], by: StoreClient | undefined): void {
     for (const { kind, entry } of changes) {
-      if (kind === 'put') this.#storeHas(entry);
+      if (kind !== 'put') continue;
+      this.#mayGrant(entry, by);
+      this.#storeHas(entry);
     }
     this.#check();
+  }
+
+  /** Only the account itself and whoever holds the orchestrator's lease at this moment grant it anything (I6). */
+  #mayGrant({ key, value }: KeyValue, by: StoreClient | undefined): void {
+    const place = parseBudgetKey(key);
+    if (place?.kind !== 'entry' || by === undefined || this.#isRecovered) return;
+    const before = this.#entries.get(place.purse)?.get(place.account)?.granted ?? 0;
+    if ((parseEntry(decode(value))?.granted ?? 0) <= before) return;
+    const { nodeId, name } = this.#world.machine(by.index);
+    if (nodeOfAccount(place.account) === nodeId) return;
+    const lease = this.#world.store.get(ORCHESTRATOR_KEY);
+    const holder =
+      lease === undefined ? undefined : (decode(lease.value) as { readonly node?: unknown }).node;
+    if (holder !== nodeId)
+      this.#world.violate(
+        'authority',
+        `${name} granted to ${place.account}, and ${String(holder)} is orchestrator`,
+      );
   }
 
   #storeHas({ key, value }: KeyValue): void {

@@ -50,7 +50,7 @@ const HOUR_MS = 3_600_000;
 const RECOVERS_IN = 25;
 
 export function drawPlan(rng: Rng, nodes?: number): BudgetPlan {
-  const count = nodes ?? rng.pick(NODES);
+  const count = nodes ?? (rng.below(LARGE_IN) === 0 ? 20 + rng.below(31) : rng.pick(NODES));
   const isLarge = count > 10;
   const kinds = rng.shuffled(KINDS).slice(0, 1 + rng.below(6));
   const drawn: BudgetFaultMix = Object.fromEntries(kinds);
@@ -79,8 +79,16 @@ export function drawPlan(rng: Rng, nodes?: number): BudgetPlan {
   };
 }
 
-/** Of those that are cheap many. */
-const NODES = [...Array<number>(20).fill(5), 6, 6, 6, 7, 7, 8, 8, 10, 10, 10, 10, 10, 16, 16, 25, 50];
+/** Of those that are cheap many: what a world of 50 costs is worth a hundred of five. */
+const NODES = [
+  ...Array<number>(60).fill(5),
+  ...Array<number>(20).fill(6),
+  ...Array<number>(10).fill(8),
+  ...Array<number>(8).fill(10),
+  16,
+];
+/** In one seed of so many, 20 to 50 nodes. */
+const LARGE_IN = 150;
 
 function drawWorkload(rng: Rng, nodes: number): BudgetWorkloadPlan {
   const agents = Math.max(4, Math.ceil(nodes * rng.pick([0.5, 1, 2])));
@@ -103,7 +111,7 @@ function drawWorkload(rng: Rng, nodes: number): BudgetWorkloadPlan {
 
 /** Small enough that the money runs out at times, large enough that at times it does not. */
 function drawBudgets(rng: Rng, most: number): BudgetWorkloadPlan['budgets'] {
-  const limit = Math.ceil(most * rng.pick([3, 10, 40, 150]));
+  const limit = Math.ceil(most * rng.pick([8, 40, 150, 500]));
   const common = {
     ...(rng.chance(0.25) ? { window: 'hour' as const } : {}),
     ...(rng.chance(0.25) ? { expiry: 'free' as const } : {}),

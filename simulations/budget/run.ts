@@ -222,6 +222,7 @@ class BudgetRun {
     const purses = this.#chain(budget, collector);
     if (purses.some((purse) => !this.#books.isExact(purse))) return;
     let reserved: number | undefined;
+    let refusal = 'no answer';
     const ask = (tries: number) => {
       const amount = Math.min(...purses.map((purse) => this.#spendable(purse)));
       if (amount <= 0) {
@@ -231,7 +232,10 @@ class BudgetRun {
       const agent = `${PROBE}-${budget}-${tries}` as AgentId;
       collector.call({ op: 'reserve', budget, agent, amount, ttlMs: 1_000 }, (result) => {
         if (result.ok) reserved = amount;
-        else world.scheduler.after(100, () => ask(tries + 1));
+        else {
+          refusal = result.error.message;
+          world.scheduler.after(100, () => ask(tries + 1));
+        }
       });
     };
     ask(1);
@@ -242,7 +246,7 @@ class BudgetRun {
       );
       world.violate(
         'liveness',
-        `${collector.name} cannot reserve all that is left within ${GATHERED_MS} ms: ${amounts.join(', ')}; ${shares.join(', ')}; reserve ${this.#books.reserve(purses[0] as PurseKey).reserve}`,
+        `${collector.name} cannot reserve all that is left within ${GATHERED_MS} ms (${refusal}): ${amounts.join(', ')}; ${shares.join(', ')}; reserve ${this.#books.reserve(purses[0] as PurseKey).reserve}`,
       );
     } else this.#gathered += reserved ?? 0;
   }

@@ -13,7 +13,7 @@ import { failWith, type Result } from '../../src/kernel/errors.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
 import { answerOf } from '../../src/quorum/calls/answers.ts';
-import type { KeyChange, KeyValue, Lease, Transaction, TransactionAnswer } from '../../src/quorum/port.ts';
+import type { KeyChange, KeyValue, Lease, TransactionAnswer } from '../../src/quorum/port.ts';
 import { type Command, encodeCommand } from '../../src/quorum/register/command.ts';
 import type { Applied, LeaseChange } from '../../src/quorum/register/outcome.ts';
 import { Register, type RegisterBounds } from '../../src/quorum/register/register.ts';
@@ -78,8 +78,8 @@ export class StoreModel {
   transactions = 0;
   /** Calls that reached it. */
   calls = 0;
-  /** After every call that changed keys. */
-  onChange: (changes: readonly KeyChange[]) => void = () => {};
+  /** After every call that changed keys; `by` is who asked, none where a lease ended. */
+  onChange: (changes: readonly KeyChange[], by: StoreClient | undefined) => void = () => {};
 
   constructor(options: StoreOptions) {
     this.#options = options;
@@ -118,12 +118,14 @@ export class StoreModel {
     if (!reaches) {
       // At times it lies in a queue somewhere and is carried out after all.
       if (rng.chance(0.3) && !this.#isCut('calls', client))
-        this.#after(limits.quorumWaitMs + LATE_MS * rng.float(), () => this.#perform(call, generation));
+        this.#after(limits.quorumWaitMs + LATE_MS * rng.float(), () =>
+          this.#perform(client, call, generation),
+        );
       giveUp(this.#isCut('calls', client) && rng.chance(0.5) ? 'not-done' : 'unknown');
       return;
     }
     this.#after(this.#delay(), () => {
-      const result = this.#perform(call, generation);
+      const result = this.#perform(client, call, generation);
       if (result === undefined || this.#isCut('answers', client) || rng.chance(conditions.loss / 2))
         giveUp('unknown');
       else this.#after(this.#delay(), () => client.enter(() => answer(result)));
@@ -182,15 +184,8 @@ export class StoreModel {
     return true;
   }
 
-  /** Carried out at once, as by an observer without a network. */
-  now(transaction: Transaction): TransactionAnswer {
-    const result = this.#perform({ op: 'transact', transaction }, this.#generation);
-    if (result?.ok !== true) throw new Error('the store refused a transaction');
-    return result.value as TransactionAnswer;
-  }
-
   /** Nothing where it was meant for a store that is no more. */
-  #perform(call: StoreCall, generation: number): Result<StoreAnswer> | undefined {
+  #perform(client: StoreClient, call: StoreCall, generation: number): Result<StoreAnswer> | undefined {
     if (generation !== this.#generation) return undefined;
     this.calls += 1;
     const sequence = ++this.#sequence;
@@ -198,13 +193,13 @@ export class StoreModel {
     const before = this.#register.revision;
     const applied = this.#apply(commandOf(head, call, 1 + this.#options.rng.below(2 ** 31)));
     for (const change of applied.leaseChanges) this.#time(change);
-    if (this.#register.revision !== before) this.#changed(applied);
+    if (this.#register.revision !== before) this.#changed(applied, client);
     return answerOf(applied) as Result<StoreAnswer> | undefined;
   }
 
-  #changed(applied: Applied): void {
+  #changed(applied: Applied, by: StoreClient | undefined): void {
     this.transactions += 1;
-    this.onChange(applied.changes);
+    this.onChange(applied.changes, by);
     this.pumpAll();
   }
 
@@ -220,7 +215,7 @@ export class StoreModel {
     this.#after(ttlMs + 200 + 800 * this.#options.rng.float(), () => {
       if (generation !== this.#generation) return;
       const applied = this.#apply({ kind: 'expireLeases', leases: [{ id, renewals }] });
-      if (applied.changes.length > 0) this.#changed(applied);
+      if (applied.changes.length > 0) this.#changed(applied, undefined);
     });
   }
 

@@ -234,7 +234,7 @@ export class BudgetWorkload {
     const where = job.agent.rng.chance(0.1) ? job.agent.rng.pick(this.#world.machines) : machine;
     const isAsked = where.call({ op: 'settle', id: job.id, amount: job.settled }, (result) => {
       this.#count(`settle ${result.ok ? 'ok' : result.error.code}`);
-      if (result.ok) this.#settled(job, result.value as BudgetAnswers['settle']);
+      if (result.ok) this.#settled(job, result.value as BudgetAnswers['settle'], where === machine);
       else if (result.error.code === 'CONFLICT' || (result.error.code === 'NOT_FOUND' && where === machine))
         this.#settled(job, undefined);
       else again();
@@ -242,7 +242,7 @@ export class BudgetWorkload {
     if (!isAsked) again();
   }
 
-  #settled(job: Job, settled: BudgetAnswers['settle'] | undefined): void {
+  #settled(job: Job, settled: BudgetAnswers['settle'] | undefined, isHere = true): void {
     this.pending -= 1;
     if (settled === undefined) return;
     if (job.isFree) for (const purse of job.purses) this.#books.forgive(purse, 'freed', -job.served);
@@ -254,6 +254,7 @@ export class BudgetWorkload {
     if (
       settled.ending === 'settled' &&
       settled.overrun === 0 &&
+      isHere &&
       settled.freed !== Math.max(0, job.amount - job.settled)
     )
       this.#world.violate(
@@ -269,9 +270,11 @@ export class BudgetWorkload {
     const amount = 1 + rng.below(Math.ceil(this.#plan.most / 8));
     const id = `${agent.name}:p${++agent.count}`;
     const { machine } = agent;
+    // What it spends beyond the rights there are does not keep the others from spending.
+    const call: BudgetCall = { op: 'report', budget, agent: `${agent.name}-reports` as AgentId, amount, id };
     let isCounted = false;
     const tell = (tries: number) => {
-      const isAsked = machine.call({ op: 'report', budget, agent: agent.name, amount, id }, (result) => {
+      const isAsked = machine.call(call, (result) => {
         this.#count(`report ${result.ok ? 'ok' : result.error.code}`);
         if (result.ok && !isCounted) {
           isCounted = true;
@@ -285,8 +288,7 @@ export class BudgetWorkload {
         } else if (!result.ok && result.error.details?.outcome === 'unknown' && tries < 3 && !this.#isStopped)
           this.#world.scheduler.after(RETRY_MS, () => tell(tries + 1));
       });
-      if (isAsked && tries === 1 && rng.chance(this.#plan.repeat))
-        machine.call({ op: 'report', budget, agent: agent.name, amount, id }, () => {});
+      if (isAsked && tries === 1 && rng.chance(this.#plan.repeat)) machine.call(call, () => {});
     };
     tell(1);
     this.#think(agent);

@@ -1,0 +1,181 @@
+/** Known ways to break the budgets, as edits of their source under `src/budget/`: the world of money must find every one. */
+import type { PlantedBug } from './bugs.ts';
+
+const bugs: readonly PlantedBug[] = [
+  {
+    name: 'spend-before-disk',
+    about: 'a reservation is answered before it is on disk (I3)',
+    edits: [
+      {
+        file: 'ledger.ts',
+        find: "const records = [changesRecord(this.#sequence, changes)];\n    this.#out.push({ kind: 'persist', stream: STREAM, records, durable: true });",
+        replace:
+          "const records = [changesRecord(this.#sequence, changes)];\n    this.#out.push({ kind: 'persist', stream: STREAM, records, durable: false });",
+      },
+    ],
+  },
+  {
+    name: 'shown-by-a-failing-disk',
+    about: 'rows are published that the failing disk does not have (B29)',
+    edits: [
+      {
+        file: 'ledger.ts',
+        find: '    if (this.#diskFailure !== undefined) return;\n    const purse',
+        replace: '    const purse',
+      },
+    ],
+  },
+  {
+    name: 'transfer-credited-again',
+    about: 'what another has sent in all is added to what was taken in before (I4, B01)',
+    edits: [
+      {
+        file: 'ledger.ts',
+        find: "this.#commit([{ kind: 'received', purse, account, total }], now);",
+        replace:
+          "this.#commit([{ kind: 'received', purse, account, total: (total + (purseNow?.received.get(account) ?? 0)) as Amount }], now);",
+      },
+    ],
+  },
+  {
+    name: 'transfer-not-debited',
+    about: 'what was sent stays in the rights of the sender (I1, I4)',
+    edits: [
+      {
+        file: 'purse.ts',
+        find: "this.sent.set(to, grown(before, total, 'sent'));\n    this.#rights = amount(this.#rights - (total - before), 'rights');",
+        replace: "this.sent.set(to, grown(before, total, 'sent'));",
+      },
+    ],
+  },
+  {
+    name: 'hold-forgotten-at-restart',
+    about: 'reservations that wait are given back when the node starts (B19)',
+    edits: [
+      {
+        file: 'ledger.ts',
+        find: 'for (const hold of state.holds.values()) this.#time(hold.id, hold.expiresAt, now);',
+        replace:
+          "for (const hold of [...state.holds.values()]) {\n        const step = expired(state, { ...hold, expiry: 'free' });\n        if (step.ok) this.#commit(step.value.changes, now);\n      }",
+      },
+    ],
+  },
+  {
+    name: 'expired-hold-freed',
+    about: 'a reservation that nobody settled is given back where it should be charged (B19)',
+    edits: [
+      {
+        file: 'spending.ts',
+        find: "return hold.expiry === 'charge'",
+        replace: "return hold.expiry !== 'charge'",
+      },
+    ],
+  },
+  {
+    name: 'settled-twice',
+    about: 'a settlement that comes again frees the reservation again (I9)',
+    edits: [{ file: 'state.ts', find: '    this.holds.delete(change.id);\n', replace: '' }],
+  },
+  {
+    name: 'overrun-hidden',
+    about: 'what is spent beyond the rights is not counted (B20)',
+    edits: [
+      {
+        file: 'spending.ts',
+        find: 'const overrun = (amount - spent) as Amount;',
+        replace: 'const overrun = ((amount - spent) * 0) as Amount;',
+      },
+    ],
+  },
+  {
+    name: 'periods-mixed',
+    about: 'a reservation is settled in the period that runs now (B28)',
+    edits: [
+      {
+        file: 'spending.ts',
+        find: 'const parts = partsOf(state, hold.purses, hold.amount, amount);',
+        replace:
+          "const purses = hold.purses.map((key) => [...state.purses.keys()].filter((other) => other.startsWith(key.slice(0, key.lastIndexOf('/') + 1))).sort().at(-1) ?? key);\n  const parts = partsOf(state, purses, hold.amount, amount);",
+      },
+    ],
+  },
+  {
+    name: 'returned-credited-in-all',
+    about: 'the reserve is given all that an account ever returned, each time it returns something',
+    edits: [
+      {
+        file: 'reserve-register.ts',
+        find: 'const more = minus(returned, known.returned);',
+        replace: 'const more = returned > known.returned ? returned : ZERO;',
+      },
+    ],
+  },
+  {
+    name: 'granted-without-comparing',
+    about: 'a grant does not compare the reserve that it was planned on (B17)',
+    edits: [
+      {
+        file: 'reserve-register.ts',
+        find: "const plan = transact(view, ['definition', 'reserve', 'entry', 'account'], puts, {",
+        replace: "const plan = transact(view, ['definition', 'entry', 'account'], puts, {",
+      },
+    ],
+  },
+  {
+    name: 'believed-without-a-grant',
+    about: 'rights are taken in from an account that was never granted any (B26, B27)',
+    edits: [
+      {
+        file: 'rows.ts',
+        find: '      if (row.granted > (others?.get(writer)?.granted ?? ZERO)) return false;\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'any-start-opens',
+    about: 'the register lets an older image of a disk take the place of a later start (B10)',
+    edits: [
+      {
+        file: 'reserve-register.ts',
+        find: '(value.fenced || !known.includes(value.nonce))',
+        replace: '(value.fenced || known.length === 0)',
+      },
+    ],
+  },
+  {
+    name: 'spends-before-confirmed',
+    about: 'a node that was started again spends before the quorum store has confirmed its start (B10)',
+    edits: [
+      {
+        file: 'ledger.ts',
+        find: '      this.#ask(false);\n',
+        replace: '      this.#ask(true);\n',
+      },
+    ],
+  },
+  {
+    name: 'copy-in-another-place',
+    about: 'a copy of the data directory goes on with the account of the original (B11)',
+    edits: [
+      {
+        file: 'ledger.ts',
+        find: 'else if (state.place !== this.#place)',
+        replace: "else if (state.place === 'nowhere')",
+      },
+    ],
+  },
+  {
+    name: 'gap-overlooked',
+    about: 'a journal that lost a record in the middle goes on as if nothing had been there (B09)',
+    edits: [
+      {
+        file: 'journal.ts',
+        find: 'const follows = sequence === this.#sequence + 1;',
+        replace: 'const follows = sequence > this.#sequence;',
+      },
+    ],
+  },
+];
+
+export const plantedBudgetBugs: readonly PlantedBug[] = bugs.map((bug) => ({ ...bug, world: 'budget' }));
