@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { budget } from './budget.ts';
 import { cost } from './cost.ts';
 import { detection } from './detection.ts';
 import { type Options, parseOptions, type Section, USAGE } from './lib/options.ts';
@@ -23,6 +24,7 @@ const RUN: Readonly<Record<Section, (options: Options, report: Report) => Promis
   rest,
   detection,
   quorum,
+  budget,
 };
 
 interface Machine {

@@ -1,7 +1,7 @@
 /** The command line of `npm run bench`. */
 import { parseArgs } from 'node:util';
 
-export const SECTIONS = ['propagation', 'cost', 'mcp', 'rest', 'detection', 'quorum'] as const;
+export const SECTIONS = ['propagation', 'cost', 'mcp', 'rest', 'detection', 'quorum', 'budget'] as const;
 export type Section = (typeof SECTIONS)[number];
 
 export interface Options {
