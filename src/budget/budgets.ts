@@ -54,6 +54,8 @@ export interface BudgetsOptions {
   /** None: what is spent is given as amounts. */
   readonly prices?: PriceTable;
   readonly defaults?: BudgetDefaults;
+  /** Whether this node may look after everybody's rights; default: it may. */
+  readonly isOrchestrator?: boolean;
   /** How a node is called; default: the end of its id. */
   readonly nameOf?: (node: NodeId) => string;
   readonly rng: Rng;
@@ -100,7 +102,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       answer: (id, result) => this.#desk.reserved(id, result),
     });
     this.#desk = this.#makeDesk();
-    this.#exchange = this.#makeExchange(now);
+    this.#exchange = this.#makeExchange(options);
     this.#returns = new Returns(this.#office, rng.fork(), now);
     this.#writeOffs = new WriteOffs(this.#office);
     this.#notices = new Notices(this.#office);
@@ -141,8 +143,15 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     return this.#ledger;
   }
 
+  /** Who holds the orchestrator's lease, as far as is known here. */
   get orchestrator(): NodeId | undefined {
-    return undefined;
+    return this.#exchange.lead?.node;
+  }
+
+  /** The node stops in order: who leads gives that up. */
+  stop(now: Instant): readonly BudgetEffect[] {
+    this.#exchange.stopping(now);
+    return this.#finish(now);
   }
 
   handle(event: BudgetEvent, now: Instant): readonly BudgetEffect[] {
@@ -158,9 +167,11 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         break;
       case 'storeRead':
         this.#storeRead(event.entries, now);
+        this.#exchange.storeTold(event, now);
         break;
       case 'storeChanged':
         this.#learn(this.#mirror.change(event.changes), now);
+        this.#exchange.storeTold(event, now);
         break;
       case 'rowHeard':
         this.#heard(event, now);
@@ -225,7 +236,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     });
   }
 
-  #makeExchange(now: Instant): Exchange {
+  #makeExchange({ isOrchestrator, rng, now }: BudgetsOptions): Exchange {
     return new Exchange(
       this.#office,
       {
@@ -238,7 +249,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         },
         returned: (purse, at) => this.#returns.returned(purse, at),
       },
-      now,
+      { isCandidate: isOrchestrator ?? true, rng: rng.fork(), now },
     );
   }
 
@@ -310,8 +321,11 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         else this.#answer(id, definition);
         return;
       }
-      case 'rebalance':
-        this.#answer(id, failWith('UNSUPPORTED', 'Not yet.', 'Not yet.'));
+      case 'rebalance': {
+        const definition = this.#management.definition(call.budget);
+        if (definition.ok) this.#exchange.rebalance(id, definition.value.name, now);
+        else this.#answer(id, definition);
+      }
     }
   }
 

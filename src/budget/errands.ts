@@ -66,11 +66,11 @@ export class Errands {
     this.#send(running);
   }
 
-  /** A call of another kind, answered as the store answers it. */
+  /** Of the orchestrator: answered as the store answers it. */
   ask(call: StoreCall, done: (result: StoreResult, now: Instant) => void): void {
     const id = ++this.#lastId;
     this.#raw.set(id, done);
-    this.#order({ kind: 'askStore', stream: STREAM, id, call });
+    this.#order({ kind: 'askStore', stream: 'budget/orchestrator', id, call });
   }
 
   answered(id: number, result: StoreResult, now: Instant): void {
@@ -99,11 +99,8 @@ export class Errands {
   /** Nobody answers any more what was asked before: the disk failed under it. */
   fail(error: Result<never>, now: Instant): void {
     const running = [...this.#running.values()];
-    const raw = [...this.#raw.values()];
     this.#running.clear();
-    this.#raw.clear();
     for (const { errand } of running) errand.done(error, now, undefined);
-    for (const done of raw) done(error, now);
   }
 
   #planOn(view: Result<View>, running: Running, now: Instant): void {

@@ -2,13 +2,16 @@
 import type { PeerDown, PeerUp, Received } from '../kernel/effects.ts';
 import type { Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
+import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import type { Amount } from './amount.ts';
 import { Gathering } from './gathering/gathering.ts';
 import type { GatheringEffect, GatheringEvent } from './gathering/messages.ts';
-import { type PurseKey, parsePurseKey } from './names.ts';
+import { type BudgetName, type PurseKey, parsePurseKey } from './names.ts';
 import type { Office } from './office.ts';
-import type { Lead } from './orchestrator/messages.ts';
+import type { Lead, OrchestratorEffect, OrchestratorEvent } from './orchestrator/messages.ts';
+import { Orchestrator } from './orchestrator/orchestrator.ts';
+import { registerMirrorOf } from './orchestrator/register-mirror.ts';
 import type { Settlement } from './spending.ts';
 
 export interface ExchangeHooks {
@@ -19,13 +22,21 @@ export interface ExchangeHooks {
   readonly returned: (purse: PurseKey, now: Instant) => void;
 }
 
+export interface ExchangeOptions {
+  /** Whether this node may become orchestrator. */
+  readonly isCandidate: boolean;
+  readonly rng: Rng;
+  readonly now: Instant;
+}
+
 export class Exchange {
   readonly #office: Office;
   readonly #hooks: ExchangeHooks;
   readonly #gathering: Gathering;
+  readonly #orchestrator: Orchestrator;
   readonly #settlingAt = new Map<number, NodeId>();
 
-  constructor(office: Office, hooks: ExchangeHooks, now: Instant) {
+  constructor(office: Office, hooks: ExchangeHooks, { isCandidate, rng, now }: ExchangeOptions) {
     this.#office = office;
     this.#hooks = hooks;
     this.#gathering = new Gathering({
@@ -36,22 +47,47 @@ export class Exchange {
       limitOf: (purse) => this.#limitOf(purse),
       now,
     });
+    this.#orchestrator = new Orchestrator({
+      self: office.self,
+      isCandidate,
+      ledger: office.ledger,
+      mirror: registerMirrorOf(office.mirror),
+      paces: office.paces,
+      rng,
+      now,
+    });
   }
 
   get lead(): Lead | undefined {
-    return undefined;
+    return this.#orchestrator.lead;
   }
 
   handle(event: PeerUp | PeerDown | Received, now: Instant): void {
     this.#toGathering(event, now);
+    if (event.kind !== 'received') this.#toOrchestrator(event, now);
+  }
+
+  /** Behind the mirror, which has taken it in. */
+  storeTold(event: Extract<OrchestratorEvent, { kind: 'storeRead' | 'storeChanged' }>, now: Instant): void {
+    this.#toOrchestrator(event, now);
+  }
+
+  rebalance(id: number, budget: BudgetName, now: Instant): void {
+    this.#toOrchestrator({ kind: 'rebalanceRequested', id, budget }, now);
+  }
+
+  /** The node stops in order. */
+  stopping(now: Instant): void {
+    this.#toOrchestrator({ kind: 'stopping' }, now);
   }
 
   expire(now: Instant): void {
     if (isDue(this.#gathering.deadline(), now)) this.#carryOut(this.#gathering.expire(now), now);
+    if (isDue(this.#orchestrator.deadline(), now)) this.#order(this.#orchestrator.expire(now), now);
   }
 
   deadline(): Deadline | undefined {
-    return earliest([this.#gathering.deadline()]);
+    return earliest([this.#gathering.deadline(), this.#orchestrator.deadline()]);
   }
 
   want(purse: PurseKey, need: Amount, waiting: Amount, now: Instant): void {
@@ -60,10 +96,12 @@ export class Exchange {
 
   rightsChanged(purse: PurseKey, now: Instant): void {
     this.#toGathering({ kind: 'rightsChanged', purse }, now);
+    this.#toOrchestrator({ kind: 'rowTaken', purse }, now);
   }
 
   rowTaken(purse: PurseKey, now: Instant): void {
     this.#toGathering({ kind: 'rowTaken', purse }, now);
+    this.#toOrchestrator({ kind: 'rowTaken', purse }, now);
   }
 
   settleThere(id: number, node: NodeId, reservation: string, amount: Amount, now: Instant): void {
@@ -110,8 +148,40 @@ export class Exchange {
         case 'mark':
           this.#office.order(effect);
           break;
-        default:
+        case 'orderAnswered':
+        case 'rebalanceAsked':
+        case 'rebalanceAnswered':
+          this.#toOrchestrator(effect, now);
           break;
+      }
+    }
+  }
+
+  #toOrchestrator(event: OrchestratorEvent, now: Instant): void {
+    this.#order(this.#orchestrator.handle(event, now), now);
+  }
+
+  #order(effects: readonly OrchestratorEffect[], now: Instant): void {
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'askStore': {
+          const { id, call } = effect;
+          this.#office.errands.ask(call, (result, at) =>
+            this.#toOrchestrator({ kind: 'storeAnswered', id, result }, at),
+          );
+          break;
+        }
+        case 'orderHere':
+          this.#toGathering(effect, now);
+          break;
+        case 'rebalanced':
+          this.#office.answer(effect.id, effect.result);
+          break;
+        case 'leadChanged':
+          break;
+        case 'send':
+        case 'mark':
+          this.#office.order(effect);
       }
     }
   }

@@ -56,7 +56,8 @@ export type BudgetEvent =
 /** Ask the quorum store, and tell the machine `storeAnswered` with this id, exactly once. */
 export interface AskStore {
   readonly kind: 'askStore';
-  readonly stream: 'budget';
+  /** The second is of calls that tell nothing of the account: they wait for no disk. */
+  readonly stream: 'budget' | 'budget/orchestrator';
   readonly id: number;
   readonly call: StoreCall;
 }

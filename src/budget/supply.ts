@@ -27,6 +27,8 @@ interface Search {
   isAsking: boolean;
   /** What others were told last that waits here. */
   wanted: number;
+  /** What all that can be reached have, as they said when they were asked; 0 before. */
+  reachable: number;
 }
 
 export interface SupplyHooks {
@@ -108,7 +110,12 @@ export class Supply {
     if (search === undefined || !this.#waiting.isAwaited(purse)) return;
     // The store answers for itself, and may have been given something meanwhile.
     if (search.isAsking && !this.#isStoreAway(now)) return;
-    if (this.#mayAsk(purse, now)) {
+    const reserve = this.#isStoreAway(now) ? 0 : remainsOf(this.#office, purse, now).reserve;
+    const first = this.#waiting.first(purse)?.amount ?? 0;
+    // Together with what others have, the reserve may do, though it did not alone.
+    const isNews = reachable > search.reachable && reserve > 0 && first <= reserve + reachable;
+    search.reachable = Math.max(search.reachable, reachable);
+    if (this.#opening.isOpen && (isNews || this.#mayAsk(purse, now))) {
       this.#ask(purse, search, now);
       return;
     }
@@ -146,7 +153,7 @@ export class Supply {
       this.#settled(purse);
       return;
     }
-    const search = this.#searches.get(purse) ?? { isAsking: false, wanted: 0 };
+    const search = this.#searches.get(purse) ?? { isAsking: false, wanted: 0, reachable: 0 };
     this.#searches.set(purse, search);
     if (search.isAsking && !this.#isStoreAway(now)) return;
     if (!search.isAsking && this.#mayAsk(purse, now)) this.#ask(purse, search, now);
@@ -203,7 +210,8 @@ export class Supply {
     const { ledger, paces } = this.#office;
     const own = ledger.purses.get(purse);
     const rights = own?.rights ?? ZERO;
-    const reachable = reserve + remainsOf(this.#office, purse, now).rights;
+    const told = this.#searches.get(purse)?.reachable ?? 0;
+    const reachable = reserve + Math.max(told, remainsOf(this.#office, purse, now).rights);
     let need = 0;
     for (const { amount } of this.#waiting.at(purse)) if (amount <= reachable) need += amount;
     const first = this.#waiting.first(purse)?.amount ?? 0;
@@ -236,6 +244,7 @@ export class Supply {
     const { account } = this.#office.ledger;
     if (result.ok && of.account === account) {
       this.#unavailableMs = Number.NEGATIVE_INFINITY;
+      search.reachable = 0;
       this.#office.tell({ kind: 'registered', purse, account, granted: result.value.total }, now);
     } else if (!result.ok) {
       if (result.error.code === 'BUDGET_EXHAUSTED') this.#emptyMs.set(purse, now.monoMs);

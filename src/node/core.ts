@@ -78,6 +78,7 @@ interface NodeBudgets {
   readonly fresh: () => FreshNumber;
   readonly prices: PriceTable;
   readonly defaults: BudgetDefaults;
+  readonly isOrchestrator: boolean;
 }
 
 interface NodeCoreOptions {
@@ -262,7 +263,8 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   /** Tells the others that this node goes, so that they need not find out. */
   leave(now: Instant): readonly NodeEffect[] {
-    return this.#route(this.membership.leave(now), now);
+    const effects: InnerEffect[] = [...(this.budgets?.stop(now) ?? []), ...this.membership.leave(now)];
+    return this.#route(effects, now);
   }
 
   #load(now: Instant): void {

@@ -100,6 +100,7 @@ export class Host {
         place: placeOf(parts.config.node.data),
         fresh: () => freshNumber(this.#entropy),
         ...budgetSettings(parts.config),
+        isOrchestrator: roles.includes('orchestrator'),
       },
       isJournalSuspect: parts.journal.quarantined.length > 0,
       journal: parts.journal.records,
