@@ -171,6 +171,32 @@ describe('a budget on three machines', { timeout: 60_000 }, () => {
     expect(await statusOf(client, 'twice')).toMatchObject({ spent: 90, held: 0 });
   });
 
+  it('a call repeated on another machine counts there anew, never too little (B21)', async () => {
+    await create('elsewhere', { limit: 1_000 });
+    const report = { task_id: 'elsewhere', tokens: 30, report_id: 'the-same' };
+    for (const client of clients) {
+      await client.call('budget_request', { task_id: 'elsewhere', tokens: 50 });
+      expect((await client.call('budget_report', report)).structured).toMatchObject({ overrun: 0 });
+    }
+    await eventually('all have heard of all', async () => {
+      const all = await Promise.all(clients.map((client) => statusOf(client, 'elsewhere')));
+      return all.every(({ spent }) => spent === 90) ? true : undefined;
+    });
+  });
+
+  it('a reservation of one machine is settled through another, once', async () => {
+    await create('forwarded', { limit: 1_000 });
+    const reserved = await clients[0].call('budget_reserve', { task_id: 'forwarded', tokens: 100 });
+    const settle = { reservation_id: reserved.structured.reservation_id, tokens: 70 };
+    for (const client of [clients[1], clients[2], clients[0]])
+      expect((await client.call('budget_settle', settle)).structured).toMatchObject({
+        tokens: 70,
+        overrun: 0,
+        ending: 'settled',
+      });
+    expect(await statusOf(clients[0], 'forwarded')).toMatchObject({ spent: 70, held: 0, remaining: 930 });
+  });
+
   it('of 100 reservations at once on one machine as many succeed as there is money for (B22)', async () => {
     await create('crowd', { limit: 500 });
     const answers = await Promise.all(
@@ -218,8 +244,8 @@ describe('a budget on three machines', { timeout: 60_000 }, () => {
     );
     const spender = clients[2];
     await eventually('all are told', async () => {
-      const { structured } = await spender.call('budget_reserve', { task_id: 'watched', tokens: 500 });
-      await spender.call('budget_settle', { reservation_id: structured.reservation_id, tokens: 500 });
+      const { structured } = await spender.call('budget_reserve', { task_id: 'watched', tokens: 1_000 });
+      await spender.call('budget_settle', { reservation_id: structured.reservation_id, tokens: 1_000 });
       return heard.every((count) => count > 0) ? true : undefined;
     });
     for (const client of clients) {
