@@ -10,6 +10,8 @@ import type { AccountId } from './names.ts';
 
 /** One crash strands at most this part of the limit. */
 export const STRANDED_PARTS = 50;
+/** Of what is left in the reserve, one chunk is this part at most, however many spend: what lies elsewhere can be had back. */
+const FAIR_PARTS = 4;
 /** Transfers that one request for rights may cause, but for gathering. */
 export const TRANSFERS_PER_REQUEST = 3;
 
@@ -87,7 +89,7 @@ export interface Demand {
 export function chunkOf(demand: Demand): { readonly amount: Amount; readonly atLeast: Amount } {
   const { limit, reserve, rights, need, burnPerMs, horizonMs, spenders } = demand;
   const most = Math.max(1, Math.floor(limit / STRANDED_PARTS));
-  const fair = Math.floor(reserve / Math.max(1, spenders));
+  const fair = Math.floor(reserve / Math.min(Math.max(1, spenders), FAIR_PARTS));
   const lacking = Math.max(0, need - rights);
   const wanted = Math.max(lacking, expected(burnPerMs, horizonMs) + need - rights);
   const amount = Math.max(lacking, Math.min(wanted, most - rights, fair));

@@ -64,7 +64,7 @@ describe('allocation: chunks', () => {
     [{ burnPerMs: 0.05 }, 60],
     [{ burnPerMs: 100 }, 200],
     [{ burnPerMs: 100, need: 500 }, 500],
-    [{ burnPerMs: 100, reserve: 100 }, 20],
+    [{ burnPerMs: 100, reserve: 100 }, 25],
     [{ burnPerMs: 0, rights: 10 }, 0],
   ])('of %j a chunk of %i is taken', (given, amount) => {
     expect(chunkOf(demandOf(given)).amount).toBe(amount);

@@ -164,14 +164,23 @@ export class Host {
   #requests = 0;
   #version = 0;
 
-  constructor(self: NodeId) {
+  readonly #publishDelayMs: number;
+
+  constructor(self: NodeId, publishDelayMs = 1_000) {
     this.self = self;
+    this.#publishDelayMs = publishDelayMs;
     this.boot();
   }
 
   boot(): void {
     this.boots++;
-    this.ledger = new Ledger({ self: this.self, fresh: freshNumber, place: this.place, now: this.now });
+    this.ledger = new Ledger({
+      self: this.self,
+      fresh: freshNumber,
+      place: this.place,
+      now: this.now,
+      publishDelayMs: this.#publishDelayMs,
+    });
     this.openings = [];
     this.#carry(
       this.ledger.load(
@@ -354,8 +363,8 @@ export function reserveCall(id: unknown, amount: unknown, extra: Record<string, 
 }
 
 /** A host that is confirmed and has so many rights. */
-export function hostWith(store: Store, index: number, rights = 0): Host {
-  const host = new Host(nodeIdOf(index));
+export function hostWith(store: Store, index: number, rights = 0, publishDelayMs?: number): Host {
+  const host = new Host(nodeIdOf(index), publishDelayMs);
   host.open(store);
   if (rights > 0) host.take(store, purseOf(store.budgets[0]!), rights);
   return host;

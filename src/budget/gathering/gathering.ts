@@ -123,7 +123,6 @@ export class Gathering implements Machine<GatheringEvent, GatheringEffect> {
         out: (effect) => {
           this.#out.push(effect);
         },
-        firstHeard: (at) => this.#giving.firstHeard(purse, at),
         now,
       });
       want.needs(need, larger(need, waiting), now);

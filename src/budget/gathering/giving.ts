@@ -11,20 +11,11 @@ import { type AskFrame, type CallFrame, encodeCall, type OrderFrame, type Waitin
 import type { GatheringEffect, GatheringOptions } from './messages.ts';
 import { HORIZON_MS } from './want.ts';
 
-/** A request that was heard of goes before others for this long after it was heard last, and after it was heard first. */
-const HEARD_MS = 300;
-const PATIENCE_MS = 3_000;
 /** Requests that one peer may make at once, and in a second. */
 const ASKS_BURST = 400;
 const ASKS_PER_SECOND = 200;
 /** Behind what the ledger persists: an answer tells of rights that are gone from here for good. */
 const STREAM = 'budget';
-
-interface HeardRequest {
-  readonly waiting: Waiting;
-  readonly firstMs: number;
-  readonly lastMs: number;
-}
 
 interface Allowance {
   left: number;
@@ -41,7 +32,6 @@ export class Giving {
   readonly #ownWaiting: (purse: PurseKey) => Waiting | undefined;
   readonly #freshId: () => number;
   readonly #out: (effect: GatheringEffect) => void;
-  readonly #heard = new Map<PurseKey, Map<NodeId, HeardRequest>>();
   readonly #allowances = new Map<NodeId, Allowance>();
   readonly #moves = new Map<number, Move>();
 
@@ -63,20 +53,15 @@ export class Giving {
     const { purse } = frame;
     const sent = ledger.purses.get(purse)?.row.sent.get(frame.account) ?? ZERO;
     const isOther = frame.of !== undefined && frame.of !== ledger.account;
-    // Names of purses that mean nothing here are not kept.
-    if (frame.least > 0 && ledger.purses.has(purse)) this.#remember(from, frame, now);
     if (frame.most === 0 || isOther || !ledger.isConfirmed || frame.above !== sent) {
       this.#answer(from, frame, undefined);
       return;
     }
-    const before = this.#before(frame, now);
-    const amount = frame.gather && before !== undefined ? ZERO : this.#gift(frame, now);
+    const amount = this.#gift(frame, now);
     if (amount === 0) {
-      this.#answer(from, frame, before);
+      this.#answer(from, frame, this.#before(frame));
       return;
     }
-    // Whoever is served has no place in the order any more, unless it asks again.
-    this.#heard.get(purse)?.delete(from);
     const id = this.#freshId();
     this.#moves.set(id, { kind: 'gift', from, frame });
     const { account: to, above } = frame;
@@ -123,42 +108,24 @@ export class Giving {
 
   down(peer: NodeId): void {
     this.#allowances.delete(peer);
-    for (const heard of this.#heard.values()) heard.delete(peer);
   }
 
-  /** What goes before the requests of this node, of what others asked here. */
-  firstHeard(purse: PurseKey, now: Instant): Waiting | undefined {
-    const heard = this.#heard.get(purse);
-    let first: Waiting | undefined;
-    for (const [node, { waiting, firstMs, lastMs }] of heard ?? []) {
-      if (now.monoMs - lastMs > HEARD_MS) heard?.delete(node);
-      else if (now.monoMs - firstMs > PATIENCE_MS) continue;
-      else if (first === undefined || goesBefore(waiting, first)) first = waiting;
-    }
-    if (heard?.size === 0) this.#heard.delete(purse);
-    return first;
-  }
-
-  /** Of all requests that are known here, the first, where it goes before this one. */
-  #before(frame: AskFrame, now: Instant): Waiting | undefined {
+  /** What waits here, where it goes before what is asked for. */
+  #before(frame: AskFrame): Waiting | undefined {
+    const own = this.#ownWaiting(frame.purse);
     const asked: Waiting = { account: frame.account, askedAt: frame.askedAt, need: frame.need };
-    let first = asked;
-    for (const other of [this.#ownWaiting(frame.purse), this.firstHeard(frame.purse, now)])
-      if (other !== undefined && other.account !== frame.account && goesBefore(other, first)) first = other;
-    return first === asked ? undefined : first;
+    return own !== undefined && goesBefore(own, asked) ? own : undefined;
   }
 
   #gift(frame: AskFrame, now: Instant): Amount {
     const self = this.#self(frame.purse, now);
     const waiting = this.#ownWaiting(frame.purse);
-    const request = { account: frame.account, askedAt: frame.askedAt, need: frame.most };
-    const { gather } = frame;
+    const { gather, askedAt, account } = frame;
     // What waits here has nothing to spare; whoever goes before it gathers.
     if (!gather && waiting !== undefined) return ZERO;
-    const most = giftFor(request, self, HORIZON_MS, { gather, waiting });
-    if (gather) return most;
-    if (most < frame.least) return ZERO;
-    // Half of it at most, so that the next who asks finds something, and this node too.
+    const most = giftFor({ account, askedAt, need: frame.most }, self, HORIZON_MS, { gather, waiting });
+    if (!gather && most < frame.least) return ZERO;
+    // Beyond what is needed at once half of it at most, so that the next who asks finds something, and this node too.
     return least(most, Math.max(frame.least, Math.floor(self.rights / 2)) as Amount);
   }
 
@@ -192,21 +159,6 @@ export class Giving {
       total: row?.sent.get(frame.account) ?? ZERO,
       row,
       before,
-    });
-  }
-
-  #remember(from: NodeId, { purse, account, askedAt, need }: AskFrame, now: Instant): void {
-    let heard = this.#heard.get(purse);
-    if (heard === undefined) {
-      heard = new Map();
-      this.#heard.set(purse, heard);
-    }
-    const before = heard.get(from);
-    const isSame = before?.waiting.askedAt === askedAt;
-    heard.set(from, {
-      waiting: { account, askedAt, need },
-      firstMs: isSame ? before.firstMs : now.monoMs,
-      lastMs: now.monoMs,
     });
   }
 

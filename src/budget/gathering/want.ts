@@ -1,19 +1,21 @@
 /** What this node lacks of one purse, and whom it asks for it. */
 import type { NodeId } from '../../kernel/ids.ts';
 import type { Instant } from '../../kernel/time.ts';
-import { asksFor, expected, goesBefore, type Holder, STRANDED_PARTS } from '../allocation.ts';
+import { type Ask, asksFor, expected, goesBefore, type Holder, STRANDED_PARTS } from '../allocation.ts';
 import { type Amount, least, ZERO } from '../amount.ts';
 import type { AccountId, PurseKey } from '../names.ts';
 import { type AnswerFrame, type AskFrame, encodeCall, type Waiting } from './frames.ts';
 import type { Holding, Holdings } from './holdings.ts';
 import type { Exhausted, GatheringEffect, GatheringOptions } from './messages.ts';
 
-/** Rights that will be spent within this are not spare. */
-export const HORIZON_MS = 5_000;
+/** Rights that will be spent within this are not spare: short, since what waits needs them now. */
+export const HORIZON_MS = 1_000;
+/** What is fetched should last for this, where somebody has so much. */
+const LASTING_MS = 5_000;
 /** How long each try of an ask waits for its answer, in ms; behind the last the node counts as silent. */
 const TRIES_MS = [150, 200, 300, 400] as const;
 /** Asks for what can be spared, before all that there is is asked for. */
-const PLAIN_ROUNDS = 2;
+const PLAIN_ROUNDS = 1;
 /** Pauses where somebody else goes first, or where what is on the way is waited for. */
 const PAUSE_MS = 20;
 const PAUSE_MAX_MS = 160;
@@ -39,7 +41,6 @@ export class Want {
   readonly #holdings: Holdings;
   readonly #freshId: () => number;
   readonly #out: (effect: GatheringEffect) => void;
-  readonly #firstHeard: (now: Instant) => Waiting | undefined;
   #need: Amount;
   #waiting: Amount;
   readonly #open = new Map<number, OpenAsk>();
@@ -63,7 +64,6 @@ export class Want {
       readonly holdings: Holdings;
       readonly freshId: () => number;
       readonly out: (effect: GatheringEffect) => void;
-      readonly firstHeard: (now: Instant) => Waiting | undefined;
       readonly now: Instant;
     },
   ) {
@@ -74,7 +74,6 @@ export class Want {
     this.#holdings = parts.holdings;
     this.#freshId = parts.freshId;
     this.#out = parts.out;
-    this.#firstHeard = parts.firstHeard;
     this.#askedAt = wallOf(parts.now);
     this.#sinceMs = parts.now.monoMs;
   }
@@ -156,7 +155,7 @@ export class Want {
     }
     const known = this.#known(now);
     const total = known.reduce((sum, { rights }) => sum + rights, 0);
-    const isFirst = this.#isFirst(now);
+    const isFirst = this.#before === undefined;
     if (total < lack) this.#proveEmpty(known, lack - total, now);
     else if (isFirst && this.#plainRounds < PLAIN_ROUNDS && this.#askForSpare(known, lack, now))
       this.#plainRounds++;
@@ -180,27 +179,23 @@ export class Want {
     return this.#holdings.of(this.purse, now).filter(({ node }) => !this.#silent.has(node));
   }
 
-  #isFirst(now: Instant): boolean {
-    const own = this.request;
-    const heard = this.#firstHeard(now);
-    const isBehind = heard !== undefined && own !== undefined && goesBefore(heard, own);
-    return this.#before === undefined && !isBehind;
-  }
-
   /** Up to three, the richest; of one alone as much as will be needed soon. Whether anybody was asked. */
   #askForSpare(known: readonly Holding[], lack: number, now: Instant): boolean {
     const asks = asksFor(lack as Amount, this.#holders(known, now), HORIZON_MS);
+    this.#askAll(known, asks, false, now);
+    return asks.length > 0;
+  }
+
+  #askAll(known: readonly Holding[], asks: readonly Ask[], gather: boolean, now: Instant): void {
     for (const { from, amount } of asks) {
       const most = asks.length === 1 ? this.#chunk(amount, now) : amount;
-      this.#ask(known, from, { least: amount, most, gather: false }, now);
+      this.#ask(known, from, { least: amount, most, gather }, now);
     }
-    return asks.length > 0;
   }
 
   #gather(known: readonly Holding[], lack: number, now: Instant): void {
     const asks = asksFor(lack as Amount, this.#holders(known, now), HORIZON_MS, true);
-    for (const { from, amount } of asks)
-      this.#ask(known, from, { least: amount, most: amount, gather: true }, now);
+    this.#askAll(known, asks, true, now);
     // Where that brings nothing, not all of it at once again.
     this.#pause(now);
   }
@@ -277,7 +272,7 @@ export class Want {
   /** With what all that wait need, and what will be spent soon; not more than one crash may strand. */
   #chunk(amount: Amount, now: Instant): Amount {
     const { ledger, paces, limitOf } = this.#options;
-    const soon = expected(paces.perMs(this.purse, ledger.account, now), HORIZON_MS);
+    const soon = expected(paces.perMs(this.purse, ledger.account, now), LASTING_MS);
     const limit = limitOf(this.purse) ?? ZERO;
     const bound = Math.floor(limit / STRANDED_PARTS) - this.#rights;
     return Math.max(amount, Math.min(this.#waiting + soon - this.#rights, bound)) as Amount;

@@ -9,8 +9,9 @@ import type { StoreCall } from '../messages.ts';
 import { type Lead, ORCHESTRATOR_KEY } from './messages.ts';
 
 /** After a kill the key vanishes within this, so that another leads well within three seconds. */
-const TTL_MS = 1_500;
-const RENEW_MS = 500;
+const TTL_MS = 2_000;
+const RENEW_MS = 900;
+const RENEW_AGAIN_MS = 200;
 /** Those who may lead try at different moments, so that mostly one does. */
 const CAMPAIGN_JITTER_MS = 200;
 const RETRY_MS = 1_000;
@@ -182,7 +183,7 @@ export class Leadership {
       this.#lead = undefined;
       this.#stage = { kind: 'following' };
       this.#wakeMs = Number.POSITIVE_INFINITY;
-    } else this.#wakeMs = now.monoMs + RENEW_MS / 5;
+    } else this.#wakeMs = now.monoMs + RENEW_AGAIN_MS;
   }
 
   #failed(now: Instant): void {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { encodeCall } from '../../../src/budget/gathering/frames.ts';
 import { amountOf, definitionOf, problemsOf, rowsOf } from '../support.ts';
+import { skewedWorkload } from './skewed.ts';
 import { type Outcome, Toy, type ToyOptions } from './toy.ts';
 
 const LIMIT = 10_000;
@@ -186,4 +187,26 @@ describe('gathering', () => {
     expect(other!.penalties).toBe(1);
     expect(other!.rights).toBe(100);
   });
+
+  it.each([1, 2])(
+    'under a skewed and shifting load hardly anything is refused falsely until all but a hundredth of the limit is spent (seed %i)',
+    (seed) => {
+      const result = skewedWorkload({
+        nodes: 10,
+        limit: 2_000_000,
+        amount: 100,
+        perSecond: 1_000,
+        shiftMs: 3_000,
+        publishDelayMs: 10_000,
+        jitter: true,
+        orchestrators: seed % 2 === 0 ? 2 : 0,
+        seed,
+      });
+      console.log(JSON.stringify(result));
+      expect(result.spent).toBeGreaterThanOrEqual(0.99);
+      expect(result.falselyDenied / result.reservations).toBeLessThan(0.005);
+      expect(result.perThousand.calls).toBeLessThan(10);
+    },
+    30_000,
+  );
 });

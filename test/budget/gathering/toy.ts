@@ -34,6 +34,8 @@ export interface ToyOptions {
   readonly duplication?: number;
   /** Whether nodes may take from the reserve. */
   readonly quorum?: boolean;
+  /** Of rows that only tell what was spent. Default 1,000. */
+  readonly publishDelayMs?: number;
   /** How many of the nodes may be orchestrator. Default 0. */
   readonly orchestrators?: number;
 }
@@ -44,6 +46,7 @@ interface Waiting {
   readonly since: number;
   readonly untilMs: number;
   readonly done: (outcome: Outcome) => void;
+  readonly granted: (id: string) => void;
 }
 
 export interface Outcome {
@@ -115,10 +118,15 @@ export class ToyNode {
   }
 
   /** Asks for a reservation and waits up to `waitMs`. */
-  reserve(amount: number, done: (outcome: Outcome) => void = () => {}, waitMs = 5_000): void {
+  reserve(
+    amount: number,
+    done: (outcome: Outcome) => void = () => {},
+    waitMs = 5_000,
+    granted: (id: string) => void = () => {},
+  ): void {
     const { monoMs } = this.world.now;
     const id = `r${this.world.nextId()}`;
-    this.waiting.push({ id, amount, since: monoMs, untilMs: monoMs + waitMs, done });
+    this.waiting.push({ id, amount, since: monoMs, untilMs: monoMs + waitMs, done, granted });
     this.world.at(monoMs + waitMs, () => this.#timeOut(id));
     this.serve();
   }
@@ -219,6 +227,7 @@ export class ToyNode {
       this.waiting.shift();
       this.#lastId = head.id;
       this.#finish(head, 'granted');
+      head.granted(head.id);
     }
     this.publish();
     this.#lack();
@@ -397,7 +406,7 @@ export class Toy {
     this.purse = purseOf(definition);
     this.store = new Store([definition]);
     for (let index = 0; index < options.nodes; index++) {
-      const host = hostWith(this.store, index);
+      const host = hostWith(this.store, index, 0, options.publishDelayMs);
       host.now = this.now;
       this.nodes.push(new ToyNode(this, host, index < (options.orchestrators ?? 0)));
     }
