@@ -5,6 +5,7 @@
 import type { NodeId } from '../../src/kernel/ids.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
 import { decodeFrame } from '../../src/quorum/frames.ts';
+import { serverIdOf } from '../../src/quorum/server.ts';
 import { wishKey, wishValue } from '../../src/quorum/voters/voter-wishes.ts';
 import { DISK_HEALTHY } from '../lib/machine.ts';
 import type { QuorumMachine } from './machine.ts';
@@ -162,7 +163,7 @@ function drawFault(
 const REMEMBERED_FRAMES = 200;
 const REMEMBERED_VOTES = 30;
 /** Longer than any election timeout. */
-const FROZEN_MS = 1_300;
+export const FROZEN_MS = 1_300;
 const VOTE_BYTES = 48;
 /** For so long a voter that fell over is asked again. */
 const AGAIN_MS = 1_500;
@@ -301,9 +302,18 @@ export class QuorumFaultInjector {
     const [old] = this.#images.get(target) ?? [];
     if (fault.becomes === 'lost' || (fault.becomes === 'old' && old === undefined)) target.image.lose();
     else if (fault.becomes === 'spoilt') target.image.spoil(this.#rng);
-    else target.image.restore(old);
+    else this.#putBack(target, old);
     this.#afterwards(fault, () => target.start());
     return true;
+  }
+
+  #putBack(target: QuorumMachine, old: unknown): void {
+    const { identity, restored } = target.image.stored;
+    const { point, entries, hardState } = restored;
+    const held = { term: hardState.term, lastIndex: point.index + entries.length };
+    const { carried } = identity ?? {};
+    if (carried !== undefined) target.lostDisk = { server: serverIdOf(target.nodeId, carried.storage), held };
+    target.image.restore(old);
   }
 
   #cutsOf(fault: QuorumFault, node: number): readonly (readonly [number, number])[] {

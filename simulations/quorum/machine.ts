@@ -22,6 +22,7 @@ import type { Scheduler } from '../../src/sim/scheduler.ts';
 import type { SimulatedWire } from '../../src/sim/wire.ts';
 import { DISK_HEALTHY } from '../lib/machine.ts';
 import { DurableImage } from './durable-image.ts';
+import type { Held } from './exceptions.ts';
 
 export interface MachineWorld {
   readonly scheduler: Scheduler;
@@ -31,6 +32,7 @@ export interface MachineWorld {
   /** After every event that the machine handled. */
   onStep(machine: QuorumMachine, event: string, effects: readonly QuorumEffect[]): void;
   onEffect(machine: QuorumMachine, effect: QuorumEffect): void;
+  onReceived(machine: QuorumMachine, from: NodeId, bytes: Uint8Array): void;
   onBroken(machine: QuorumMachine, error: unknown): void;
 }
 
@@ -60,6 +62,8 @@ export class QuorumMachine {
   hasNewDisk = false;
   /** Taken away, for a while or for good: nothing starts it. */
   isGone = false;
+  /** What the disk held that was put back to an old image. */
+  lostDisk: { readonly server: ServerId; readonly held: Held } | undefined;
   readonly #world: MachineWorld;
   readonly #rng: Rng;
   #peers: readonly string[] = [];
@@ -92,6 +96,10 @@ export class QuorumMachine {
 
   get starts(): number {
     return this.#starts;
+  }
+
+  isConnected(peer: NodeId): boolean {
+    return this.#run?.up.has(peer) === true;
   }
 
   get isLeader(): boolean {
@@ -227,6 +235,7 @@ export class QuorumMachine {
     } else if (event.kind === 'disconnected') {
       if (run.up.delete(event.peer)) run.executor.deliver({ ...event, kind: 'peerDown' });
     } else if (event.kind === 'frame') {
+      this.#world.onReceived(this, event.from, event.bytes);
       run.executor.deliver({ kind: 'received', from: event.from, bytes: event.bytes });
     }
   }

@@ -7,7 +7,14 @@ import type { QuorumConfig } from '../../src/quorum/config.ts';
 import { checkLinearizability, describeVerdict } from '../lib/checkers/linearizability.ts';
 import type { Violation } from '../lib/cluster.ts';
 import type { HistoryOperation } from '../lib/quorum-history.ts';
-import { drawQuorumFaults, type QuorumFault, QuorumFaultInjector, type QuorumFaultKind } from './faults.ts';
+import { Exceptions } from './exceptions.ts';
+import {
+  drawQuorumFaults,
+  FROZEN_MS,
+  type QuorumFault,
+  QuorumFaultInjector,
+  type QuorumFaultKind,
+} from './faults.ts';
 import type { QuorumMachine } from './machine.ts';
 import { drawPlan, type QuorumPlan } from './plan.ts';
 import { Safety } from './safety.ts';
@@ -42,6 +49,8 @@ export interface QuorumRunReport {
   /** How many of each kind found something to strike. */
   readonly struck: Readonly<Partial<Record<QuorumFaultKind, number>>>;
   readonly violations: readonly Violation[];
+  /** Why the run has no verdict: what broke is beyond what can be promised. */
+  readonly void: string | undefined;
   readonly replay: string;
   readonly plan: QuorumPlan;
   readonly notes: readonly string[];
@@ -73,6 +82,7 @@ class QuorumRun {
   readonly #faults: readonly QuorumFault[];
   readonly #workload: QuorumWorkload;
   readonly #injector: QuorumFaultInjector;
+  readonly #exceptions: Exceptions;
   #healedMs: number | undefined;
 
   constructor(options: QuorumRunOptions) {
@@ -94,6 +104,8 @@ class QuorumRun {
     this.#faults = options.faults ?? drawn;
     this.#workload = new QuorumWorkload(this.#world, plan.workload, (times) => this.#returned(times));
     this.#injector = new QuorumFaultInjector(this.#world, this.#faults);
+    const mayGoBack = this.#faults.some((fault) => fault.kind === 'disk' && fault.becomes === 'old');
+    this.#exceptions = new Exceptions(this.#world, mayGoBack);
   }
 
   run(): QuorumRunReport {
@@ -105,7 +117,7 @@ class QuorumRun {
       this.#workload.stop();
       this.#world.heal();
       this.#demandLiveness();
-      if (this.#world.violations.length === 0) {
+      if (!this.#world.isOver) {
         this.#safety.checkDigests();
         this.#watches.finish();
         this.#checkHistory();
@@ -122,8 +134,8 @@ class QuorumRun {
 
   /** A broken promise ends the run: what follows from it would only hide it. */
   #runUntil(atMs: number, isDone: () => boolean = () => false): boolean {
-    const { scheduler, violations } = this.#world;
-    return scheduler.runUntilTrue(() => isDone() || violations.length > 0, atMs);
+    const { scheduler } = this.#world;
+    return scheduler.runUntilTrue(() => isDone() || this.#world.isOver, atMs);
   }
 
   #configOf(machine: QuorumMachine): QuorumConfig {
@@ -145,7 +157,7 @@ class QuorumRun {
       (fault) =>
         ['pause', 'drift', 'leftBehind', 'askedAgain', 'crash', 'crashAll', 'disk'].includes(fault.kind) &&
         fault.atMs <= endMs &&
-        fault.atMs + fault.forMs >= startMs,
+        fault.atMs + Math.max(fault.forMs, fault.kind === 'askedAgain' ? FROZEN_MS : 0) >= startMs,
     );
     if (!wasDisturbed)
       this.#world.violate(
@@ -175,12 +187,13 @@ class QuorumRun {
     if (!this.#runUntil(healedMs + LIVENESS_MS, isLive)) {
       const silent = world.machines.filter((machine) => !written.has(machine)).map(({ name }) => name);
       const leader = world.leader?.name ?? 'nobody';
+      if (this.#exceptions.isMajorityLost()) world.except('the disks of half the voters are lost');
       world.violate(
         'liveness',
         `${silent.join(', ') || 'a client'} cannot write ${LIVENESS_MS} ms after healing; ${leader} leads`,
       );
     }
-    if (world.violations.length > 0) return;
+    if (world.isOver) return;
     const equalBy = world.nowMs + EQUAL_MS;
     if (!this.#runUntil(equalBy, () => this.#areEqual()))
       world.violate(
@@ -188,7 +201,7 @@ class QuorumRun {
         `copies are not equal ${EQUAL_MS} ms after all could write: ${this.#positions()}`,
       );
     this.#healedMs = world.nowMs - healedMs;
-    if (world.violations.length === 0) this.#demandEndOfLeases();
+    if (!world.isOver) this.#demandEndOfLeases();
   }
 
   #areEqual(): boolean {
@@ -237,6 +250,7 @@ class QuorumRun {
       faults: this.#faults,
       struck: this.#injector.struck,
       violations: this.#world.violations,
+      void: this.#world.isVoid ? this.#world.exception : undefined,
       replay: quorumReplay(seed, nodes),
       plan: this.#plan,
       notes: this.#world.trace.last(),

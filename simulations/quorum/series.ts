@@ -16,9 +16,11 @@ export function shrinkQuorum(failing: QuorumRunReport): QuorumRunReport {
 export function describeQuorum(report: QuorumRunReport): string {
   const { seed, nodes, operations, committed, leaders, violations, healedMs, traceHash } = report;
   const verdict =
-    violations.length === 0
-      ? `healed in ${Math.round(healedMs ?? 0)} ms`
-      : `${violations.length} VIOLATIONS (${violations[0]?.check})`;
+    report.void !== undefined
+      ? `no verdict (${report.void})`
+      : violations.length === 0
+        ? `healed in ${Math.round(healedMs ?? 0)} ms`
+        : `${violations.length} VIOLATIONS (${violations[0]?.check})`;
   return `quorum seed ${seed} nodes ${nodes}: ${verdict}, ${operations.ok} ok ${operations.failed} refused ${operations.unknown} unknown, ${committed} committed, ${leaders} leaders, trace ${traceHash}`;
 }
 
@@ -28,6 +30,7 @@ export function describeQuorumSeries(reports: readonly QuorumRunReport[]): strin
     reports.reduce((total, report) => total + count(report), 0);
   const struck = new Map<string, number>();
   const broken = new Map<string, number>();
+  const voids = reports.filter((report) => report.void !== undefined).length;
   for (const { struck: kinds, violations } of reports) {
     for (const [kind, count] of Object.entries(kinds)) struck.set(kind, (struck.get(kind) ?? 0) + count);
     const check = violations[0]?.check;
@@ -41,6 +44,7 @@ export function describeQuorumSeries(reports: readonly QuorumRunReport[]): strin
     `operations: ${sum(({ operations }) => operations.ok)} ok, ${sum(({ operations }) => operations.failed)} refused, ${sum(({ operations }) => operations.unknown)} unknown`,
     `entries committed ${sum(({ committed }) => committed)}, terms led ${sum(({ leaders }) => leaders)}, events ${sum(({ events }) => events)}`,
     `faults: ${total} (${listed(struck).join(', ')})`,
+    ...(voids === 0 ? [] : [`without a verdict, beyond what can be promised: ${voids}`]),
     broken.size === 0 ? 'every promise held' : `BROKEN: ${listed(broken).join(', ')}`,
   ].join('\n');
 }

@@ -1,4 +1,5 @@
 /** Machines with nothing but the quorum store on them, their network and clocks, all driven by one seed. */
+import type { NodeId } from '../../src/kernel/ids.ts';
 import { type Rng, seededRng } from '../../src/kernel/rng.ts';
 import { nodeIdFromPublicKey } from '../../src/mesh/identity/peer-id.ts';
 import type { QuorumConfig } from '../../src/quorum/config.ts';
@@ -36,6 +37,11 @@ export class QuorumWorld {
   readonly violations: Violation[] = [];
   readonly onStep: ((machine: QuorumMachine) => void)[] = [];
   readonly onEffect: ((machine: QuorumMachine, effect: QuorumEffect) => void)[] = [];
+  readonly onReceived: ((machine: QuorumMachine, from: NodeId, bytes: Uint8Array) => void)[] = [];
+  /** Why nothing is promised any more. */
+  exception: string | undefined;
+  /** Something was broken after that: the run has no verdict. */
+  isVoid = false;
   /** Events that machines handled. */
   steps = 0;
 
@@ -61,6 +67,9 @@ export class QuorumWorld {
       onEffect: (machine: QuorumMachine, effect: QuorumEffect) => {
         for (const listener of this.onEffect) listener(machine, effect);
       },
+      onReceived: (machine: QuorumMachine, from: NodeId, bytes: Uint8Array) => {
+        for (const listener of this.onReceived) listener(machine, from, bytes);
+      },
       onBroken: (machine: QuorumMachine, error: unknown) => this.#broken(machine, error),
     };
     this.machines = Array.from(
@@ -69,6 +78,11 @@ export class QuorumWorld {
     );
     for (const machine of this.machines)
       machine.know(this.machines.filter((other) => other !== machine).map(({ address }) => address));
+  }
+
+  /** A promise was broken, or what was broken is none. */
+  get isOver(): boolean {
+    return this.violations.length > 0 || this.isVoid;
   }
 
   get nowMs(): number {
@@ -109,8 +123,15 @@ export class QuorumWorld {
     Object.assign(this.conditions, this.#usual);
   }
 
+  /** From here on nothing is promised: what breaks ends the run without a verdict. */
+  except(why: string): void {
+    this.exception ??= why;
+    this.trace.note(this.nowMs, 'exception', why);
+  }
+
   violate(check: string, what: string): void {
-    if (this.violations.length < VIOLATIONS) this.violations.push({ atMs: this.nowMs, check, what });
+    if (this.exception !== undefined) this.isVoid = true;
+    else if (this.violations.length < VIOLATIONS) this.violations.push({ atMs: this.nowMs, check, what });
   }
 
   #stepped(machine: QuorumMachine, event: string, effects: readonly QuorumEffect[]): void {

@@ -76,7 +76,9 @@ export type StoreFrame =
       readonly transfer: number;
       readonly next: number;
       readonly ok: boolean;
-    };
+    }
+  /** On the sender's disk, and promised to another: its term, and in that term its log up to here. */
+  | { readonly kind: 'promise'; readonly promised: Claim };
 
 interface Addressed {
   readonly store: StoreId;
@@ -93,6 +95,7 @@ const KIND = {
   snapshot: 4,
   snapshotAnswer: 5,
   outdated: 6,
+  promise: 7,
 } as const;
 const MOST_STORES = 64;
 const out = new ByteWriter(16 * 1024);
@@ -152,6 +155,10 @@ export function encodeFrame(store: StoreId, from: StorageId, to: StorageId, fram
       out.varuint(frame.transfer);
       out.varuint(frame.next);
       out.byte(frame.ok ? 1 : 0);
+      break;
+    case 'promise':
+      out.varuint(frame.promised.term);
+      out.varuint(frame.promised.lastIndex);
       break;
   }
   return out.take();
@@ -258,6 +265,8 @@ function readFrame(input: ByteReader, kind: number, from: ServerId, to: ServerId
         next: input.varuint(),
         ok: input.byte() === 1,
       };
+    case KIND.promise:
+      return { kind: 'promise', promised: { term: input.varuint(), lastIndex: input.varuint() } };
     default:
       return undefined;
   }

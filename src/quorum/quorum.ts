@@ -37,6 +37,7 @@ import { Trust } from './store/trust.ts';
 import { formatConflict, raiseCommand } from './voters/formats.ts';
 import { decide, yields } from './voters/founding.ts';
 import { Neighbours } from './voters/neighbours.ts';
+import { ownGreeting } from './voters/own-greeting.ts';
 import { VainJoins } from './voters/vain-joins.ts';
 import { membersOf } from './voters/voter-candidates.ts';
 import { nextVoters } from './voters/voter-policy.ts';
@@ -85,7 +86,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#neighbours = new Neighbours(options.isDoubtful ?? (() => false), Math.floor(this.#freshId() / 2));
     const { raft, newestFormat = NEWEST_FORMAT } = config;
     this.#carrier = new Carrier({ self, raft, newestFormat, freshId: this.#freshId, rng });
-    this.#trust = new Trust(this.#carrier, this.#neighbours);
+    this.#trust = new Trust(this.#carrier, this.#neighbours, config.raft.electionTimeoutMs, now);
     this.#calls = new Calls(this.#freshId, (id, result) => this.#answer(id, result));
     this.#boot = this.#freshId();
     this.#storelessSinceMs = now.monoMs;
@@ -139,7 +140,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
         if (event.kind === 'diskRecovered') this.#effects.push(...this.#carrier.diskRecovered());
         break;
     }
-    return this.#settle();
+    return this.#settle(now);
   }
 
   expire(now: Instant): readonly QuorumEffect[] {
@@ -148,7 +149,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#take(this.replica?.expire(now), now);
     if (isDue(this.#leases.deadline, now)) this.#endLeases(now);
     if (this.#tickMs <= now.monoMs) this.#tick(now);
-    return this.#settle();
+    return this.#settle(now);
   }
 
   deadline(): Deadline | undefined {
@@ -157,13 +158,15 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       earliest([
         this.replica?.deadline(),
         this.#leases.deadline,
+        this.#trust.deadline,
         { atMs: this.#tickMs, reason: 'quorum upkeep' },
       ])
     );
   }
 
   status(): QuorumStatus {
-    return statusOf(this.#options.self, this.#carrier, this.#neighbours);
+    const { self, config } = this.#options;
+    return statusOf(self, config.mayVote, this.#carrier, this.#neighbours);
   }
 
   #diskReached(sequence: number, now: Instant): void {
@@ -214,36 +217,33 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     } else {
       // Before its greeting nothing is known of the run that speaks.
       if (!this.#neighbours.hasGreeted(nodeOf(from))) return;
-      if (frame.kind === 'raft') this.#trust.heard(frame.message);
+      if (frame.kind === 'promise') {
+        this.#trust.promised(from, frame.promised);
+        return;
+      }
+      if (frame.kind === 'raft') {
+        this.#trust.heard(frame.message);
+        if (this.#trust.isSuperseded(frame.message)) this.#renounce(now);
+      }
       this.#take(replica.received(from, frame, now), now);
     }
   }
 
   #examine(from: NodeId, greeting: Greeting, now: Instant): void {
     this.#trust.examine(from, greeting);
-    if (!this.#trust.isDoubted(from, greeting)) return;
+    if (this.#trust.isDoubted(from, greeting)) this.#renounce(now);
+  }
+
+  #renounce(now: Instant): void {
     this.#effects.push(...this.#carrier.renounce(now));
     this.#reach(now);
+    this.#greet(now);
   }
 
   /** Tells neighbours where what they were told is no longer so, or may have been lost. */
   #greet(now: Instant): void {
     if (this.#carrier.isBeginning) return;
-    const { mayFound, mayVote } = this.#options.config;
-    const { carried, dissolved, replaced } = this.#carrier.identity;
-    const own = {
-      format: this.#carrier.format,
-      dissolved,
-      replaced,
-      boot: this.#boot,
-      claim: this.#carrier.claim,
-      store: carried?.store,
-      storage: carried?.storage,
-      hasData: this.#carrier.hasData,
-      mayFound: mayFound && this.#carrier.isFresh,
-      mayVote,
-      voters: this.replica?.raft.configuration.incoming ?? [],
-    };
+    const own = ownGreeting(this.#carrier, this.#options.config, this.#boot);
     for (const { peer, greeting } of this.#neighbours.takeGreetings(own, now)) {
       const bytes = encodeGreeting(greeting);
       // Behind the disk: others take up a store that they hear of, so it must not vanish in a crash.
@@ -493,8 +493,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     if (voters !== undefined) this.#take(replica.step({ kind: 'changeAsked', token: 0, voters }, now), now);
   }
 
-  #settle(): readonly QuorumEffect[] {
-    this.#trust.consider();
+  #settle(now: Instant): readonly QuorumEffect[] {
+    this.#trust.consider(now);
     const replica = this.replica;
     if (replica !== undefined) this.#calls.answerReads(replica);
     const effects = this.#effects;

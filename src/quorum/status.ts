@@ -5,12 +5,17 @@ import { nodeOf, storeName } from './server.ts';
 import type { Carrier } from './store/carrier.ts';
 import { EMPTY_POINT } from './store/storage.ts';
 import type { Neighbours } from './voters/neighbours.ts';
+import { type Wish, wishesOf } from './voters/voter-wishes.ts';
 
 interface ServerInfo {
   readonly server: ServerId;
   readonly node: NodeId;
   readonly role: 'leader' | 'voter' | 'learner';
   readonly isReachable: boolean;
+  /** By its node's role; `undefined` where that is not known here. */
+  readonly mayVote: boolean | undefined;
+  /** What a person wants of its node. */
+  readonly wish: Wish | undefined;
 }
 
 export interface QuorumStatus {
@@ -42,7 +47,13 @@ export interface QuorumStatus {
   }[];
 }
 
-export function statusOf(self: NodeId, carrier: Carrier, neighbours: Neighbours): QuorumStatus {
+/** `mayVote`: this node itself. */
+export function statusOf(
+  self: NodeId,
+  mayVote: boolean,
+  carrier: Carrier,
+  neighbours: Neighbours,
+): QuorumStatus {
   const { replica, store, hasData } = carrier;
   const raft = replica?.raft;
   const configuration = raft?.configuration ?? EMPTY_POINT.configuration;
@@ -53,7 +64,7 @@ export function statusOf(self: NodeId, carrier: Carrier, neighbours: Neighbours)
     term: raft?.term ?? 0,
     leader: replica?.leader,
     revision: replica?.register.revision ?? 0,
-    servers: serversOf(self, carrier, neighbours),
+    servers: serversOf(self, mayVote, carrier, neighbours),
     format: formatOf(self, carrier, neighbours),
     missing: neighbours.missing(configuration, replica?.server),
     others: [...neighbours.otherStores(store)].map(([other, { hasData, nodes }]) => ({
@@ -101,13 +112,21 @@ export function whyUnavailable(
   return { what: 'The voters did not answer in time.', details };
 }
 
-function serversOf(self: NodeId, { replica }: Carrier, neighbours: Neighbours): readonly ServerInfo[] {
+function serversOf(
+  self: NodeId,
+  mayVote: boolean,
+  { replica }: Carrier,
+  neighbours: Neighbours,
+): readonly ServerInfo[] {
   if (replica === undefined) return [];
   const { configuration, leader } = replica.raft;
   const voters = new Set([...configuration.incoming, ...configuration.outgoing]);
   const reachable = [...neighbours.servers].filter(([, { isReachable }]) => isReachable);
   const known = new Set([replica.server, ...voters, ...reachable.map(([server]) => server)]);
+  const wishes = wishesOf(replica.register);
   return [...known].sort().map((server) => ({
+    mayVote: nodeOf(server) === self ? mayVote : neighbours.greetings.get(nodeOf(server))?.mayVote,
+    wish: wishes.get(nodeOf(server)),
     server,
     node: nodeOf(server),
     role: server === leader ? 'leader' : voters.has(server) ? 'voter' : 'learner',

@@ -79,6 +79,10 @@ const made = {
   'quorum-append': encodeFrame(store, from, to, { kind: 'raft', message: append }),
   'quorum-propose': encodeFrame(store, from, to, { kind: 'propose', requests: [{ sequence: 9, command }] }),
   'quorum-outdated': encodeFrame(store, from, to, { kind: 'outdated', index: 302, sequences: [9, 10] }),
+  'quorum-promise': encodeFrame(store, from, to, {
+    kind: 'promise',
+    promised: { term: 7, lastIndex: 300 },
+  }),
 };
 
 describe('protocol pins: the quorum store', () => {
@@ -94,6 +98,7 @@ describe('protocol pins: the quorum store', () => {
       ...servers,
       frame: { kind: 'raft', message: append },
     });
+    expect(read('quorum-promise')).toMatchObject({ frame: { promised: { term: 7, lastIndex: 300 } } });
     expect(read('quorum-propose')).toMatchObject({ frame: { requests: [{ sequence: 9, command }] } });
     expect(read('quorum-outdated')).toMatchObject({ frame: { index: 302, sequences: [9, 10] } });
   });

@@ -112,7 +112,7 @@ describe('planted bugs', () => {
     const bug = plantedBugs.find((each) => each.name === name);
     it(`${name} is found: ${bug?.about}`, { timeout: 120_000 }, async () => {
       expect(bug).toBeDefined();
-      const { found } = await plant(bug!, 60);
+      const { found } = await plant(bug!, 100);
       expect(found).toBeDefined();
     });
   }

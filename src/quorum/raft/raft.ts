@@ -140,6 +140,11 @@ export class Raft {
     return this.#server.isChanging;
   }
 
+  /** The whole store is this server, and was since what is known to be committed: nobody else has a vote. */
+  get isAlone(): boolean {
+    return this.#server.isAlone;
+  }
+
   /** As it is now; on disk perhaps a little later. */
   get hardState(): HardState {
     return this.#server.hardState;

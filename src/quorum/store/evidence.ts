@@ -4,8 +4,8 @@
  * A term never goes down, and within a term no server takes back entries that it acknowledged to that term's leader, nor
  * a leader any at all: of its own disk it says in every append how far it is. So
  * whoever restarts with less than it was heard to have has lost promises (an old disk image was restored, a disk lied
- * about its syncs), and must not count as that server any more. Each node knows what it heard itself since it started:
- * this finds what the surviving leader or candidate saw, not what only a dead one knew.
+ * about its syncs), and must not count as that server any more. Each node knows what it heard itself since it started. A
+ * voter tells the other voters too what it promised, soon after (`promises.ts`): a leader that is gone takes little along.
  */
 import { limits } from '../../kernel/limits.ts';
 import type { LogIndex, RaftMessage, ServerId, Term } from '../raft/types.ts';
@@ -16,40 +16,47 @@ export interface Claim {
   readonly lastIndex: LogIndex;
 }
 
+/** What a message says is on its sender's disk: it only goes out once that is so. `undefined` where it says nothing. */
+export function promiseIn(message: RaftMessage): Claim | undefined {
+  const { kind, term } = message;
+  switch (kind) {
+    case 'voteRequest':
+      return message.isPreVote ? undefined : { term, lastIndex: 0 };
+    case 'voteAnswer':
+      return message.isPreVote || !message.granted ? undefined : { term, lastIndex: 0 };
+    case 'appendAnswer':
+      return message.ok ? { term, lastIndex: message.index } : undefined;
+    case 'append':
+      return { term, lastIndex: message.stable };
+    default:
+      return undefined;
+  }
+}
+
+/** Whether who holds `claim` has forgotten some of what it promised. */
+export function isLess(claim: Claim, promised: Claim): boolean {
+  return claim.term < promised.term || (claim.term === promised.term && claim.lastIndex < promised.lastIndex);
+}
+
 export class Evidence {
   readonly #heard = new Map<ServerId, Claim>();
 
-  /** A message that only goes out once what it says is on its sender's disk. */
   note(message: RaftMessage): void {
-    switch (message.kind) {
-      case 'voteRequest':
-      case 'voteAnswer':
-        if (message.isPreVote || (message.kind === 'voteAnswer' && !message.granted)) return;
-        this.#raise(message.from, message.term, 0);
-        return;
-      case 'appendAnswer':
-        if (message.ok) this.#raise(message.from, message.term, message.index);
-        return;
-      case 'append':
-        this.#raise(message.from, message.term, message.stable);
-        return;
-      default:
-    }
+    const promised = promiseIn(message);
+    if (promised !== undefined) this.promised(message.from, promised);
+  }
+
+  promised(server: ServerId, promised: Claim): void {
+    const heard = this.#heard.get(server);
+    if (heard !== undefined && !isLess(heard, promised)) return;
+    this.#heard.set(server, promised);
+    if (this.#heard.size <= limits.raftServers) return;
+    const oldest = this.#heard.keys().next();
+    if (oldest.done !== true) this.#heard.delete(oldest.value);
   }
 
   contradicts(server: ServerId, claim: Claim): boolean {
     const heard = this.#heard.get(server);
-    if (heard === undefined) return false;
-    return claim.term < heard.term || (claim.term === heard.term && claim.lastIndex < heard.lastIndex);
-  }
-
-  #raise(server: ServerId, term: Term, lastIndex: LogIndex): void {
-    const heard = this.#heard.get(server);
-    if (heard !== undefined && (heard.term > term || (heard.term === term && heard.lastIndex >= lastIndex)))
-      return;
-    this.#heard.set(server, { term, lastIndex });
-    if (this.#heard.size <= limits.raftServers) return;
-    const oldest = this.#heard.keys().next();
-    if (oldest.done !== true) this.#heard.delete(oldest.value);
+    return heard !== undefined && isLess(claim, heard);
   }
 }

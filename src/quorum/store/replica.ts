@@ -10,6 +10,7 @@ import type { Mark } from '../../kernel/effects.ts';
 import type { NodeId } from '../../kernel/ids.ts';
 import type { Rng } from '../../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../../kernel/time.ts';
+import { allVoters, isVoter } from '../arithmetic/joint.ts';
 import { encodeFrame, type StoreFrame } from '../frames.ts';
 import type { QuorumEffect } from '../messages.ts';
 import { Raft } from '../raft/raft.ts';
@@ -27,6 +28,7 @@ import { isExpiry, raisedFormat } from '../register/command.ts';
 import type { Applied } from '../register/outcome.ts';
 import type { Register } from '../register/register.ts';
 import { nodeOf, parseServerId, parseStoreId, type StoreId, serverIdOf, storeName } from '../server.ts';
+import { Promises } from './promises.ts';
 import { type Arrived, Capture, SnapshotReceiver, SnapshotSenders } from './snapshot-transfer.ts';
 import type { Captured, Carried, Incoming, StorageWriter, StoredIdentity } from './storage.ts';
 import { type Asked, type Outdated, Turns } from './turns.ts';
@@ -82,6 +84,7 @@ export class Replica {
   readonly #turns = new Turns();
   readonly #newestFormat: number;
   #neededFormat: number | undefined;
+  readonly #promises: Promises;
   /** Of the snapshot whose pieces come in: those that were given to the disk. */
   #incoming: Incoming | undefined;
   /** Whole snapshots that are on their way to the disk, by the number awaited. */
@@ -109,6 +112,7 @@ export class Replica {
     const { tailEntries } = options.config;
     this.#compactEntries = tailEntries === undefined ? COMPACT_ENTRIES : 2 * tailEntries + 1;
     this.#applied = restored.point;
+    this.#promises = new Promises(options.config.heartbeatMs);
     this.raft = new Raft({
       self: this.server,
       config: options.config,
@@ -239,7 +243,7 @@ export class Replica {
   /** A frame for this server from another of its store. */
   received(
     from: ServerId,
-    frame: Exclude<StoreFrame, { kind: 'propose' | 'refuse' | 'outdated' }>,
+    frame: Exclude<StoreFrame, { kind: 'propose' | 'refuse' | 'outdated' | 'promise' }>,
     now: Instant,
   ): readonly (QuorumEffect | ReplicaFact)[] {
     if (!this.isTrusted) return [];
@@ -281,16 +285,19 @@ export class Replica {
     if (isDue(this.raft.deadline(), now)) this.#carryOut(this.raft.expire(now), out, now);
     this.#takeTurns(out, now);
     if ((this.#senders.deadlineMs ?? Number.POSITIVE_INFINITY) <= now.monoMs) this.#resendSnapshots(out, now);
+    this.#tellPromises(out, now);
     return out;
   }
 
   deadline(): Deadline | undefined {
     if (!this.isTrusted) return undefined;
     const atMs = this.#senders.deadlineMs;
+    const tellAtMs = this.#promises.deadlineMs;
     return earliest([
       this.raft.deadline(),
       this.#turns.deadline(),
       atMs === undefined ? undefined : { atMs, reason: 'quorum snapshots' },
+      tellAtMs === undefined ? undefined : { atMs: tellAtMs, reason: 'quorum promises' },
     ]);
   }
 
@@ -354,6 +361,15 @@ export class Replica {
           out.push(effect);
       }
     }
+    this.#tellPromises(out, now);
+  }
+
+  /** Behind the disk, as what it repeats. */
+  #tellPromises(out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
+    const due = this.#promises.take(now.monoMs);
+    if (due === undefined) return;
+    for (const voter of allVoters(this.raft.configuration))
+      if (voter !== due.knows) this.#send(voter, { kind: 'promise', promised: due.promised }, STREAM, out);
   }
 
   #persist(records: readonly Uint8Array[], out: (QuorumEffect | ReplicaFact)[]): void {
@@ -367,6 +383,7 @@ export class Replica {
   }
 
   #sendMessage(message: RaftMessage, afterDisk: boolean, out: (QuorumEffect | ReplicaFact)[]): void {
+    if (isVoter(this.raft.configuration, this.server)) this.#promises.note(message);
     this.#send(message.to, { kind: 'raft', message }, afterDisk ? STREAM : NOW_STREAM, out);
   }
 

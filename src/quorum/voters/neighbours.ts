@@ -14,7 +14,7 @@ interface ServerReach {
 }
 
 /** What a node says of itself, but for what is each receiver's own. */
-type OwnGreeting = Omit<Greeting, 'kind' | 'version' | 'heard' | 'doubted'>;
+export type OwnGreeting = Omit<Greeting, 'kind' | 'version' | 'heard' | 'doubted'>;
 
 interface Greeted {
   /** Own version that the peer has. */

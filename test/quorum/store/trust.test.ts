@@ -38,35 +38,57 @@ function greetingOf(number: number, part: Partial<Greeting> = {}): Greeting {
 
 const FIRST_VERSION = 1_000;
 
-/** `version`: which of this node's greetings the others say that they have. */
+const TIMEOUT_MS = 600;
+
+interface Look {
+  /** Which of this node's greetings the others say that they have. */
+  readonly version?: number;
+  readonly afterMs?: number;
+  /** Who is connected, and who of them has greeted. */
+  readonly connected?: readonly number[];
+  readonly greeted?: readonly number[];
+  readonly greeting?: Partial<Greeting>;
+}
+
 function trusted(
   voters: readonly number[],
   claim: Greeting['claim'],
   confirmed: readonly number[],
-  version = FIRST_VERSION + 1,
+  {
+    version = FIRST_VERSION + 1,
+    afterMs = TIMEOUT_MS,
+    connected = [1, 2, 3, 4],
+    greeted = connected,
+    greeting,
+  }: Look = {},
 ): boolean {
   let isTrusted = false;
   const incoming = voters.map((number) => serverNumber(number));
   const replica = {
     server: SELF,
+    carried: { store: OWN.store, storage: OWN.storage },
     get isTrusted() {
       return isTrusted;
     },
-    raft: { configuration: { incoming, outgoing: [] } },
+    raft: {
+      configuration: { incoming, outgoing: [] },
+      isAlone: incoming.length === 1 && incoming[0] === SELF,
+    },
     trust: () => {
       isTrusted = true;
     },
   };
   const neighbours = new Neighbours(() => false, FIRST_VERSION);
-  for (const number of [1, 2, 3, 4]) neighbours.up(nodeNumber(number));
+  for (const number of connected) neighbours.up(nodeNumber(number));
   neighbours.takeGreetings(OWN, NOW);
-  for (const number of [1, 2, 3, 4])
+  for (const number of greeted)
     neighbours.greeted(
       nodeNumber(number),
-      greetingOf(number, { heard: confirmed.includes(number) ? version : 0 }),
+      greetingOf(number, { heard: confirmed.includes(number) ? version : 0, ...greeting }),
       NOW,
     );
-  new Trust({ replica, claim } as unknown as Carrier, neighbours).consider();
+  const carrier = { replica, claim } as unknown as Carrier;
+  new Trust(carrier, neighbours, TIMEOUT_MS, NOW).consider({ ...NOW, monoMs: NOW.monoMs + afterMs });
   return isTrusted;
 }
 
@@ -74,7 +96,6 @@ const USED = { term: 3, lastIndex: 10 };
 
 describe('trust in the own storage', () => {
   it.each<[string, readonly number[], Greeting['claim'], readonly number[], boolean]>([
-    ['the only voter asks nobody', [0], USED, [], true],
     ['a storage that promised nothing yet counts at once', [0, 1, 2], { term: 0, lastIndex: 0 }, [], true],
     ['nobody has seen it', [0, 1, 2], USED, [], false],
     ['one of two others has seen it', [0, 1, 2], USED, [1], true],
@@ -89,11 +110,83 @@ describe('trust in the own storage', () => {
   });
 });
 
+describe('who is waited for', () => {
+  const OTHERS = [SELF, serverNumber(1), serverNumber(2)];
+  it.each<[string, readonly number[], readonly number[], Look, boolean]>([
+    [
+      'a voter that is connected and silent, for an election timeout',
+      [0, 1, 2],
+      [1],
+      { afterMs: 599 },
+      false,
+    ],
+    ['and no longer', [0, 1, 2], [1], { afterMs: 600 }, true],
+    ['nobody where all voters have seen it', [0, 1, 2], [1, 2], { afterMs: 1 }, true],
+    ['no voter that is away', [0, 1, 2], [1], { afterMs: 1, connected: [1, 4] }, true],
+    ['by the only voter: anybody who may come, for 1.5 s', [0], [], { afterMs: 1_499, connected: [] }, false],
+    ['and no longer', [0], [], { afterMs: 1_500, connected: [] }, true],
+    ['by the only voter: who is connected and silent', [0], [], { afterMs: 4_999, greeted: [] }, false],
+    ['but not for ever', [0], [], { afterMs: 5_000, greeted: [] }, true],
+    ['by the only voter: who greets and has not seen it', [0], [1, 2, 3], { afterMs: 1_500 }, false],
+    ['not where all have seen it', [0], [1, 2, 3, 4], { afterMs: 1_500 }, true],
+    [
+      'by the only voter: for others that vote, as somebody says',
+      [0],
+      [1, 2, 3, 4],
+      { afterMs: 4_999, greeting: { voters: OTHERS } },
+      false,
+    ],
+    [
+      'nor for ever for them: anybody may say so',
+      [0],
+      [1, 2, 3, 4],
+      { afterMs: 5_000, greeting: { voters: OTHERS } },
+      true,
+    ],
+    [
+      'who heard it promise more: it waits, but keeps the only vote of the store',
+      [0],
+      [1, 2, 3, 4],
+      { afterMs: 1_500, greeting: { doubted: OWN.storage } },
+      false,
+    ],
+    [
+      'nobody who carries another store',
+      [0],
+      [],
+      { afterMs: 1_500, greeting: { store: storeNumber(2), voters: OTHERS } },
+      true,
+    ],
+  ])('%s', (_, voters, confirmed, look, expected) => {
+    expect(trusted(voters, USED, confirmed, look)).toBe(expected);
+  });
+});
+
+describe('another leads, and this one began as the only voter', () => {
+  const append = { kind: 'append', previousIndex: 9, previousTerm: 4, entries: [], commit: 9 } as const;
+  it.each<[string, number, boolean, boolean, boolean]>([
+    ['in a later term: its disk is of before others came to vote', 4, true, false, true],
+    ['in the same term: an earlier leader may still speak', 3, true, false, false],
+    ['but others vote as far as its disk tells', 4, false, false, false],
+    ['but it takes part already', 4, true, true, false],
+  ])('%s', (_, term, isAlone, isTrusted, expected) => {
+    const replica = { isTrusted, raft: { term: 3, isAlone } };
+    const trust = new Trust(
+      { replica, claim: USED } as unknown as Carrier,
+      new Neighbours(() => false, FIRST_VERSION),
+      TIMEOUT_MS,
+      NOW,
+    );
+    const message = { ...append, from: serverNumber(1), to: SELF, term, round: 1, stable: 9 };
+    expect(trust.isSuperseded(message)).toBe(expected);
+  });
+});
+
 describe('what others have heard of an earlier run', () => {
   it.each([1, FIRST_VERSION - 1, FIRST_VERSION, FIRST_VERSION + 2, 2 ** 52])(
     'version %i, which this run never said, is no confirmation',
     (version) => {
-      expect(trusted([0, 1, 2], USED, [1, 2], version)).toBe(false);
+      expect(trusted([0, 1, 2], USED, [1, 2], { version })).toBe(false);
     },
   );
 });
@@ -103,7 +196,7 @@ describe('trust in others', () => {
     const neighbours = new Neighbours(() => false, FIRST_VERSION);
     const peer = nodeNumber(1);
     neighbours.up(peer);
-    const trust = new Trust({ replica: undefined } as unknown as Carrier, neighbours);
+    const trust = new Trust({ replica: undefined } as unknown as Carrier, neighbours, TIMEOUT_MS, NOW);
     const heard: RaftMessage = {
       from: serverNumber(1),
       to: SELF,
