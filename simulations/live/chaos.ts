@@ -160,7 +160,10 @@ class Run {
   async #heal(): Promise<void> {
     const machines = this.#machines;
     machines.cut([]);
+    machines.lose(0);
     for (const machine of machines.all) {
+      machines.widen(machine);
+      await machines.leaveAlone(machine);
       machines.signal(machine, 'SIGCONT');
       machines.emptyDisk(machine);
       machines.setClock(machine, 0);

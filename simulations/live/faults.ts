@@ -3,8 +3,10 @@
  * puts right what it did; so that a run that is cut short may leave a fault, and the healing at the end ends it.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { votersOf } from './judge.ts';
 import type { Ability, Machine, Machines } from './machines.ts';
 import { apart, oneWay, ring } from './network.ts';
+import type { Tampering } from './tracer.ts';
 
 export interface World {
   readonly machines: Machines;
@@ -150,6 +152,84 @@ export const FAULTS: readonly Fault[] = [
     strike: async (world) => fullDisk(world, await followerOf(world)),
   },
   {
+    name: 'sync-error-leader',
+    what: 'the disk of the leader fails what is to be forced down (K32)',
+    needs: 'tracing',
+    strike: async (world) => tampered(world, await leaderOf(world), { kind: 'syncFails' }),
+  },
+  {
+    name: 'sync-error-follower',
+    what: 'the disk of a follower fails what is to be forced down (K32)',
+    needs: 'tracing',
+    strike: async (world) => tampered(world, await followerOf(world), { kind: 'syncFails' }),
+  },
+  {
+    name: 'slow-disk-leader',
+    what: 'the disk of the leader takes a second for each sync (K41)',
+    needs: 'tracing',
+    strike: async (world) => tampered(world, await leaderOf(world), { kind: 'syncIsSlow', ms: 1_000 }),
+  },
+  {
+    name: 'slow-disk-follower',
+    what: 'the disk of a follower takes a second for each sync (K41)',
+    needs: 'tracing',
+    strike: async (world) => tampered(world, await followerOf(world), { kind: 'syncIsSlow', ms: 1_000 }),
+  },
+  {
+    name: 'loss',
+    what: 'every tenth to third frame is lost',
+    needs: 'partitions',
+    strike: async (world) => {
+      world.machines.lose(10 + Math.floor(world.dice() * 24));
+      await wait(world, LONG_MS);
+      world.machines.lose(0);
+    },
+  },
+  {
+    name: 'narrow-leader',
+    what: 'what goes to the leader queues behind a narrow line, up to 400 ms',
+    needs: 'narrow',
+    strike: async (world) => {
+      const leader = await leaderOf(world);
+      world.machines.narrow(leader, 200);
+      await wait(world, LONG_MS);
+      world.machines.widen(leader);
+    },
+  },
+  {
+    name: 'replace-voter',
+    what: 'a person takes the vote of a member away, and gives it to another or back (K34, K35)',
+    needs: 'copies',
+    strike: replaceVoter,
+  },
+  {
+    name: 'replace-voter-while-cut',
+    what: 'the same, while the leader is cut off (K34)',
+    needs: 'partitions',
+    strike: async (world) => {
+      if (world.machines.lacking.has('copies')) return;
+      await world.whole();
+      const { place } = await leaderOf(world);
+      world.machines.cut(apart(world.machines.all.length, [place]));
+      const replacing = replaceVoter(world);
+      await wait(world, LONG_MS);
+      world.machines.cut([]);
+      await replacing;
+    },
+  },
+  {
+    name: 'drift',
+    what: 'the clock of a machine goes twice as fast, or half (K28)',
+    needs: 'clocks',
+    strike: async (world) => {
+      const { machines } = world;
+      const machine = world.dice() < 0.5 ? await leaderOf(world) : anyOf(world);
+      machines.setClock(machine, 0, world.dice() < 0.5 ? 2 : 0.5);
+      await wait(world, LONG_MS);
+      machines.setClock(machine, 0);
+    },
+  },
+  {
     name: 'clock',
     what: 'the clock of a machine jumps by up to an hour, and back (K28)',
     needs: 'clocks',
@@ -171,8 +251,13 @@ export const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
   kills: ['kill-leader', 'kill-follower', 'kill-all', 'move'],
   pauses: ['pause-leader', 'pause-follower'],
   partitions: ['isolate-leader', 'halves', 'ring', 'one-way', 'flap', 'kill-while-cut'],
-  disks: ['wipe-kept-key', 'wipe', 'full-disk-leader', 'full-disk-follower'],
-  clocks: ['clock', 'kill-leader'],
+  disks: [
+    ...['wipe-kept-key', 'wipe', 'full-disk-leader', 'full-disk-follower'],
+    ...['sync-error-leader', 'sync-error-follower', 'slow-disk-leader', 'slow-disk-follower'],
+  ],
+  lines: ['loss', 'narrow-leader'],
+  voters: ['replace-voter', 'replace-voter-while-cut', 'kill-leader'],
+  clocks: ['clock', 'drift', 'kill-leader'],
 };
 
 async function restarted(
@@ -221,6 +306,47 @@ async function fullDisk(world: World, machine: Machine): Promise<void> {
   await wait(world, LONG_MS);
   machines.emptyDisk(machine);
   if (machines.node(machine) === undefined) await machines.start(machine);
+}
+
+/** A node whose disk fails may end; it is started again once the disk is well. */
+async function tampered(world: World, machine: Machine, tampering: Tampering): Promise<void> {
+  const { machines } = world;
+  machines.mayFall(machine);
+  await machines.tamper(machine, tampering);
+  await wait(world, LONG_MS);
+  await machines.leaveAlone(machine);
+  if (machines.node(machine) === undefined) await machines.start(machine);
+}
+
+/** Who has no vote gets one for good, then one that votes loses its own; where all vote, one loses it and has it back. */
+async function replaceVoter(world: World): Promise<void> {
+  const { machines, until } = world;
+  const asked = anyOf(world);
+  const view = await votersOf(asked);
+  const votes = new Set(view?.voters.filter(({ role }) => role !== 'learner').map(({ nodeId }) => nodeId));
+  const idOf = (machine: Machine) => machines.node(machine)?.ready.nodeId;
+  const order = async (what: 'PUT' | 'DELETE', machine: Machine | undefined) => {
+    const id = machine && idOf(machine);
+    for (let tries = 0; id !== undefined && tries < 20 && !until.aborted; tries++) {
+      const signal = AbortSignal.any([until, AbortSignal.timeout(5_000)]);
+      const isDone = await asked.control.call(what, `/v1/voters/${id}`, { signal }).then(
+        () => true,
+        () => false,
+      );
+      if (isDone) return;
+      await wait(world, 500);
+    }
+  };
+  const voting = machines.all.filter((machine) => votes.has(idOf(machine) ?? ''));
+  const spare = machines.all.find((machine) => !voting.includes(machine));
+  const chosen = shuffled(world, voting)[0];
+  await order('PUT', spare);
+  await order('DELETE', chosen);
+  if (spare === undefined) {
+    await wait(world, 2_000);
+    await order('PUT', chosen);
+  }
+  await world.whole();
 }
 
 async function leaderOf(world: World): Promise<Machine> {

@@ -10,6 +10,7 @@ import { ControlClient } from '../../src/cli/client.ts';
 import { makeNamespaces, type Namespaces, whyNoNamespaces } from '../../test/support/namespaces.ts';
 import { NodeProcess } from '../../test/support/node-process.ts';
 import { type Cut, Network } from './network.ts';
+import { type Tampering, Tracer } from './tracer.ts';
 
 const MESH_PORT = 7331;
 /** A start takes a second; a machine that does other work besides may take much longer. */
@@ -17,7 +18,7 @@ const READY_MS = 60_000;
 const DISK_BYTES = 96 * 1024 * 1024;
 const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1';
 
-export type Ability = 'partitions' | 'disks' | 'clocks' | 'copies';
+export type Ability = 'partitions' | 'narrow' | 'disks' | 'clocks' | 'copies' | 'tracing';
 
 export interface MachinesOptions {
   readonly count: number;
@@ -47,6 +48,7 @@ export class Machines {
   /** Processes that were made and may still be there. */
   readonly #pids = new Set<number>();
   readonly #starting = new Set<Promise<NodeProcess>>();
+  readonly #tracers = new Map<Machine, Tracer>();
   readonly #atExit = () => this.#removeAll();
   #namespaces: Namespaces | undefined;
   #network: Network | undefined;
@@ -56,6 +58,8 @@ export class Machines {
   constructor(options: MachinesOptions) {
     this.#options = options;
     if (this.voters < 3) this.lacking.set('copies', 'one machine alone votes, and what it lost nobody has');
+    const noTracing = Tracer.whyNot();
+    if (noTracing !== undefined) this.lacking.set('tracing', noTracing);
     process.once('exit', this.#atExit);
     try {
       this.#prepareNetwork();
@@ -161,6 +165,32 @@ export class Machines {
     this.#network?.cut(cuts);
   }
 
+  /** Of all frames, so many in a hundred are lost. */
+  lose(percent: number): void {
+    this.#network?.lose(percent);
+  }
+
+  narrow(machine: Machine, kilobits: number): void {
+    this.#network?.narrow(machine.place, kilobits);
+  }
+
+  widen(machine: Machine): void {
+    this.#network?.widen(machine.place);
+  }
+
+  /** What its disk is asked to force down fails, or takes long, until `leaveAlone`. */
+  async tamper(machine: Machine, tampering: Tampering): Promise<void> {
+    await this.leaveAlone(machine);
+    const pid = this.#nodes.get(machine)?.pid;
+    if (pid !== undefined) this.#tracers.set(machine, await Tracer.attach(pid, tampering));
+  }
+
+  async leaveAlone(machine: Machine): Promise<void> {
+    const tracer = this.#tracers.get(machine);
+    this.#tracers.delete(machine);
+    await tracer?.detach();
+  }
+
   /** An empty disk in place of the one that is there; the machine's key stays, where asked for. */
   wipe(machine: Machine, { keepIdentity }: { readonly keepIdentity: boolean }): void {
     for (const name of readdirSync(machine.data)) {
@@ -183,13 +213,16 @@ export class Machines {
     rmSync(this.#ballast(machine), { force: true });
   }
 
-  setClock(machine: Machine, offsetSeconds: number): void {
-    writeFileSync(this.#clockFile(machine.name), `${offsetSeconds < 0 ? '' : '+'}${offsetSeconds}\n`);
+  /** `rate`: how many times as fast as time its clock of dates goes from now on; its clock of durations stays true. */
+  setClock(machine: Machine, offsetSeconds: number, rate = 1): void {
+    const speed = rate === 1 ? '' : ` x${rate}`;
+    writeFileSync(this.#clockFile(machine.name), `${offsetSeconds < 0 ? '' : '+'}${offsetSeconds}${speed}\n`);
   }
 
   /** Ends what runs, and removes all that was made. */
   async remove(): Promise<void> {
     await Promise.allSettled(this.#starting);
+    await Promise.allSettled(this.all.map((machine) => this.leaveAlone(machine)));
     await Promise.all(this.all.map((machine) => this.kill(machine)));
     this.#removeAll();
     process.off('exit', this.#atExit);
@@ -198,6 +231,8 @@ export class Machines {
   /** Without waiting for anything, as at the end of this process. */
   #removeAll(): void {
     for (const node of this.#nodes.values()) this.#expected.add(node);
+    for (const tracer of this.#tracers.values()) tracer.abandon();
+    this.#tracers.clear();
     for (const pid of this.#pids) kill(pid);
     this.#pids.clear();
     for (const machine of this.all ?? []) machine.control.close();
@@ -211,13 +246,24 @@ export class Machines {
     const why = this.#options.loopback === true ? 'loopback was asked for' : whyNoNamespaces();
     if (why !== undefined) {
       this.lacking.set('partitions', why);
+      this.lacking.set('narrow', why);
       return;
     }
     this.#namespaces = makeNamespaces(this.#options.count);
     try {
       this.#network = new Network(this.#namespaces);
+      this.#prepareNarrow();
     } catch {
       this.lacking.set('partitions', 'nft is not to be had');
+    }
+  }
+
+  #prepareNarrow(): void {
+    try {
+      this.#network?.narrow(0, 1_000);
+      this.#network?.widen(0);
+    } catch {
+      this.lacking.set('narrow', 'tc tbf is not to be had');
     }
   }
 

@@ -18,6 +18,8 @@ export class Network {
         '  chain forward { type filter hook forward priority 0',
         '    iifname . oifname @cut drop',
         '  }',
+        '  chain loss { type filter hook forward priority -1',
+        '  }',
         '}',
       ].join('\n'),
     );
@@ -28,6 +30,32 @@ export class Network {
     const pairs = cuts.map(([from, to]) => `"port${from + 1}" . "port${to + 1}"`);
     const add = pairs.length === 0 ? '' : `add element bridge skein cut { ${pairs.join(', ')} }\n`;
     this.#nft(`flush set bridge skein cut\n${add}`);
+  }
+
+  /** Of all frames between any two, so many in a hundred are lost at random from now on; 0: none. */
+  lose(percent: number): void {
+    const add = percent === 0 ? '' : `add rule bridge skein loss numgen random mod 100 < ${percent} drop\n`;
+    this.#nft(`flush chain bridge skein loss\n${add}`);
+  }
+
+  /** All that goes to the machine queues behind a line of so many bits in a second, up to 400 ms; more is lost. */
+  narrow(machine: number, kilobits: number): void {
+    this.#tc('replace', machine, ['tbf', 'rate', `${kilobits}kbit`, 'burst', '4kb', 'latency', '400ms']);
+  }
+
+  /** The line of the machine is as wide as it was. */
+  widen(machine: number): void {
+    try {
+      this.#tc('del', machine, []);
+    } catch {
+      // It was never narrow.
+    }
+  }
+
+  #tc(what: 'replace' | 'del', machine: number, discipline: readonly string[]): void {
+    const inside = `--net=/run/netns/${this.#namespaces.switchName}`;
+    const args = ['tc', 'qdisc', what, 'dev', `port${machine + 1}`, 'root', ...discipline];
+    execFileSync('nsenter', [inside, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
   }
 
   #nft(script: string): void {
