@@ -27,6 +27,8 @@ export function embeddedVoters({ status, peers, store, freshStoreId, ask }: Embe
   const wish = async (text: string, wanted: Wish, signal?: AbortSignal): Promise<Result<VotersView>> => {
     const node = memberOf(text, peers(), list().voters);
     if (!node.ok) return node;
+    const wrong = cannotBe(wanted, text, node.value, status());
+    if (wrong !== undefined) return wrong;
     const put = { op: 'put', key: wishKey(node.value), value: wishValue(wanted) } as const;
     const answer = await store.transact({ compares: [], then: [put], otherwise: [] }, signal);
     return answer.ok ? ok(list()) : answer;
@@ -128,6 +130,41 @@ function memberOf(text: string, peers: readonly PeerInfo[], voters: readonly Vot
   return nodeId === undefined
     ? failWith('NOT_FOUND', `No member is called ${given}.`, 'skein peers lists the members.')
     : ok(nodeId);
+}
+
+/** Why the leader would not do what is wanted, now or ever; a wish that nothing comes of is not taken. */
+function cannotBe(
+  wanted: Wish,
+  text: string,
+  node: NodeId,
+  { servers }: QuorumStatus,
+): Result<never> | undefined {
+  const name = JSON.stringify(text.slice(0, 64));
+  if (wanted === 'always') {
+    const own = servers.filter((server) => server.node === node && server.isReachable);
+    if (own.length === 0 || own.some(({ mayVote }) => mayVote !== false)) return undefined;
+    return failWith(
+      'CONFLICT',
+      `The role of ${name} is observer, and observers do not vote.`,
+      'Restart it with another role, then add it.',
+      { details: { outcome: 'not-done' } },
+    );
+  }
+  const voters = servers.filter(({ role }) => role !== 'learner');
+  const isOther = (server: (typeof servers)[number]) => server.node !== node && server.wish !== 'never';
+  const rest = voters.filter(isOther);
+  const canTakeItsPlace = servers.some(
+    (server) =>
+      server.role === 'learner' && server.isReachable && server.mayVote !== false && isOther(server),
+  );
+  const votes = voters.some((server) => server.node === node);
+  if (!votes || canTakeItsPlace || rest.length % 2 === 1) return undefined;
+  return failWith(
+    'CONFLICT',
+    `No other member can take the place of ${name}: ${rest.length === 0 ? 'it is the only voter' : `${rest.length} voters would be left, and the loss of one disk could stop the store for good`}.`,
+    'Start another member that may vote, and remove this one then. It may stay in the list until that time, also where it is gone.',
+    { details: { outcome: 'not-done', voters: voters.length } },
+  );
 }
 
 function notConfirmed(storeId: string | undefined): Result<never> {

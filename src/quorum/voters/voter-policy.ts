@@ -3,8 +3,8 @@
  * the next.
  *
  * A member is promoted once it has been reachable and up to date for a while; a voter that was unreachable for long
- * is replaced when somebody can take its place, and at once where its node came back with another storage: its old
- * one will not speak again.
+ * is replaced when somebody can take its place. Who is not wanted gives its place to another too: where nobody can take it,
+ * it stays, for with two voters the loss of either disk ends the store.
  */
 import type { NodeId } from '../../kernel/ids.ts';
 import type { Configuration, ServerId } from '../raft/types.ts';
@@ -64,23 +64,45 @@ function wishedChanges(
   const changes: (readonly ServerId[])[] = [];
   const candidate = able[0];
   const isUnwanted = (voter: ServerId) => (voter === self ? ownWish : members.get(voter)?.wish) === 'never';
-  for (const unwanted of voters.length > 1 ? voters.filter(isUnwanted) : [])
-    changes.push(voters.filter((voter) => voter !== unwanted));
+  const unwanted = voters.filter(isUnwanted);
+  if (candidate !== undefined)
+    for (const one of unwanted) changes.push([...voters.filter((voter) => voter !== one), candidate]);
+  else if (unwanted.length > 0) changes.push(...without(voters, unwanted, policy.target));
   if (candidate !== undefined && members.get(candidate)?.wish === 'always' && voters.length < MOST_VOTERS)
     changes.push([...voters, candidate]);
-  // First who can go even where nobody takes the place.
+  // First whose old storage will not speak again.
   const gone =
     voters.find((voter) => voter !== self && isReplaced(voter, members)) ??
     voters.find((voter) => voter !== self && isGone(policy, voter, members, nowMs));
   if (gone !== undefined) {
     const rest = voters.filter((voter) => voter !== gone);
     if (candidate !== undefined) changes.push([...rest, candidate]);
-    else if (isReplaced(gone, members) && rest.length > 0) changes.push(rest);
+    else if (isReplaced(gone, members) && isGoodNumber(rest.length, policy.target)) changes.push(rest);
     return changes;
   }
   const goal = oddGoal(policy.target, voters.length + able.length);
   if (goal > voters.length) changes.push([...voters, ...able.slice(0, goal - voters.length)]);
   return changes;
+}
+
+/** Nobody takes their places: as many go as leave a good number, if any. */
+function* without(
+  voters: readonly ServerId[],
+  unwanted: readonly ServerId[],
+  target: number,
+): Generator<readonly ServerId[]> {
+  for (let going = unwanted.length; going > 0; going--) {
+    if (!isGoodNumber(voters.length - going, target)) continue;
+    for (let at = 0; at + going <= unwanted.length; at++) {
+      const gone = unwanted.slice(at, at + going);
+      yield voters.filter((voter) => !gone.includes(voter));
+    }
+  }
+}
+
+/** Two voters stop when either does, one only when that one does: an even number is chosen only where it is wanted. */
+function isGoodNumber(count: number, target: number): boolean {
+  return count % 2 === 1 || (count > 0 && count === target);
 }
 
 function canAgree(
@@ -92,7 +114,6 @@ function canAgree(
   return there.length * 2 > voters.length;
 }
 
-/** Two voters stop when either does, one only when that one does: an even number is chosen only where it is wanted. */
 function oddGoal(target: number, available: number): number {
   const goal = Math.min(target, available, MOST_VOTERS);
   return goal % 2 === 0 && goal < target ? goal - 1 : goal;

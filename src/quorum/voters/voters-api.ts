@@ -33,9 +33,9 @@ export interface VotersView {
  */
 export interface Voters {
   list(): VotersView;
-  /** A vote for good, beyond the wanted number if need be. By node id, or by a name that one member alone has. */
+  /** A vote for good, beyond the wanted number if need be. By node id, or by a name that one member alone has. CONFLICT for an observer. */
   add(node: string, signal?: AbortSignal): Promise<Result<VotersView>>;
-  /** No vote, ever; its place goes to another. */
+  /** No vote, ever; its place goes to another. CONFLICT where nobody can take it and an even number of voters would be left. */
   remove(node: string, signal?: AbortSignal): Promise<Result<VotersView>>;
   /** A majority is lost for good: this node goes on alone with what it has. `confirm` is the id of its store. */
   recover(request: { readonly confirm: string }, signal?: AbortSignal): Promise<Result<VotersView>>;
