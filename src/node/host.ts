@@ -26,6 +26,7 @@ import { Executor } from './executor.ts';
 import { Announcements, agentDirectoryOf, blackboardOf, type FaceParts, yjsAccessOf } from './faces.ts';
 import { NONCE_BYTES } from './lane-owners.ts';
 import { type MeshFacts, peersOf, statusOf } from './mesh-view.ts';
+import { payingReports } from './paid-reports.ts';
 import { perform } from './perform.ts';
 import { quorumConfigOf } from './quorum-config.ts';
 import { type QuorumFace, quorumFaceOf } from './quorum-engine.ts';
@@ -205,7 +206,7 @@ export class Host {
       yjs: yjsAccessOf(parts),
       agents: agentDirectoryOf(parts),
       quorum,
-      budgets: this.#budgetsOver(parts),
+      budgets: payingReports(this.#budgetsOver(parts)),
       mesh: {
         peers,
         status: () => ({ ...statusOf(facts), quorum: quorum.view() }),

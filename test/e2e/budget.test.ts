@@ -92,6 +92,7 @@ const statusOf = async (client: TestClient, task_id: string) =>
   (await client.call('budget_status', { task_id })).structured as {
     limit: number;
     spent: number;
+    overrun: number;
     held: number;
     reserve: number;
     remaining: number;
@@ -169,6 +170,25 @@ describe('a budget on three machines', { timeout: 60_000 }, () => {
     for (let time = 0; time < 3; time++)
       expect((await client.call('budget_report', report)).structured).toMatchObject({ tokens: 30 });
     expect(await statusOf(client, 'twice')).toMatchObject({ spent: 90, held: 0 });
+  });
+
+  it('spending without a reservation is paid out of what the budget has left; only what exceeds that is a debt (B20)', async () => {
+    await create('reported', { limit: 1_000 });
+    const [client, other] = clients;
+    const report = (tokens: number) =>
+      client.call('budget_report', { task_id: 'reported', tokens, agent_id: 'spender' });
+    expect((await report(300)).structured).toMatchObject({ tokens: 300, overrun: 0 });
+    const reserve = { task_id: 'reported', tokens: 100, agent_id: 'spender' };
+    const reserved = await client.call('budget_reserve', reserve);
+    expect(reserved.isError).toBe(false);
+    expect((await report(900)).structured).toMatchObject({ tokens: 900, overrun: 300 });
+    expect(errorOf(await client.call('budget_reserve', reserve))).toMatchObject({ code: 'DENIED' });
+    await eventually('all know that everything is spent', async () => {
+      const { spent, overrun, remaining } = await statusOf(other, 'reported');
+      return spent + overrun === 1_200 && remaining === 0 ? true : undefined;
+    });
+    const refused = await other.call('budget_reserve', { task_id: 'reported', tokens: 1 });
+    expect(errorOf(refused).code).toBe('BUDGET_EXHAUSTED');
   });
 
   it('a call repeated on another machine counts there anew, never too little (B21)', async () => {
@@ -405,7 +425,7 @@ describe('a machine that is gone', { timeout: 60_000 }, () => {
     const asked = await command(a, 'budget', 'write-off', 'lost', 'c');
     expect(asked.code).toBe(2);
     expect(asked.error).toContain(`${rights} tokens that go back to the reserve, and 100 in reservations`);
-    expect((await statusOf(clients[0], 'lost')).reserve).toBe(900 - rights);
+    expect((await statusOf(clients[0], 'lost')).remaining).toBe(900 - rights);
     const done = await command(a, 'budget', 'write-off', 'lost', 'c', '--yes', '--json');
     expect(done).toMatchObject({ code: 0, json: { writtenOff: rights, lost: 100 } });
     const again = await command(a, 'budget', 'write-off', 'lost', 'c', '--yes', '--json');
