@@ -316,8 +316,8 @@ function rebalancedOf([idField, movesField, amountField]: readonly unknown[]): R
 
 function outcomeOf(result: Result<Settlement>): readonly unknown[] {
   if (result.ok) {
-    const { id, amount, ending, overrun } = result.value;
-    return [true, id, amount, ending, overrun];
+    const { id, amount, ending, overrun, reserved } = result.value;
+    return [true, id, amount, ending, overrun, reserved ?? null];
   }
   const { code, message, hint, retryable, retryAfterMs, details } = result.error;
   const outcome = details?.outcome === 'not-done' || details?.outcome === 'unknown' ? details.outcome : null;
@@ -327,18 +327,22 @@ function outcomeOf(result: Result<Settlement>): readonly unknown[] {
 function resultOf(value: unknown): Result<Settlement> | undefined {
   if (!Array.isArray(value)) return undefined;
   const fields = value as readonly unknown[];
-  if (fields[0] === true && fields.length === 5) {
-    const id = parseRequestId(fields[1]);
-    const amount = parseAmount(fields[2]);
-    const ending = ENDINGS.find((word) => word === fields[3]);
-    const overrun = parseAmount(fields[4]);
-    return id === undefined || amount === undefined || ending === undefined || overrun === undefined
-      ? undefined
-      : ok({ id, amount, ending, overrun });
-  }
+  if (fields[0] === true && fields.length === 6) return settlementOf(fields);
   if (fields[0] !== false || fields.length !== 7) return undefined;
   const error = errorOf(fields);
   return error === undefined ? undefined : fail(error);
+}
+
+function settlementOf(fields: readonly unknown[]): Result<Settlement> | undefined {
+  const id = parseRequestId(fields[1]);
+  const amount = parseAmount(fields[2]);
+  const ending = ENDINGS.find((word) => word === fields[3]);
+  const overrun = parseAmount(fields[4]);
+  const reserved = fields[5] === null ? undefined : parseAmount(fields[5]);
+  if (id === undefined || amount === undefined || ending === undefined || overrun === undefined)
+    return undefined;
+  if (fields[5] !== null && reserved === undefined) return undefined;
+  return ok({ id, amount, ending, overrun, ...(reserved === undefined ? {} : { reserved }) });
 }
 
 function errorOf(fields: readonly unknown[]): ErrorBody | undefined {

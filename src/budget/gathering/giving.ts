@@ -125,6 +125,7 @@ export class Giving {
     if (!gather && waiting !== undefined) return ZERO;
     const most = giftFor({ account, askedAt, need: frame.most }, self, HORIZON_MS, { gather, waiting });
     if (!gather && most < frame.least) return ZERO;
+    if (self.burnPerMs === 0) return most;
     // Beyond what is needed at once half of it at most, so that the next who asks finds something, and this node too.
     return least(most, Math.max(frame.least, Math.floor(self.rights / 2)) as Amount);
   }

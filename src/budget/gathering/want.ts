@@ -1,9 +1,18 @@
 /** What this node lacks of one purse, and whom it asks for it. */
 import type { NodeId } from '../../kernel/ids.ts';
 import type { Instant } from '../../kernel/time.ts';
-import { type Ask, asksFor, expected, goesBefore, type Holder, STRANDED_PARTS } from '../allocation.ts';
-import { type Amount, least, ZERO } from '../amount.ts';
-import type { AccountId, PurseKey } from '../names.ts';
+import {
+  type Ask,
+  asksFor,
+  expected,
+  goesBefore,
+  type Holder,
+  STRANDED_PARTS,
+  spareOf,
+  TRANSFERS_PER_REQUEST,
+} from '../allocation.ts';
+import { type Amount, ZERO } from '../amount.ts';
+import type { PurseKey } from '../names.ts';
 import { type AnswerFrame, type AskFrame, encodeCall, type Waiting } from './frames.ts';
 import type { Holding, Holdings } from './holdings.ts';
 import type { Exhausted, GatheringEffect, GatheringOptions } from './messages.ts';
@@ -179,25 +188,43 @@ export class Want {
     return this.#holdings.of(this.purse, now).filter(({ node }) => !this.#silent.has(node));
   }
 
-  /** Up to three, the richest; of one alone as much as will be needed soon. Whether anybody was asked. */
+  /** Up to three, the richest, for what they can spare. Whether anybody was asked. */
   #askForSpare(known: readonly Holding[], lack: number, now: Instant): boolean {
-    const asks = asksFor(lack as Amount, this.#holders(known, now), HORIZON_MS);
-    this.#askAll(known, asks, false, now);
-    return asks.length > 0;
-  }
-
-  #askAll(known: readonly Holding[], asks: readonly Ask[], gather: boolean, now: Instant): void {
-    for (const { from, amount } of asks) {
-      const most = asks.length === 1 ? this.#chunk(amount, now) : amount;
-      this.#ask(known, from, { least: amount, most, gather }, now);
-    }
+    const holders = this.#holders(known, now);
+    const spares = holders.map((holder) => spareOf(holder, HORIZON_MS)).sort((one, other) => other - one);
+    const richest = spares.slice(0, TRANSFERS_PER_REQUEST).reduce((sum, spare) => sum + spare, 0);
+    if (richest < lack) return false;
+    // More than one is asked only for what lacks.
+    const wish = Math.max(lack, Math.min(this.#wish(lack, now), spares[0] ?? 0)) as Amount;
+    this.#askAll(known, asksFor(wish, holders, HORIZON_MS), lack, false, now);
+    return true;
   }
 
   #gather(known: readonly Holding[], lack: number, now: Instant): void {
-    const asks = asksFor(lack as Amount, this.#holders(known, now), HORIZON_MS, true);
-    this.#askAll(known, asks, true, now);
+    const holders = this.#holders(known, now);
+    const richest = holders.reduce((most, { rights }) => Math.max(most, rights), 0);
+    const wish = Math.max(lack, Math.min(this.#wish(lack, now), richest)) as Amount;
+    this.#askAll(known, asksFor(wish, holders, HORIZON_MS, true), lack, true, now);
     // Where that brings nothing, not all of it at once again.
     this.#pause(now);
+  }
+
+  #askAll(
+    known: readonly Holding[],
+    asks: readonly Ask[],
+    lack: number,
+    gather: boolean,
+    now: Instant,
+  ): void {
+    let left = lack;
+    for (const { from: of, amount: most } of asks) {
+      const node = known.find(({ account }) => account === of)?.node;
+      if (node === undefined) continue;
+      const least = Math.max(1, Math.min(most, left)) as Amount;
+      left -= least;
+      const above = this.#holdings.above(this.purse, of);
+      this.#begin(node, { of, above, least, most, gather }, now);
+    }
   }
 
   /** Nobody is denied on old news: everybody that was not heard since this began is asked what there is. */
@@ -269,25 +296,16 @@ export class Want {
     );
   }
 
-  /** With what all that wait need, and what will be spent soon; not more than one crash may strand. */
-  #chunk(amount: Amount, now: Instant): Amount {
+  /** With what all that wait need, and what will be spent soon; not more than one crash may strand, but for what is gone in a moment. */
+  #wish(lack: number, now: Instant): number {
     const { ledger, paces, limitOf } = this.#options;
-    const soon = expected(paces.perMs(this.purse, ledger.account, now), LASTING_MS);
-    const limit = limitOf(this.purse) ?? ZERO;
-    const bound = Math.floor(limit / STRANDED_PARTS) - this.#rights;
-    return Math.max(amount, Math.min(this.#waiting + soon - this.#rights, bound)) as Amount;
-  }
-
-  #ask(
-    known: readonly Holding[],
-    of: AccountId,
-    { least: atLeast, most, gather }: Pick<AskFrame, 'least' | 'most' | 'gather'>,
-    now: Instant,
-  ): void {
-    const node = known.find(({ account }) => account === of)?.node;
-    if (node === undefined) return;
-    const above = this.#holdings.above(this.purse, of);
-    this.#begin(node, { of, above, least: least(atLeast, this.#need), most, gather }, now);
+    const burnPerMs = paces.perMs(this.purse, ledger.account, now);
+    const wish = this.#waiting + expected(burnPerMs, LASTING_MS);
+    const bound = Math.max(
+      Math.floor((limitOf(this.purse) ?? 0) / STRANDED_PARTS),
+      expected(burnPerMs, HORIZON_MS),
+    );
+    return Math.max(lack, Math.min(wish, bound) - this.#rights);
   }
 
   #begin(

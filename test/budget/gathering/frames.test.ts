@@ -51,7 +51,7 @@ const FRAMES: readonly CallFrame[] = [
     kind: 'settled',
     id: 2,
     reservation: 'r-1',
-    result: ok({ id: 'r-1', amount: five, ending: 'settled', overrun: zero }),
+    result: ok({ id: 'r-1', amount: five, ending: 'settled', overrun: zero, reserved: much }),
   },
   {
     kind: 'settled',

@@ -52,6 +52,15 @@ describe('gathering', () => {
     },
   );
 
+  it('B23: what is scattered over 10 nodes is drained from one in pieces of a hundredth within 2 s, with a few fetches', () => {
+    const world = scattered(10, 1_000, { latencyMs: 20, jitter: true });
+    const fromMs = world.now.monoMs;
+    for (let piece = 0; piece < 100; piece++) expect(reserved(world, 0, 100).kind).toBe('granted');
+    expect(world.now.monoMs - fromMs).toBeLessThan(2_000);
+    expect(world.transfers).toBeLessThan(30);
+    expect(world.reachableTruth()).toBe(0);
+  });
+
   it('B23: of two that lack each other’s last rights one gets them, and the other is denied', () => {
     const world = scattered(2, 500, { latencyMs: 5 });
     const outcomes: Outcome[] = [];
@@ -147,7 +156,7 @@ describe('gathering', () => {
         expect(first.error.details?.outcome).toBe('unknown');
         continue;
       }
-      expect(first.value).toEqual({ id: 'r1', amount: 40, ending: 'settled', overrun: 0 });
+      expect(first.value).toEqual({ id: 'r1', amount: 40, ending: 'settled', overrun: 0, reserved: 60 });
       expect(other!.host.row(world.purse)?.spent).toBe(40);
     }
   });
