@@ -23,6 +23,8 @@ type Factory<Key extends 'connectionEncrypters' | 'streamMuxers' | 'transports'>
   Libp2pOptions[Key]
 >[number];
 
+type TcpOptions = NonNullable<NonNullable<Parameters<typeof tcp>[0]>['dialOpts']>;
+
 export interface StackConfig {
   /** Multiaddrs such as `/ip4/0.0.0.0/tcp/7331` and `/ip4/0.0.0.0/tcp/7332/ws`; port 0 means any free one. */
   readonly listen: readonly string[];
@@ -45,6 +47,11 @@ const STREAMS_PER_CONNECTION = 64;
 const CLOSE_MS = 500;
 const PENDING_INBOUND = 64;
 const PARALLEL_DIALS = 64;
+/**
+ * What a socket may hold before it says that it is full: as much as one stream may have under way. With Node's 64 KiB every
+ * larger frame fills it, and tells all streams of the connection twice that they must wait and need not.
+ */
+const SOCKET = { highWaterMark: WINDOW_BYTES } as TcpOptions;
 
 /** Not started yet. */
 export async function createStack(config: StackConfig): Promise<Stack> {
@@ -58,7 +65,7 @@ export async function createStack(config: StackConfig): Promise<Stack> {
     transports: [
       (components) => {
         transports = components.transportManager;
-        return tcp()(components);
+        return tcp({ listenOpts: SOCKET, dialOpts: SOCKET })(components);
       },
       webSockets() as Factory<'transports'>,
     ],
