@@ -51,6 +51,8 @@ export interface Standing {
 interface Moment {
   readonly atMs: number;
   readonly remaining: number;
+  /** By how much the limit was raised until then, in all. */
+  readonly raised: number;
 }
 
 const REMEMBERED = 400;
@@ -69,8 +71,10 @@ export class Books {
   readonly #touched = new Set<PurseKey>();
   readonly #served = new Map<PurseKey, number>();
   readonly #strict = new Map<PurseKey, number>();
+  readonly #due = new Map<PurseKey, number>();
   readonly #forgiven = new Map<PurseKey, Map<Forgiveness, number>>();
   readonly #moments = new Map<PurseKey, Moment[]>();
+  readonly #limits = new Map<PurseKey, number>();
   #isRecovered = false;
   /** Checks that found everything in order. */
   checks = 0;
@@ -109,6 +113,17 @@ export class Books {
       this.#touched.add(purse);
     }
     this.#check();
+  }
+
+  /**
+   * What accounts have to count at least, by a naive counter: a reservation in full from its answer on, what it is settled with
+   * from when that is asked for, what goes beyond it once that is answered.
+   */
+  owe(purses: readonly PurseKey[], amount: number): void {
+    for (const purse of purses) {
+      add(this.#due, purse, amount);
+      this.#touched.add(purse);
+    }
   }
 
   forgive(purse: PurseKey, why: Forgiveness, amount: number): void {
@@ -228,16 +243,19 @@ export class Books {
     return true;
   }
 
-  /** The most that could be spent of the purse at any time since then. */
+  /** The most that could be spent of the purse at any time since then; a limit that was raised may be seen before what was spent meanwhile. */
   mostRemaining(purse: PurseKey, sinceMs: number): number {
     const moments = this.#moments.get(purse) ?? [];
+    const last = moments.at(-1);
     let most = this.#remaining(this.standing(purse).balance);
+    let raised = last?.raised ?? 0;
     for (let at = moments.length - 1; at >= 0; at--) {
       const moment = moments[at] as Moment;
       most = Math.max(most, moment.remaining);
+      raised = moment.raised;
       if (moment.atMs <= sinceMs) break;
     }
-    return most;
+    return most + (last?.raised ?? 0) - raised;
   }
 
   /** Whether the moments that are remembered go back so far. */
@@ -385,8 +403,9 @@ export class Books {
       const real = problems.filter((problem) => !this.#isUnheard(purse, problem));
       if (real.length > 0) this.#world.violate('conservation', `${purse}: ${real.join('; ')}`);
       const counted = balance.spent + balance.held + balance.overrun + balance.lost;
-      if (this.served(purse) > counted + forgiven)
-        this.#world.violate('counted', `${purse}: ${this.served(purse)} were served, ${counted} counted`);
+      const due = this.#due.get(purse) ?? 0;
+      if (due > counted + forgiven)
+        this.#world.violate('counted', `${purse}: ${due} were answered for, ${counted} are counted`);
     }
     const most = balance.limit + balance.owed + balance.overrun + forgiven;
     const strict = this.#strict.get(purse) ?? 0;
@@ -403,8 +422,11 @@ export class Books {
     const moments = this.#moments.get(purse) ?? [];
     this.#moments.set(purse, moments);
     const remaining = this.#remaining(balance);
-    if (moments.at(-1)?.remaining === remaining) return;
-    moments.push({ atMs: this.#world.nowMs, remaining });
+    const last = moments.at(-1);
+    const raise = Math.max(0, balance.limit - (this.#limits.get(purse) ?? balance.limit));
+    this.#limits.set(purse, balance.limit);
+    if (last?.remaining === remaining && raise === 0) return;
+    moments.push({ atMs: this.#world.nowMs, remaining, raised: (last?.raised ?? 0) + raise });
     if (moments.length > 2 * REMEMBERED) moments.splice(0, REMEMBERED);
   }
 

@@ -43,7 +43,13 @@ export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
   /** Journal records without their tags, of the signed records and of the account. */
   load(records: readonly Uint8Array[], budgets: readonly Uint8Array[], now: Instant): readonly CoreEffect[] {
     const effects: CoreEffect[] = [...this.#routed(this.records.load(records, now), now)];
-    return [...effects, ...this.budgets.load(budgets, now)];
+    // The account first: rows that were heard are judged by what it knows of itself.
+    effects.push(...this.budgets.load(budgets, now));
+    for (const { owner, key, body } of this.records.ofKind('budget')) {
+      const version = this.records.sequenceOf(owner, 'budget', key);
+      effects.push(...this.budgets.handle({ kind: 'rowHeard', owner, key, version, body }, now));
+    }
+    return effects;
   }
 
   handle(event: CoreEvent, now: Instant): readonly CoreEffect[] {

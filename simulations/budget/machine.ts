@@ -225,6 +225,7 @@ export class BudgetMachine {
     const budgets = new Budgets({
       self: this.nodeId,
       place: this.place,
+      isOrchestrator: this.#world.isOrchestrator(this),
       fresh: () => 1 + rng.below(2 ** 32) + rng.below(2 ** 20) * 2 ** 32,
       rng: this.#rng.fork(),
       now,

@@ -188,6 +188,7 @@ export class BudgetWorkload {
     this.#notWrittenOff(machine);
     job.id = reservationId;
     job.purses = purses;
+    if (!job.isFree) this.#books.owe(purses, job.amount);
     if (rng.chance(this.#plan.vanish)) {
       // Gone, perhaps after the provider was asked: then nobody ever says what was served.
       if (!job.isFree && rng.chance(0.5)) this.#books.serve(purses, job.amount, true);
@@ -220,6 +221,7 @@ export class BudgetWorkload {
     job.settled = job.served;
     if (rng.chance(this.#plan.overrun))
       job.settled = job.amount + 1 + rng.below(Math.ceil(this.#plan.most / 4));
+    if (!job.isFree) this.#books.owe(job.purses, Math.min(0, job.settled - job.amount));
     this.#settle(job, machine, 1);
     if (rng.chance(this.#plan.repeat))
       machine.call({ op: 'settle', id: job.id, amount: job.settled }, () => {});
@@ -246,6 +248,7 @@ export class BudgetWorkload {
     this.pending -= 1;
     if (settled === undefined) return;
     if (job.isFree) for (const purse of job.purses) this.#books.forgive(purse, 'freed', -job.served);
+    this.#books.owe(job.purses, job.isFree ? job.settled : Math.max(0, job.settled - job.amount));
     if (settled.amount !== job.settled && settled.ending === 'settled')
       this.#world.violate(
         'settlement',
@@ -284,7 +287,10 @@ export class BudgetWorkload {
               'durable',
               `${machine.name} answered for ${id}, which its disk does not hold`,
             );
-          else this.#books.serve(purses, amount, false);
+          else {
+            this.#books.owe(purses, amount);
+            this.#books.serve(purses, amount, false);
+          }
         } else if (!result.ok && result.error.details?.outcome === 'unknown' && tries < 3 && !this.#isStopped)
           this.#world.scheduler.after(RETRY_MS, () => tell(tries + 1));
       });
