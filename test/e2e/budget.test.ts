@@ -322,6 +322,25 @@ describe('budgets from the command line, over HTTP and in a program', { timeout:
     expect(status.budgets).toBeGreaterThan(0);
   });
 
+  it('one node shares out the rights: all know which, and even them out when they are asked to', async () => {
+    const lead = await eventually('somebody leads, and all know who', async () => {
+      const seen = await Promise.all(
+        clients.map(async (client) => (await client.call('mesh_status')).structured.orchestrator),
+      );
+      return seen[0] !== null && new Set(seen).size === 1 ? seen[0] : undefined;
+    });
+    expect(nodes.map(({ ready }) => ready.nodeId)).toContain(lead);
+    expect(library.budgets.orchestrator).toBe(lead);
+    await create('even', { limit: 9_000 });
+    await clients[0].call('budget_request', { task_id: 'even', tokens: 9_000 });
+    for (const on of nodes) {
+      const answer = await json(on, 'rebalance', 'even');
+      expect(answer).toMatchObject({ code: 0, body: { moves: expect.any(Number) as number } });
+    }
+    expect(await library.rebalance('even')).toMatchObject({ ok: true });
+    expect(await library.rebalance('none')).toMatchObject({ error: { code: 'NOT_FOUND' } });
+  });
+
   it('HTTP reserves and settles with the same errors', async () => {
     const [a] = nodes;
     const at = (method: string, path: string, body?: unknown) =>
