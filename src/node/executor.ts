@@ -68,6 +68,12 @@ const LAZY_SYNC_MS = 100;
  */
 const CHECKPOINT_SHARE = 0.75;
 const CHECKPOINT_FLOOR_BYTES = 8 * 1024 * 1024;
+/**
+ * A checkpoint grows by at least so many bytes for each by which the log grows meanwhile, as far as a turn of that size
+ * allows: the log then grows by half a checkpoint at most until it can be cut, however fast others write.
+ */
+const CHECKPOINT_PACE = 2;
+const CHECKPOINT_TURN_BYTES = 512 * 1024;
 /** The same for a node that wrote nothing for `QUIET_MS`: work that nobody waits for keeps small states small on disk. */
 const QUIET_FLOOR_BYTES = 128 * 1024;
 const QUIET_MS = 1_000;
@@ -342,28 +348,38 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     this.#checkpointing = true;
     this.#options.disk.beginCheckpoint((error) => {
       if (error !== undefined) this.#endCheckpoint(error);
-      else this.#writeCheckpoint(this.#options.machine.checkpoint()[Symbol.iterator]());
+      else {
+        const fromBytes = this.#options.disk.size().logBytes;
+        this.#writeCheckpoint(this.#options.machine.checkpoint()[Symbol.iterator](), fromBytes, 0);
+      }
     });
   }
 
-  /** One piece at a time, giving way to events in between: the state may be large. */
-  #writeCheckpoint(pieces: Iterator<Uint8Array>): void {
+  /** A few pieces at a time, giving way to events in between: the state may be large. */
+  #writeCheckpoint(pieces: Iterator<Uint8Array>, fromBytes: number, writtenBytes: number): void {
     if (this.#stopped) return;
-    let piece: IteratorResult<Uint8Array>;
+    const { disk, defer } = this.#options;
+    const wantedBytes = (disk.size().logBytes - fromBytes) * CHECKPOINT_PACE - writtenBytes;
+    const records: Uint8Array[] = [];
+    let bytes = 0;
     try {
-      piece = pieces.next();
+      do {
+        const piece = pieces.next();
+        if (piece.done === true) break;
+        records.push(piece.value);
+        bytes += piece.value.length;
+      } while (bytes < Math.min(wantedBytes, CHECKPOINT_TURN_BYTES));
     } catch (error) {
       this.#break(error);
       return;
     }
-    const { disk, defer } = this.#options;
-    if (piece.done === true) {
+    if (records.length === 0) {
       disk.commitCheckpoint((error) => this.#endCheckpoint(error));
       return;
     }
-    disk.writeCheckpoint([piece.value], (error) => {
+    disk.writeCheckpoint(records, (error) => {
       if (error !== undefined) this.#endCheckpoint(error);
-      else defer(() => this.#writeCheckpoint(pieces));
+      else defer(() => this.#writeCheckpoint(pieces, fromBytes, writtenBytes + bytes));
     });
   }
 

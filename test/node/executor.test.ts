@@ -25,9 +25,9 @@ class Puppet {
   deadline() {
     return this.wants;
   }
+  pieces: readonly Uint8Array[] = [new Uint8Array([1]), new Uint8Array([2])];
   *checkpoint() {
-    yield new Uint8Array([1]);
-    yield new Uint8Array([2]);
+    yield* this.pieces;
   }
 }
 
@@ -211,6 +211,26 @@ describe('executor', () => {
     executor.deliver({ kind: 'fact' });
     settle();
     expect(disk.steps).toEqual(['begin', 'write 1', 'write 2', 'commit']);
+  });
+
+  it('a checkpoint keeps ahead of the log: two bytes for each that is written meanwhile, 512 KiB at a time', () => {
+    const { executor, settle, disk, machine } = setUp();
+    const KIB = 1024;
+    machine.pieces = Array.from({ length: 64 }, () => new Uint8Array(128 * KIB));
+    disk.logBytes = 16_000_000;
+    const pieces: number[] = [];
+    disk.writeCheckpoint = (records, done) => {
+      pieces.push(records.length);
+      // What others write in the meantime: nothing, then more than one turn can make up for, then nothing.
+      if (pieces.length === 2) disk.logBytes += 1024 * KIB;
+      done();
+    };
+    executor.deliver({ kind: 'fact' });
+    settle();
+    // 2 MiB are wanted: 256 KiB are there.
+    expect(pieces.slice(0, 8)).toEqual([1, 1, 4, 4, 4, 2, 1, 1]);
+    expect(pieces.reduce((sum, count) => sum + count, 0)).toBe(64);
+    expect(disk.steps.at(-1)).toBe('commit');
   });
 
   it('cuts even a small log once nothing was written for a while', () => {
