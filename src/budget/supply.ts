@@ -111,6 +111,8 @@ export class Supply {
     // The store answers for itself, and may have been given something meanwhile.
     if (search.isAsking && !this.#isStoreAway(now)) return;
     const reserve = this.#isStoreAway(now) ? 0 : remainsOf(this.#office, purse, now).reserve;
+    // Only a confirmed start may ask the reserve, and it is asked as soon as this one is.
+    if (reserve > 0 && !this.#opening.isOpen) return;
     const first = this.#waiting.first(purse)?.amount ?? 0;
     // Together with what others have, the reserve may do, though it did not alone.
     const isNews = reachable > search.reachable && reserve > 0 && first <= reserve + reachable;
