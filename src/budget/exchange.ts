@@ -51,7 +51,7 @@ export class Exchange {
       self: office.self,
       isCandidate,
       ledger: office.ledger,
-      mirror: registerMirrorOf(office.mirror),
+      mirror: registerMirrorOf(office.mirror, office.heardAt),
       paces: office.paces,
       rng,
       now,

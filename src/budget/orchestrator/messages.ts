@@ -26,7 +26,7 @@ export interface Lead {
 export interface RegisterMirror {
   /** As `viewOf` would give it; what does not exist has revision 0. `undefined` where the mirror was not filled yet. */
   view(purse: PurseKey, account: AccountId): View | undefined;
-  /** The account that the node spends from: the one opened last. */
+  /** The account that the node spends from: the one heard of last, and of those never heard of the one opened last. */
   currentAccount(node: NodeId): AccountId | undefined;
   /** Purses of the current period of every budget: those to look after. */
   purses(now: Instant): Iterable<{ readonly budget: BudgetName; readonly purse: PurseKey }>;

@@ -106,7 +106,7 @@ export class ToyNode {
       self: this.id,
       isCandidate: this.isCandidate,
       ledger: this.host.ledger,
-      mirror: registerMirrorOf(this.mirror),
+      mirror: registerMirrorOf(this.mirror, new Map()),
       paces: this.paces,
       rng: this.world.rng.fork(),
       now: this.world.now,
