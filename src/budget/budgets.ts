@@ -148,9 +148,11 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     return this.#exchange.lead?.node;
   }
 
-  /** The node stops in order: who leads gives that up. */
+  /** The node stops in order: who leads gives that up, and others are told what was spent last. */
   stop(now: Instant): readonly BudgetEffect[] {
     this.#exchange.stopping(now);
+    this.#ledger.publishNow();
+    this.#absorb(now);
     return this.#finish(now);
   }
 

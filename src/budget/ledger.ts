@@ -183,6 +183,11 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     return result;
   }
 
+  /** Publishes what others have not seen as it is, without waiting for more; behind the effects of `take`. */
+  publishNow(): void {
+    if (this.#publishing !== undefined) this.#publish();
+  }
+
   /** What `perform` called for since it was last taken. */
   take(): readonly LedgerEffect[] {
     return this.#take();

@@ -56,11 +56,11 @@ export class BudgetNode {
   static async start(setting: BudgetNodeSetting): Promise<BudgetNode> {
     const { data, name, peers = [], env, config } = setting;
     const settings = {
-      node: { name, data },
       swarm: { secret: SECRET },
       mesh: { listen: ['127.0.0.1'], port: 0, wsPort: 0, mdns: false, peers },
       http: { enabled: false },
       ...config,
+      node: { ...config?.node, name, data },
     };
     const child = fork(new URL('./budget-node-child.ts', import.meta.url), [JSON.stringify(settings)], {
       serialization: 'advanced',
@@ -153,8 +153,12 @@ export class BudgetNodes {
     return node;
   }
 
-  async end(): Promise<void> {
+  async killAll(): Promise<void> {
     await Promise.allSettled(this.#nodes.map((node) => node.kill()));
+  }
+
+  async end(): Promise<void> {
+    await this.killAll();
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
