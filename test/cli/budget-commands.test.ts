@@ -191,12 +191,13 @@ describe('for people', () => {
       hint: 'Wait.',
       retryable: true,
       retryAfterMs: 1_200,
-      details: { remaining: 3 },
+      details: { remaining: 3, reserve: 1, machines: [{ nodeId: 'n', name: 'b', rights: 2 }] },
     };
     node.answers({ error }, 402);
     const shown = await skein(at('reserve', 'plan', '5'));
     expect([shown.code, shown.out]).toEqual([1, '']);
     expect(shown.error).toMatch(/3 of 10 tokens are left/);
+    expect(shown.error).toMatch(/Left: 2 on b, 1 in the reserve\./);
     expect(shown.error).toMatch(/another try in 2 s/);
     expect((await skein(at('reserve', 'plan', '5', '--json'))).json).toEqual({ error });
   });

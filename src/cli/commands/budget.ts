@@ -142,7 +142,7 @@ function reserveCommand(io: Io): Command {
         const answer = await client
           .call<{ reservation_id: string; tokens: number; expiresAt: string }>('POST', path, { body })
           .catch((error: unknown) => {
-            tellWhen(session, error);
+            tellWhere(session, error);
             throw error;
           });
         await out.result(answer, () => printable(answer.reservation_id));
@@ -155,10 +155,19 @@ function reserveCommand(io: Io): Command {
     );
 }
 
-/** When to try again, where the error knows. */
-function tellWhen({ out }: NodeSession<NodeFlags>, error: unknown): void {
-  if (!(error instanceof SkeinError) || error.body.retryAfterMs === undefined) return;
-  out.note(`Worth another try in ${Math.ceil(error.body.retryAfterMs / 1_000)} s.`);
+/** Where something is left, and when to try again, as far as the error knows. */
+function tellWhere({ out }: NodeSession<NodeFlags>, error: unknown): void {
+  if (!(error instanceof SkeinError) || error.body.code !== 'BUDGET_EXHAUSTED') return;
+  const { details = {}, retryAfterMs } = error.body;
+  const machines = Array.isArray(details.machines) ? (details.machines as readonly unknown[]) : [];
+  const places = machines.flatMap((machine) => {
+    const { name, rights } = machine as { readonly name?: unknown; readonly rights?: unknown };
+    return typeof name === 'string' && typeof rights === 'number' ? [`${grouped(rights)} on ${name}`] : [];
+  });
+  if (typeof details.reserve === 'number' && details.reserve > 0)
+    places.push(`${grouped(details.reserve)} in the reserve`);
+  if (places.length > 0) out.note(printable(`Left: ${places.join(', ')}.`));
+  if (retryAfterMs !== undefined) out.note(`Worth another try in ${Math.ceil(retryAfterMs / 1_000)} s.`);
 }
 
 function settleCommand(io: Io): Command {
