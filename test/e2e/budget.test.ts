@@ -211,6 +211,7 @@ describe('a budget on three machines', { timeout: 60_000 }, () => {
     for (const client of [clients[1], clients[2], clients[0]])
       expect((await client.call('budget_settle', settle)).structured).toMatchObject({
         tokens: 70,
+        freed: 30,
         overrun: 0,
         ending: 'settled',
       });
