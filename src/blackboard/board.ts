@@ -143,6 +143,14 @@ export class Board {
     return true;
   }
 
+  /** False where the lane would then rely on more others than a board can have. */
+  mayRely(lane: Lane, deps: Clocks): boolean {
+    if (lane.deps.size + deps.size <= limits.boardLanes) return true;
+    let others = lane.deps.size;
+    for (const incarnation of deps.keys()) if (!lane.deps.has(incarnation)) others++;
+    return others <= limits.boardLanes;
+  }
+
   addDeps(lane: Lane, deps: Clocks): void {
     for (const [incarnation, clock] of deps) {
       if ((lane.deps.get(incarnation) ?? 0) >= clock || incarnation === lane.incarnation) continue;

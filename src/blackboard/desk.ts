@@ -388,10 +388,10 @@ function isWritten(board: Board, key: string, { revision, lane }: ClientStamp): 
 
 function roomInLog(board: Board, key: string, items: number, bytes: number): Result<undefined> {
   const state = board.view.get(key);
-  const present = state instanceof Rivals ? state.items : [];
-  let total = bytes;
-  for (const item of present) total += item.length;
-  if (present.length + items <= limits.logItems && total <= limits.logBytes) return ok(undefined);
+  const log = state instanceof Rivals ? state : undefined;
+  const present = log?.items.length ?? 0;
+  if (present + items <= limits.logItems && (log?.itemBytes ?? 0) + bytes <= limits.logBytes)
+    return ok(undefined);
   return failWith(
     'QUOTA_EXCEEDED',
     `The log "${key}" would have more than ${limits.logItems} items or ${limits.logBytes} bytes.`,

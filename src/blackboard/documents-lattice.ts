@@ -125,6 +125,16 @@ export class DocumentsLattice {
       .sort((left, right) => (left.name < right.name ? -1 : 1));
   }
 
+  /** The first `most` names of documents that are not deleted. */
+  names(board: BoardName, most: number): readonly string[] {
+    const names: string[] = [];
+    for (const { name, isDeleted } of this.of(board)) {
+      if (names.length === most) break;
+      if (!isDeleted) names.push(name);
+    }
+    return names;
+  }
+
   bytes(board: BoardName): number {
     return this.#shelves.get(board)?.bytes ?? 0;
   }

@@ -302,6 +302,7 @@ export class Intake {
         return { kind: 'refused', reason: 'a relayed lane that its author did not sign' };
       if (allowed === 'no') return KNOWN;
     }
+    if (!board.mayRely(lane, section.deps)) return { kind: 'refused', reason: 'it relies on too many lanes' };
     if (!this.#keep(board, owner)) return KNOWN;
     board.addDeps(lane, section.deps);
     const changed = board.apply(lane, update, section.update, verdict.heads);

@@ -27,6 +27,7 @@ export class Rivals {
   #twins = 0;
   /** What `items` says, once asked. */
   #items: Item[] | undefined;
+  #itemBytes = 0;
 
   get size(): number {
     return this.#bases.size + (this.#appends?.size ?? 0);
@@ -47,13 +48,23 @@ export class Rivals {
   get items(): readonly Item[] {
     if (this.#items === undefined) {
       this.#items = [];
+      this.#itemBytes = 0;
       for (const item of this.#appends?.above(this.base) ?? NONE) {
         const twin = this.#items.at(-1);
-        if (twin !== undefined && compareItems(twin, item) === 0) this.#items.pop();
+        if (twin !== undefined && compareItems(twin, item) === 0) {
+          this.#items.pop();
+          this.#itemBytes -= twin.length;
+        }
         this.#items.push(item);
+        this.#itemBytes += item.length;
       }
     }
     return this.#items;
+  }
+
+  /** What `items` take. */
+  get itemBytes(): number {
+    return this.items.length === 0 ? 0 : this.#itemBytes;
   }
 
   get newest(): Item | undefined {
@@ -129,8 +140,11 @@ export class Rivals {
     const isMore = isTwin(before, item);
     if (isLess || isMore) this.#twins++;
     if (!this.#isAboveBase(item) || isLess) return { changed: false, hidden: [item] };
-    if (after === undefined && !isMore) this.#items?.push(item);
-    else this.#items = undefined;
+    if (after !== undefined || isMore) this.#items = undefined;
+    else if (this.#items !== undefined) {
+      this.#items.push(item);
+      this.#itemBytes += item.length;
+    }
     return isMore ? { changed: false, hidden: [before as Item] } : { changed: true, hidden: NONE };
   }
 

@@ -60,6 +60,8 @@ export const limits = {
   /** Lanes of one board: writer incarnations that have not been folded away. */
   boardLanes: 4_096,
   /** Items of one log key, and their bytes together. */
+  /** Names of free documents told with a board. */
+  listedDocuments: 1_000,
   logItems: 10_000,
   logBytes: 1024 * 1024,
   /** What others wrote is merged up to this many times a board's quota: to converge comes first, to a point. */

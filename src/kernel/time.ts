@@ -20,7 +20,10 @@ export interface Deadline {
 /** The nearest of several deadlines; `undefined` where there is none. */
 export function earliest(deadlines: Iterable<Deadline | undefined>): Deadline | undefined {
   let nearest: Deadline | undefined;
-  for (const deadline of deadlines) {
+  // By index: asked at every event of a node that mostly sleeps, whose loops stay uncompiled and then make an object a step.
+  const all = Array.isArray(deadlines) ? (deadlines as readonly (Deadline | undefined)[]) : [...deadlines];
+  for (let at = 0; at < all.length; at++) {
+    const deadline = all[at];
     if (deadline !== undefined && (nearest === undefined || deadline.atMs < nearest.atMs)) nearest = deadline;
   }
   return nearest;

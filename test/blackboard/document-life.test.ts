@@ -48,6 +48,27 @@ function checkpointed(net: Network, name: string): Uint8Array[] {
   return [...net.node(name).boards.checkpoint()].map((record) => record.slice());
 }
 
+describe('boards: the documents of a board', () => {
+  it('are told with it by name, on every node, those that are deleted left out', () => {
+    const net = new Network(1, NAMES);
+    const listed = (name: string) => net.node(name).boards.boards()[0]?.documents;
+    expectOk(append(net, 'a', 'text'));
+    for (const document of ['notes', 'agenda'])
+      expectOk(
+        net.call('b', { op: 'documentEdit', board: MAIN, document, edits: [{ kind: 'append', text: 'x' }] }),
+      );
+    net.converge();
+    for (const name of NAMES) expect(listed(name)).toEqual(['agenda', 'notes', 'plan']);
+    remove(net, 'c');
+    net.converge();
+    for (const name of NAMES) expect(listed(name)).toEqual(['agenda', 'notes']);
+    expect(JSON.parse(JSON.stringify(net.node('a').boards.boards()))[0].documents).toEqual([
+      'agenda',
+      'notes',
+    ]);
+  });
+});
+
 describe('boards: deleted documents', () => {
   it('K06 a deleted document is empty everywhere, and stays so through nodes that were away, restarts and checkpoints', () => {
     const net = new Network(1, NAMES);

@@ -242,6 +242,25 @@ describe('boards: hostile members', () => {
     expect(net.node('b').marks.map(({ name }) => name)).toContain('replication.overBudget');
   });
 
+  it('S79 a member whose lane relies on ever new others is stopped at as many as a board can have', () => {
+    const { net, m } = scene();
+    let clock = clockOf({ net, a: 0, b: 0, m }, m);
+    let taken = 0;
+    for (let round = 0; round < 8; round++) {
+      const writer = new ByteWriter();
+      writer.byte(PUSH);
+      const deps = new Map(Array.from({ length: 1_000 }, (_, at) => [10_000_000 + round * 1_000 + at, 1]));
+      const bytes = update(m, clock, [entry(net, { key: `k${round}` })]);
+      writeLaneSection(writer, { kind: 'lane', board: MAIN, deps, hold: false, update: bytes });
+      net.inject('m', 'b', writer.take());
+      if (clockOf({ net, a: 0, b: 0, m }, m) > clock) taken++;
+      clock = clockOf({ net, a: 0, b: 0, m }, m);
+    }
+    expect(taken).toBe(4);
+    expect(net.node('b').penalties[0]?.reason).toContain('relies on too many lanes');
+    expect(net.node('a').penalties).toEqual([]);
+  });
+
   it('S79 a member that floods a board is stopped at a multiple of its quota', () => {
     const net = new Network(
       12,

@@ -105,6 +105,9 @@ describe('view', () => {
           expect(new Set(scene.view.hiddenItems())).toEqual(new Set(hidden));
           expect(scene.view.hides('k')).toBe(hidden.length > 0);
           for (const item of hidden) if (item.lane.own) expect(scene.told).toContain(item);
+          const state = scene.view.get('k');
+          if (state instanceof Rivals && at % 2 === 0)
+            expect(state.itemBytes).toBe(state.items.reduce((sum, item) => sum + item.length, 0));
           const visible = scene.shown.some((name) => name.split(' ')[2] !== `${KIND.delete}`);
           expect(scene.view.keys).toBe(visible ? 1 : 0);
         }
