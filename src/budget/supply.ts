@@ -5,7 +5,7 @@
  */
 import { errorBody, fail, type Result } from '../kernel/errors.ts';
 import type { Instant } from '../kernel/time.ts';
-import { chunkOf } from './allocation.ts';
+import { AHEAD_MS, chunkOf } from './allocation.ts';
 import { type Amount, ZERO } from './amount.ts';
 import { type BudgetName, type PurseKey, parsePurseKey } from './names.ts';
 import type { Office } from './office.ts';
@@ -15,8 +15,6 @@ import type { Reservation } from './spending.ts';
 import { type Remains, remainsOf } from './status.ts';
 import { type Waiter, Waiting } from './waiting.ts';
 
-/** What the rights that are fetched should last for. */
-const HORIZON_MS = 2_000;
 /** How long what the store said of an empty reserve is believed. */
 const EMPTY_MS = 300;
 /** After a call that failed, others are asked without waiting for the store. */
@@ -223,7 +221,7 @@ export class Supply {
       rights,
       need: Math.min(need, limit) as Amount,
       burnPerMs: paces.perMs(purse, ledger.account, now),
-      horizonMs: HORIZON_MS,
+      horizonMs: AHEAD_MS,
       spenders: this.#office.mirror.entries(purse).size + 1,
     });
     // Taking what does not help would only strand it here.
