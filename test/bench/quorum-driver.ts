@@ -17,7 +17,10 @@ export interface LoadRequest {
   readonly kind: 'put' | 'read' | 'increment';
   readonly clients: number;
   readonly forMs: number;
-  /** Each client's calls are due so often, and timed from when they are due; one after the other where left out. */
+  /**
+   * Each client's calls are due so often; one after the other where left out. One that is due while another is still under
+   * way is timed from when it was due. That a client's own timer is late is not the store's doing.
+   */
   readonly everyMs?: number;
 }
 
@@ -26,6 +29,8 @@ export interface Load {
   readonly perSecond: number;
   readonly p50Us: number;
   readonly p99Us: number;
+  /** Of increments: writes that were tried. */
+  readonly tries: number;
 }
 
 /** One write of a steady load; `endUs` is 0 where it failed. */
@@ -80,11 +85,10 @@ async function open(setup: ClientSetup): Promise<string> {
       break;
     case 'disk': {
       const disk = diskFloor(setup.directory);
-      const nothing = async () => undefined;
       client = {
         put: () => disk.call('', {}),
-        read: nothing,
-        increment: nothing,
+        read: async () => undefined,
+        increment: async () => 0,
         total: async () => 0,
         isLeader: async () => true,
         close: () => disk.close(),
@@ -117,20 +121,25 @@ async function load({ kind, clients, forMs, everyMs }: LoadRequest): Promise<Loa
   const { put, read, increment } = opened();
   const latencies: number[] = [];
   let next = 0;
-  const call = (): Promise<void> => {
+  let tries = 0;
+  const call = async (): Promise<void> => {
     const key = `key-${next++ % KEYS}`;
-    if (kind === 'put') return put(key, VALUE);
-    return kind === 'read' ? read(key) : increment(HOT_KEY);
+    if (kind === 'put') await put(key, VALUE);
+    else if (kind === 'read') await read(key);
+    else tries += await increment(HOT_KEY);
   };
   const startUs = nowUs();
   const endUs = startUs + forMs * 1000;
   const worker = async () => {
-    for (let beganUs = nowUs(); beganUs < endUs; ) {
+    let beganUs = nowUs();
+    for (let dueUs = beganUs; beganUs < endUs; ) {
       await call();
       const doneUs = nowUs();
       latencies.push(doneUs - beganUs);
-      beganUs = everyMs === undefined ? doneUs : beganUs + everyMs * 1000;
-      if (beganUs > doneUs) await sleep((beganUs - doneUs) / 1000);
+      dueUs = everyMs === undefined ? doneUs : dueUs + everyMs * 1000;
+      const isEarly = dueUs > doneUs;
+      if (isEarly) await sleep((dueUs - doneUs) / 1000);
+      beganUs = isEarly ? nowUs() : dueUs;
     }
   };
   await Promise.all(Array.from({ length: clients }, worker));
@@ -139,6 +148,7 @@ async function load({ kind, clients, forMs, everyMs }: LoadRequest): Promise<Loa
     perSecond: latencies.length / ((nowUs() - startUs) / 1e6),
     p50Us: percentile(latencies, 0.5),
     p99Us: percentile(latencies, 0.99),
+    tries,
   };
 }
 

@@ -29,8 +29,8 @@ export async function quorumFaults(options: Options, report: Report): Promise<vo
   try {
     await swarm.start();
     const [leaderKilled, voterKilled, quorumBack] = FAULTS;
-    if (wanted(options, leaderKilled)) await killLeaders(swarm, options.quick ? 3 : 20, samples);
-    if (wanted(options, voterKilled)) await killVoters(swarm, options.quick ? 2 : 5, samples);
+    if (wanted(options, leaderKilled)) await killLeaders(swarm, options.quick ? 1 : 20, samples);
+    if (wanted(options, voterKilled)) await killVoters(swarm, options.quick ? 1 : 5, samples);
     if (wanted(options, quorumBack)) await bringBack(swarm, options.quick ? 1 : 5, samples);
   } catch (error) {
     report.failed(SECTION, 'kills', error);

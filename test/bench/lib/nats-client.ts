@@ -35,14 +35,14 @@ export async function natsClient(url: string): Promise<QuorumClient> {
   };
 }
 
-async function increment(bucket: KV, key: string): Promise<void> {
-  for (;;) {
+async function increment(bucket: KV, key: string): Promise<number> {
+  for (let tries = 1; ; tries++) {
     const entry = await bucket.get(key);
     try {
       const value = textOf(numberIn(entry?.value) + 1);
       if (entry === null) await bucket.create(key, value);
       else await bucket.update(key, value, entry.revision);
-      return;
+      return tries;
     } catch (error) {
       if ((error as { code?: unknown }).code !== WRONG_REVISION) throw error;
     }

@@ -10,8 +10,8 @@ export interface QuorumClient {
   put(key: string, value: Uint8Array): Promise<void>;
   /** Linearizable where the store offers that. */
   read(key: string): Promise<void>;
-  /** Adds one to the number under `key`: reads, then writes only over what was read, until that works. */
-  increment(key: string): Promise<void>;
+  /** Adds one to the number under `key`: reads, then writes only over what was read, until that works; after how many tries. */
+  increment(key: string): Promise<number>;
   /** The number under `key`. */
   total(key: string): Promise<number>;
   /** Does this client's server lead? */
@@ -41,9 +41,9 @@ export async function put(store: QuorumStore, key: string, value: Uint8Array): P
 }
 
 /** A try that came too late is answered with what to try next. */
-async function increment(store: QuorumStore, key: string): Promise<void> {
+async function increment(store: QuorumStore, key: string): Promise<number> {
   let entry = taken(await store.get(key, 'strong')).found[0];
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     const value = textOf(numberIn(entry?.value) + 1);
     const answer = taken(
       await store.transact({
@@ -52,7 +52,7 @@ async function increment(store: QuorumStore, key: string): Promise<void> {
         otherwise: [{ op: 'get', key }],
       }),
     );
-    if (answer.succeeded) return;
+    if (answer.succeeded) return tries;
     const [found] = answer.answers;
     entry = found?.op === 'get' ? found.found : undefined;
   }

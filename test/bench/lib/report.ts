@@ -1,7 +1,18 @@
 /** What a benchmark found, beside what was wanted; missed goals are shown as missed. */
 import type { Spread } from './stats.ts';
 
-export type Unit = 'us' | 'ms' | 's' | 'ops/s' | 'calls/s' | 'bytes' | 'MB' | '% of a core' | '' | 'x';
+export type Unit =
+  | 'us'
+  | 'ms'
+  | 's'
+  | 'ops/s'
+  | 'calls/s'
+  | 'bytes'
+  | 'MB'
+  | '% of a core'
+  | '% of all'
+  | ''
+  | 'x';
 
 /** A bound on a figure itself, or on its ratio to a peer's figure of the same run. */
 export interface Goal {
