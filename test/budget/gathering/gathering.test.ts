@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { encodeCall } from '../../../src/budget/gathering/frames.ts';
+import { decodeCall, encodeCall } from '../../../src/budget/gathering/frames.ts';
 import { amountOf, definitionOf, problemsOf, rowsOf } from '../support.ts';
 import { skewedWorkload } from './skewed.ts';
 import { type Outcome, Toy, type ToyOptions } from './toy.ts';
@@ -174,6 +174,37 @@ describe('gathering', () => {
       return result.ok ? 'ok' : `${result.error.code} ${result.error.details?.outcome}`;
     });
     expect(outcomes).toEqual(['UNREACHABLE unknown', 'UNREACHABLE not-done']);
+  });
+
+  it('B26: who promises rights that never come costs who believes it two seconds, and is not asked again', () => {
+    const world = toy({ latencyMs: 5 });
+    world.give(1, 100);
+    world.give(2, 200);
+    world.run(2_000);
+    const [, , liar] = world.nodes;
+    const send = world.send.bind(world);
+    let lies = 0;
+    world.send = (from, to, bytes) => {
+      const frame = decodeCall(bytes);
+      if (to !== liar!.id || frame?.kind !== 'ask') {
+        send(from, to, bytes);
+        return;
+      }
+      lies++;
+      const { account } = liar!.host.ledger;
+      const { id, purse } = frame;
+      const row = liar!.host.row(purse);
+      send(
+        liar!,
+        from.id,
+        encodeCall({ kind: 'answer', id, purse, account, total: amountOf(1_000), row, before: undefined }),
+      );
+    };
+    const outcome = reserved(world, 0, 100);
+    expect(outcome.kind).toBe('granted');
+    expect(outcome.waitedMs).toBeLessThan(2_500);
+    expect(lies).toBe(1);
+    expect(problems(world)).toEqual([]);
   });
 
   it('B26: who asks in the name of another account is penalised and gets nothing', () => {
