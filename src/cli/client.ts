@@ -235,10 +235,12 @@ function notSkein(status: number, where: string): ErrorBody {
 function unreachable(error: unknown, { url, data }: ClientOptions): Error {
   if (error instanceof SkeinError || (error as Error).name === 'AbortError') return error as Error;
   const { code, message } = error as NodeJS.ErrnoException;
+  const outcome = isBeforeConnecting(error as NodeJS.ErrnoException) ? 'not-done' : 'unknown';
   if (url !== undefined)
     return new NodeUnreachable(
       `No answer from ${url}: ${message}.`,
       'Check the address, and that the node runs and listens there (`http.host`).',
+      outcome,
     );
   const directory = resolve(data);
   if (code === 'EACCES' || code === 'EPERM')
@@ -254,5 +256,17 @@ function unreachable(error: unknown, { url, data }: ClientOptions): Error {
   return new NodeUnreachable(
     `The node with the data directory ${directory} does not answer: ${message}.`,
     'Look at its log; if it hangs, stop it and start it again.',
+    outcome,
+  );
+}
+
+/** Nothing was sent yet. Several addresses that were tried fail together, without a system call of their own. */
+function isBeforeConnecting({
+  code,
+  syscall,
+  errors,
+}: NodeJS.ErrnoException & { errors?: unknown }): boolean {
+  return (
+    syscall === 'connect' || syscall === 'getaddrinfo' || (code === 'ECONNREFUSED' && errors !== undefined)
   );
 }

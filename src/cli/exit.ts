@@ -25,10 +25,13 @@ export class UsageError extends SkeinError {
   }
 }
 
-/** No answer from the node that the command talks to: it does not run, or not here. */
+/**
+ * No answer from the node that the command talks to: it does not run, or not here. `unknown`: it may have been told what
+ * to do, and have done it.
+ */
 export class NodeUnreachable extends SkeinError {
-  constructor(message: string, hint: string) {
-    super(errorBody('UNREACHABLE', message, hint));
+  constructor(message: string, hint: string, outcome: 'not-done' | 'unknown' = 'not-done') {
+    super(errorBody('UNREACHABLE', message, hint, { details: { outcome } }));
     this.name = 'NodeUnreachable';
   }
 }

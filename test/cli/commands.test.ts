@@ -215,6 +215,13 @@ describe('a command', () => {
     expect((await skein(at('doctor'), { environment: { SKEIN_NODE_DATA: '/nonexistent' } })).code).toBe(0);
   });
 
+  it('that was sent before the node went away may have been carried out', async () => {
+    node.reply = (_, response) => response.destroy();
+    const { code, out } = await skein(at('board', 'set', 'main', 'k', '1', '--json'));
+    expect(code).toBe(3);
+    expect(JSON.parse(out)).toMatchObject({ error: { code: 'UNREACHABLE', details: { outcome: 'unknown' } } });
+  });
+
   it('is interrupted while the node is silent', async () => {
     const interrupt = new AbortController();
     node.reply = () => interrupt.abort('SIGINT');
@@ -235,6 +242,8 @@ describe('without a node', () => {
     expect(error).toMatch(says);
     expect(error).toContain(`skein up --data ${directory}`);
     expect([code, out]).toEqual([3, '']);
+    const { out: json } = await skein(['status', '--data', directory, '--json']);
+    expect(JSON.parse(json)).toMatchObject({ error: { details: { outcome: 'not-done' } } });
   });
 
   it('doctor --crash-points lists them without a node', async () => {
