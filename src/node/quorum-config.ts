@@ -3,15 +3,16 @@ import type { QuorumConfig } from '../quorum/config.ts';
 import type { RaftConfig } from '../quorum/raft/types.ts';
 
 /**
- * A leader that is silent for 600 to 1,200 ms is replaced, which bounds how long a crash stops writes; four heartbeats
+ * A leader that is silent for 600 to 1,200 ms is replaced, which bounds how long a crash stops writes; three heartbeats
  * fit into that, so that one lost frame does not shake a leader.
  */
 export const RAFT_CONFIG: RaftConfig = {
   electionTimeoutMs: 600,
-  heartbeatMs: 150,
+  heartbeatMs: 200,
   inFlightBytes: 4 * 1024 * 1024,
   appendBytes: 256 * 1024,
-  uncommittedBytes: 64 * 1024 * 1024,
+  // Half of what may wait for the disk: a disk that stalls must not be full before a leader says `busy`.
+  uncommittedBytes: 32 * 1024 * 1024,
   reads: 'index',
   leaseDriftMs: 100,
 };

@@ -23,7 +23,8 @@ import { conflict } from './calls/requests.ts';
 import type { QuorumConfig } from './config.ts';
 import { decodeFrame, encodeGreeting, type Greeting, type StoreFrame } from './frames.ts';
 import type { QuorumCall, QuorumEffect, QuorumEvent, QuorumRequested } from './messages.ts';
-import type { ServerId } from './raft/types.ts';
+import { unavailable } from './messages.ts';
+import type { Configuration, ServerId } from './raft/types.ts';
 import { encodeCommand } from './register/command.ts';
 import { NEWEST_FORMAT } from './register/format.ts';
 import type { Applied } from './register/outcome.ts';
@@ -55,12 +56,22 @@ interface QuorumOptions {
   readonly now: Instant;
 }
 
+/** While something is under way, and for a while after what a leader may have to act on. */
 const TICK_MS = 200;
+const RESTLESS_MS = 10_000;
+/** Of a leader with nothing to do: who votes is a matter of time too. */
+const LEADERS_TICK_MS = 1_000;
 const STREAM = 'quorum';
 const NOW_STREAM = 'quorum/now';
 /** How long a store must have had no leader here before a recovered one takes its place. */
 const LEADERLESS_MS = 5_000;
 const EMPTY_REGISTER = new Register();
+
+interface Greeted {
+  readonly format: number;
+  readonly hasData: boolean;
+  readonly configuration: Configuration | undefined;
+}
 
 export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   readonly #options: QuorumOptions;
@@ -73,9 +84,15 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   readonly #vainJoins = new VainJoins();
   readonly #trust: Trust;
   readonly #boot: number;
+  /** Answers to a person's orders that wait for a store to be written. */
+  readonly #orders = new Map<number, Result<unknown>>();
   #storelessSinceMs: number;
   #leaderlessSinceMs: number | undefined;
-  #tickMs: number;
+  /** When upkeep is due; `undefined` while there is nothing to look after. */
+  #tickMs: number | undefined;
+  #restlessUntilMs: number;
+  /** What may change of the own greeting without an event of its own, as it was told. */
+  #greeted: Greeted | undefined;
   #isDiskBroken = false;
   #effects: QuorumEffect[] = [];
 
@@ -91,6 +108,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#boot = this.#freshId();
     this.#storelessSinceMs = now.monoMs;
     this.#tickMs = now.monoMs + TICK_MS;
+    this.#restlessUntilMs = now.monoMs + RESTLESS_MS;
   }
 
   /** This node's copy, as far as it has followed; empty where it carries no store. Read only. */
@@ -129,6 +147,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
         break;
       case 'quorumCancelled':
         this.#calls.cancel(event.id);
+        this.#orders.delete(event.id);
         break;
       case 'diskReached':
         this.#diskReached(event.sequence, now);
@@ -136,6 +155,9 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       case 'diskFailed':
       case 'diskRecovered':
         this.#isDiskBroken = event.kind === 'diskFailed';
+        for (const id of this.#orders.keys())
+          this.#answer(id, fail(unavailable('The disk of this node fails.', 'unknown')));
+        this.#orders.clear();
         this.#take(this.replica?.step({ kind: event.kind }, now), now);
         if (event.kind === 'diskRecovered') this.#effects.push(...this.#carrier.diskRecovered());
         break;
@@ -148,20 +170,19 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       this.#take(this.#calls.propose(this.replica, this.#isDiskBroken, now), now);
     this.#take(this.replica?.expire(now), now);
     if (isDue(this.#leases.deadline, now)) this.#endLeases(now);
-    if (this.#tickMs <= now.monoMs) this.#tick(now);
+    if (isDue(this.#tickDeadline, now)) this.#tick(now);
     return this.#settle(now);
   }
 
   deadline(): Deadline | undefined {
     return (
       this.#calls.deadline ??
-      earliest([
-        this.replica?.deadline(),
-        this.#leases.deadline,
-        this.#trust.deadline,
-        { atMs: this.#tickMs, reason: 'quorum upkeep' },
-      ])
+      earliest([this.replica?.deadline(), this.#leases.deadline, this.#trust.deadline, this.#tickDeadline])
     );
+  }
+
+  get #tickDeadline(): Deadline | undefined {
+    return this.#tickMs === undefined ? undefined : { atMs: this.#tickMs, reason: 'quorum upkeep' };
   }
 
   status(): QuorumStatus {
@@ -172,6 +193,9 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   #diskReached(sequence: number, now: Instant): void {
     if (this.#carrier.isBeginning) {
       this.#effects.push(...this.#carrier.diskReached(sequence));
+      const orders = this.#carrier.isBeginning ? [] : [...this.#orders];
+      if (orders.length > 0) this.#orders.clear();
+      for (const [id, result] of orders) this.#answerOrder(id, result);
       this.#greet(now);
     }
     this.#take(this.replica?.diskReached(sequence, now), now);
@@ -180,12 +204,14 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   // Neighbours.
 
   #peerUp({ peer }: PeerUp, now: Instant): void {
+    this.#stir(now);
     this.#neighbours.up(peer);
     this.#greet(now);
     this.#reach(now);
   }
 
   #peerDown({ peer }: PeerDown, now: Instant): void {
+    this.#stir(now);
     this.#neighbours.down(peer);
     this.#reach(now);
   }
@@ -195,6 +221,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     if (frame === undefined) {
       this.#effects.push({ kind: 'penalise', peer: from, reason: 'a malformed frame of the quorum store' });
     } else if (frame.kind === 'greeting') {
+      this.#stir(now);
       this.#neighbours.greeted(from, frame, now);
       this.#examine(from, frame, now);
       this.#heed(now);
@@ -244,6 +271,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   #greet(now: Instant): void {
     if (this.#carrier.isBeginning) return;
     const own = ownGreeting(this.#carrier, this.#options.config, this.#boot);
+    const { format, hasData } = own;
+    this.#greeted = { format: format.store, hasData, configuration: this.replica?.raft.configuration };
     for (const { peer, greeting } of this.#neighbours.takeGreetings(own, now)) {
       const bytes = encodeGreeting(greeting);
       // Behind the disk: others take up a store that they hear of, so it must not vanish in a crash.
@@ -335,11 +364,18 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       case 'found':
       case 'recover':
       case 'abandon':
-        this.#answer(id, this.#administer(call, now));
+        this.#answerOrder(id, this.#administer(call, now));
         return;
       default:
         this.#take(this.#calls.ask(id, call, this.replica, now), now);
     }
+  }
+
+  /** A store that was begun at a person's order is on disk before that is said. */
+  #answerOrder(id: number, result: Result<unknown>): void {
+    if (!result.ok) this.#answer(id, result);
+    else if (this.#carrier.isBeginning) this.#orders.set(id, result);
+    else this.#effects.push({ kind: 'answer', stream: STREAM, id, result });
   }
 
   /** What a person orders where the rules alone must not decide. */
@@ -435,6 +471,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   }
 
   #leadershipChanged(now: Instant): void {
+    this.#stir(now);
     const replica = this.replica;
     this.#leases.led(replica, now);
     if (replica === undefined) return;
@@ -446,7 +483,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   // Upkeep.
 
   #tick(now: Instant): void {
-    this.#tickMs = now.monoMs + TICK_MS;
+    this.#tickMs = undefined;
     this.#heed(now);
     this.#greet(now);
     const replica = this.replica;
@@ -459,6 +496,38 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     const raise = raiseCommand(this.#carrier.newestFormat, replica, this.#neighbours);
     if (raise !== undefined) this.#proposeUnasked(replica, raise, now);
     this.#considerVoters(replica, now);
+  }
+
+  /** Something changed that the rules on stores and voters go by. */
+  #stir(now: Instant): void {
+    this.#restlessUntilMs = now.monoMs + RESTLESS_MS;
+    const soonMs = now.monoMs + TICK_MS;
+    if (this.#tickMs !== undefined) this.#tickMs = Math.min(this.#tickMs, soonMs);
+  }
+
+  #nextTick(now: Instant): number | undefined {
+    const { replica } = this;
+    const isQuiet =
+      this.#calls.isIdle &&
+      replica?.raft.leader !== undefined &&
+      this.#neighbours.isSettled &&
+      this.#isGreetingTrue &&
+      replica.register.revision >= this.#carrier.identity.revisionToPass;
+    if (!isQuiet) return now.monoMs + TICK_MS;
+    if (!replica.isLeader) return undefined;
+    return now.monoMs + (now.monoMs < this.#restlessUntilMs ? TICK_MS : LEADERS_TICK_MS);
+  }
+
+  /** Neighbours were told of the voters, the format and the data that the copy has now. */
+  get #isGreetingTrue(): boolean {
+    const { format, hasData, replica } = this.#carrier;
+    const greeted = this.#greeted;
+    return (
+      greeted !== undefined &&
+      greeted.format === format.store &&
+      greeted.hasData === hasData &&
+      greeted.configuration === replica?.raft.configuration
+    );
   }
 
   #passRevision(now: Instant): void {
@@ -495,6 +564,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
 
   #settle(now: Instant): readonly QuorumEffect[] {
     this.#trust.consider(now);
+    this.#tickMs ??= this.#nextTick(now);
     const replica = this.replica;
     if (replica !== undefined) this.#calls.answerReads(replica);
     const effects = this.#effects;

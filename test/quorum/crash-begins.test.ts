@@ -17,6 +17,8 @@ class Host {
   readonly quorum: Quorum;
   readonly journal: Uint8Array[];
   readonly answers = new Map<number, unknown>();
+  /** Of the last answer: what it waited for, and the records that were ordered to disk before it. */
+  answered = { stream: '', records: 0 };
   /** The most that was ordered to disk before it was waited for. */
   mostBytes = 0;
   #waitingBytes = 0;
@@ -75,8 +77,10 @@ class Host {
         this.journal.push(...effect.records);
         for (const record of effect.records) this.#waitingBytes += record.length;
         this.mostBytes = Math.max(this.mostBytes, this.#waitingBytes);
-      } else if (effect.kind === 'answer') this.answers.set(effect.id, effect.result);
-      else if (effect.kind === 'awaitDisk') {
+      } else if (effect.kind === 'answer') {
+        this.answers.set(effect.id, effect.result);
+        this.answered = { stream: effect.stream, records: this.journal.length };
+      } else if (effect.kind === 'awaitDisk') {
         this.#waitingBytes = 0;
         this.deliver({ kind: 'diskReached', stream: effect.stream, sequence: effect.sequence });
       }
@@ -128,6 +132,10 @@ describe('a crash while a store is begun', () => {
       first.mostBytes = 0;
       expect(first.ask({ op: 'recover' })).toMatchObject({ ok: true });
       expect(first.mostBytes).toBeLessThan(10 * 2 ** 20);
+      // Behind the disk, and not before all of it was given to the disk.
+      expect(first.answered.stream).toBe('quorum');
+      const told = new Host(first.journal.slice(0, first.answered.records), 5);
+      expect(told.quorum.status().store).toBe(first.quorum.status().store);
       expect(first.quorum.status().store).not.toBe(store);
       for (let count = before; count <= first.journal.length; count += step) {
         const host = new Host(first.journal.slice(0, count), 4);

@@ -32,6 +32,11 @@ export class Calls {
     this.#proposals = new Proposals(freshId);
   }
 
+  /** Nobody waits for an answer. */
+  get isIdle(): boolean {
+    return this.#proposals.size === 0 && this.#reads.size === 0;
+  }
+
   /** Writes wait to be handed to the leader. */
   get deadline(): Deadline | undefined {
     return this.#proposals.deadline;

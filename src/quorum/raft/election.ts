@@ -25,6 +25,8 @@ interface Transitions {
   becomeLeader(): void;
 }
 
+/** Who has no vote waits this many times longer for its leader: it hears of an idle one seldom, and can elect none. */
+const LEARNERS_PATIENCE = 4;
 /** Of an election timeout: how long who lost its leader waits at least, for the others to see it too, and how far such are spread. */
 const LOST_LEAST = 1 / 24;
 const LOST_SPREAD = 1 / 4;
@@ -51,8 +53,11 @@ export class Election {
     const server = this.#server;
     if (server.role === 'leader') return undefined;
     const atMs = this.#sinceMs + this.#timeoutMs;
-    if (!server.mayStand)
-      return server.leader === undefined ? undefined : { atMs, reason: 'raft: leader silent' };
+    if (!server.mayStand) {
+      if (server.leader === undefined) return undefined;
+      const patience = this.#isLeaderLost ? 1 : LEARNERS_PATIENCE;
+      return { atMs: this.#sinceMs + this.#timeoutMs * patience, reason: 'raft: leader silent' };
+    }
     if (server.isAlone) return { atMs: this.#sinceMs + this.#aloneMs, reason: 'raft: alone' };
     return { atMs, reason: 'raft: election timeout' };
   }

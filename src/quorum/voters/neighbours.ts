@@ -104,6 +104,14 @@ export class Neighbours {
     );
   }
 
+  /** Everybody has greeted, and has the own greeting as it was last given out. */
+  get isSettled(): boolean {
+    for (const [peer, { confirmed, sentMs }] of this.#told)
+      if (confirmed !== this.#version || sentMs === Number.NEGATIVE_INFINITY || !this.hasGreeted(peer))
+        return false;
+    return true;
+  }
+
   /** Greetings that are due: to who was not told yet, or heard what is no longer so, or may not have heard. */
   takeGreetings(
     own: OwnGreeting,
