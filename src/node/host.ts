@@ -26,11 +26,11 @@ import { Executor } from './executor.ts';
 import { Announcements, agentDirectoryOf, blackboardOf, type FaceParts, yjsAccessOf } from './faces.ts';
 import { NONCE_BYTES } from './lane-owners.ts';
 import { type MeshFacts, peersOf, statusOf } from './mesh-view.ts';
-import { payingReports } from './paid-reports.ts';
 import { perform } from './perform.ts';
 import { quorumConfigOf } from './quorum-config.ts';
 import { type QuorumFace, quorumFaceOf } from './quorum-engine.ts';
 import { declaredBoards, type QuorumServices, quorumServicesOf } from './quorum-services.ts';
+import { reachingBudgets } from './reaching-budgets.ts';
 import { VERSION } from './version.ts';
 
 interface HostParts {
@@ -206,7 +206,7 @@ export class Host {
       yjs: yjsAccessOf(parts),
       agents: agentDirectoryOf(parts),
       quorum,
-      budgets: payingReports(this.#budgetsOver(parts)),
+      budgets: reachingBudgets(this.#budgetsOver(parts), this.#core.self),
       mesh: {
         peers,
         status: () => ({ ...statusOf(facts), quorum: quorum.view() }),

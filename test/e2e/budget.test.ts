@@ -191,6 +191,22 @@ describe('a budget on three machines', { timeout: 60_000 }, () => {
     expect(errorOf(refused).code).toBe('BUDGET_EXHAUSTED');
   });
 
+  it('what another machine holds idle comes to whoever requests it, or spends without a reservation', async () => {
+    await create('idle', { limit: 1_000 });
+    const [holder, client] = clients;
+    await holder.call('budget_request', { task_id: 'idle', tokens: 1_000 });
+    await eventually('the reserve is empty, as all know', async () => {
+      const { reserve, remaining } = await statusOf(client, 'idle');
+      return reserve === 0 && remaining === 1_000 ? true : undefined;
+    });
+    const requested = await client.call('budget_request', { task_id: 'idle', tokens: 400 });
+    expect(requested.structured).toMatchObject({ granted: 400 });
+    const reported = await client.call('budget_report', { task_id: 'idle', tokens: 900 });
+    expect(reported.structured).toMatchObject({ tokens: 900, overrun: 0 });
+    const reserve = { task_id: 'idle', tokens: 100 };
+    expect((await client.call('budget_reserve', reserve)).isError).toBe(false);
+  });
+
   it('a call repeated on another machine counts there anew, never too little (B21)', async () => {
     await create('elsewhere', { limit: 1_000 });
     const report = { task_id: 'elsewhere', tokens: 30, report_id: 'the-same' };
