@@ -277,7 +277,7 @@ export function exhaustedError(
     `Of budget "${budget}" ${left} can be had from here, and ${needed} is asked for.`,
     held > 0
       ? `${held} is held by reservations that may be settled for less; ask for less, or raise the limit.`
-      : 'Ask for less, or raise the limit (budget_set_limit).',
+      : 'Ask for less, or raise the limit (skein budget limit).',
     {
       retryable: waitMs !== undefined,
       ...(waitMs === undefined ? {} : { retryAfterMs: waitMs }),
