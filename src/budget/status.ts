@@ -96,7 +96,8 @@ export function statusOf(
   const sum = (of: (machine: MachineShare) => number) =>
     machines.reduce((total, each) => total + of(each), 0);
   const reachable = machines.filter(({ state }) => state !== 'dead');
-  const remaining = reserve.reserve + reachable.reduce((total, each) => total + Math.max(0, each.rights), 0);
+  const rights = reachable.reduce((total, each) => total + Math.max(0, each.rights), 0);
+  const remaining = Math.max(0, reserve.reserve + rights - seenTwice(office, positions));
   const burnPerSecond = sum((machine) => machine.burnPerSecond);
   const endMs = periodEndMs(periodAt(definition.window, now.wallMs));
   const { name, unit, window, parent, expiry, thresholds } = definition;
@@ -124,6 +125,26 @@ export function statusOf(
     machines,
     problems: problems(purse),
   };
+}
+
+/**
+ * Rows and the register are heard at different moments, so what moved in between may show in both places: granted by a row
+ * and still in the reserve, returned and still in a row, taken in by the receiver's and still in the sender's.
+ */
+function seenTwice(office: Office, positions: readonly Position[]): number {
+  const rows = new Map(positions.map(({ account, row }) => [account, row]));
+  let twice = 0;
+  for (const { account, row, entry } of positions) {
+    if (row === undefined) continue;
+    twice += Math.max(0, row.granted - (entry?.granted ?? 0));
+    if (!isStranded(office, account)) twice += Math.max(0, (entry?.returned ?? 0) - row.returned);
+    for (const [from, total] of row.received) {
+      const sender = rows.get(from);
+      if (sender === undefined || isStranded(office, from)) continue;
+      twice += Math.max(0, total - (sender.sent.get(account) ?? 0));
+    }
+  }
+  return twice;
 }
 
 /** Of a dead machine, or of one that has another account now: nobody can spend it, or bring it back without an operator. */
