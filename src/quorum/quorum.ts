@@ -301,6 +301,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       self: this.#options.self,
       greetings: this.#neighbours.greetings,
       carried: store === undefined ? undefined : { store, hasData: mayHoldData, voters, isUnknown },
+      hasLeader: this.replica?.raft.leader !== undefined,
       isLeaderless: now.monoMs - (this.#leaderlessSinceMs ?? now.monoMs) >= LEADERLESS_MS,
       dissolved: identity.dissolved,
       newestFormat: this.#carrier.newestFormat,

@@ -18,6 +18,8 @@ interface Surroundings {
 
 export interface Situation extends Surroundings {
   readonly carried: CarriedFacts | undefined;
+  /** Somebody leads the own store, as far as this node knows. */
+  readonly hasLeader: boolean;
   /** For so long that the majority may be taken for lost. */
   readonly isLeaderless: boolean;
   /** Stores that are known to have ended. */
@@ -55,21 +57,26 @@ export function decide(situation: Situation): Decision {
 }
 
 /**
- * Whether others' word is enough to give up the own store. Without data, anybody's is. With data it must have had no
- * leader for long, and those say so without whom it can never have one again: half of its voters. A person's order may
- * have taken it from fewer, as when all others are lost: then one of its voters goes on from it, or this node has no
- * vote, so what the voters hold stays whatever this node does.
+ * Whether others' word is enough to give up the own store. Without data, that of a voter is, and anybody's while nobody leads
+ * it. With data it must have had no leader for long, and those say so without whom it can never have one again: half of its
+ * voters. A person's order may have taken it from fewer, as when all others are lost: then one of its voters goes on from it;
+ * or this node has no vote, so what the voters hold stays whatever this node does, and no voter that still carries it can be
+ * reached.
  */
-function hasEnded(carried: CarriedFacts, { self, greetings, isLeaderless }: Situation): boolean {
+function hasEnded(carried: CarriedFacts, { self, greetings, hasLeader, isLeaderless }: Situation): boolean {
   const { store, voters } = carried;
+  const isKept = [...greetings].some(
+    ([node, greeting]) => greeting?.store === store && voters.includes(node),
+  );
   let count = 0;
   for (const [node, greeting] of greetings) {
+    const votes = voters.includes(node);
     const isReplaced = greeting?.replaced.includes(store) === true;
     const isDissolved = greeting?.dissolved.includes(store) === true;
-    if (isDissolved && !carried.hasData) return true;
+    if (isDissolved && !carried.hasData && (votes || !hasLeader)) return true;
     if (!isLeaderless) continue;
-    if (isReplaced && (voters.includes(node) || !voters.includes(self))) return true;
-    if ((isReplaced || isDissolved) && voters.includes(node)) count++;
+    if (isReplaced && (votes || (!voters.includes(self) && !isKept))) return true;
+    if ((isReplaced || isDissolved) && votes) count++;
   }
   return count > 0 && count * 2 >= voters.length;
 }

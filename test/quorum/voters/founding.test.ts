@@ -38,6 +38,7 @@ function situation(around: Around, part: Partial<Situation> = {}): Situation {
       ]),
     ),
     carried: undefined,
+    hasLeader: part.isLeaderless !== true,
     isLeaderless: false,
     dissolved: [],
     newestFormat: 1,
@@ -55,6 +56,7 @@ function carries(store: number, hasData = false): Partial<Greeting> {
 const STAY: Decision = { kind: 'stay' };
 const FOUND: Decision = { kind: 'found' };
 const DROP: Decision = { kind: 'drop', tookNoEffect: false };
+const EMPTY: Decision = { kind: 'drop', tookNoEffect: true };
 const join = (store: number): Decision => ({ kind: 'join', store: storeNumber(store) });
 
 describe('founding', () => {
@@ -97,7 +99,9 @@ describe('founding', () => {
   it.each<[string, Around, boolean, boolean, Decision]>([
     ['alone', {}, false, false, STAY],
     ['another store is around', { 4: carries(3, true) }, false, false, STAY],
-    ['it is gone elsewhere, and empty', { 4: gone }, false, false, { kind: 'drop', tookNoEffect: true }],
+    ['a voter says that it is gone, and it is empty', { 4: gone }, false, false, EMPTY],
+    ['who has no vote says so, and it is empty and led', { 7: gone }, false, false, STAY],
+    ['who has no vote says so, and it is empty and not led', { 7: gone }, false, true, EMPTY],
     ['it is gone elsewhere, but led here, with data', { 4: gone }, true, false, STAY],
     ['with data and no leader, one of three voters says that it is gone', { 4: gone }, true, true, STAY],
     ['with data and no leader, two without a vote say so', { 7: gone, 8: gone }, true, true, STAY],
@@ -119,6 +123,13 @@ describe('founding', () => {
 
   it.each<[string, Around, readonly number[], Decision]>([
     ['who has no vote follows who goes on, whoever it is', { 7: replaced }, [1, 2, 3], DROP],
+    ['but not while a voter that keeps it can be reached', { 7: replaced, 2: carries(10) }, [1, 2, 3], STAY],
+    [
+      'nor does a member without a vote that keeps it count',
+      { 7: replaced, 8: carries(10) },
+      [1, 2, 3],
+      DROP,
+    ],
     ['but gives up nothing because one without a vote says it is gone', { 7: gone }, [1, 2, 3], STAY],
     ['nor one of four voters', { 1: gone }, [1, 2, 3, 4], STAY],
     ['it does where two of four voters say so', { 1: gone, 2: gone }, [1, 2, 3, 4], DROP],
