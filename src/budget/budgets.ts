@@ -211,13 +211,12 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   }
 
   deadline(): Deadline | undefined {
-    const waitMs = this.#supply.waiting.nextMs;
     return earliest([
       this.#ledger.deadline(),
       this.#opening.deadline(),
       this.#exchange.deadline(),
       this.#returns.deadline(),
-      waitMs === Number.POSITIVE_INFINITY ? undefined : { atMs: waitMs, reason: 'budget.waiting' },
+      this.#supply.deadline(),
       this.#notices.deadline(),
       this.#auditor.deadline(),
     ]);

@@ -4,7 +4,7 @@
  * everybody that can be reached said that they have too little, or when its time is up.
  */
 import { errorBody, fail, type Result } from '../kernel/errors.ts';
-import type { Instant } from '../kernel/time.ts';
+import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { AHEAD_MS, chunkOf } from './allocation.ts';
 import { type Amount, ZERO } from './amount.ts';
 import { type BudgetName, type PurseKey, parsePurseKey } from './names.ts';
@@ -43,9 +43,10 @@ export class Supply {
   readonly #report: SupplyHooks['answer'];
   readonly #waiting = new Waiting();
   readonly #searches = new Map<PurseKey, Search>();
-  /** When the store said that it has nothing (or too little) for us. */
-  readonly #emptyMs = new Map<PurseKey, number>();
+  /** When the store said that it has too little for what waits, and what that was. */
+  readonly #empty = new Map<PurseKey, { readonly atMs: number; readonly reserve: number }>();
   #unavailableMs = Number.NEGATIVE_INFINITY;
+  #reask: Deadline | undefined;
 
   constructor(office: Office, opening: Opening, hooks: SupplyHooks) {
     this.#office = office;
@@ -89,11 +90,21 @@ export class Supply {
 
   /** Money came back to the reserve, or a limit was raised. */
   reserveChanged(purse: PurseKey, now: Instant): void {
-    this.#emptyMs.delete(purse);
+    this.#empty.delete(purse);
     if (this.#waiting.isAwaited(purse)) this.#work(purse, now);
   }
 
+  deadline(): Deadline | undefined {
+    const { nextMs } = this.#waiting;
+    if (nextMs === Number.POSITIVE_INFINITY) return undefined;
+    return earliest([this.#reask, { atMs: nextMs, reason: 'budget.waiting' }]);
+  }
+
   expire(now: Instant): void {
+    if (isDue(this.#reask, now)) {
+      this.#reask = undefined;
+      for (const purse of [...this.#waiting.purses]) this.#work(purse, now);
+    }
     for (const { purse, waiter } of this.#waiting.due(now.monoMs)) {
       const result = this.#office.ledger.perform(waiter.call, now);
       if (lackingPurse(result) === undefined) this.#answer(waiter, result, now);
@@ -111,15 +122,13 @@ export class Supply {
     const reserve = this.#isStoreAway(now) ? 0 : remainsOf(this.#office, purse, now).reserve;
     // Only a confirmed start may ask the reserve, and it is asked as soon as this one is.
     if (reserve > 0 && !this.#opening.isOpen) return;
-    const first = this.#waiting.first(purse)?.amount ?? 0;
-    // Together with what others have, the reserve may do, though it did not alone.
-    const isNews = reachable > search.reachable && reserve > 0 && first <= reserve + reachable;
     search.reachable = Math.max(search.reachable, reachable);
-    if (this.#opening.isOpen && (isNews || this.#mayAsk(purse, now))) {
+    if (this.#mayAsk(purse, reachable, now)) {
       this.#ask(purse, search, now);
       return;
     }
-    const refused = [...this.#waiting.at(purse)].filter(({ amount }) => amount > reachable);
+    const most = reachable + (this.#isStoreAway(now) ? 0 : (this.#empty.get(purse)?.reserve ?? 0));
+    const refused = [...this.#waiting.at(purse)].filter(({ amount }) => amount > most);
     for (const waiter of refused) this.#refuse(purse, waiter, reachable, retryAfterMs, now);
     search.wanted = 0;
     if (refused.length > 0) this.retry(purse, now);
@@ -156,7 +165,7 @@ export class Supply {
     const search = this.#searches.get(purse) ?? { isAsking: false, wanted: 0, reachable: 0 };
     this.#searches.set(purse, search);
     if (search.isAsking && !this.#isStoreAway(now)) return;
-    if (!search.isAsking && this.#mayAsk(purse, now)) this.#ask(purse, search, now);
+    if (!search.isAsking && this.#mayAsk(purse, this.#rights(purse), now)) this.#ask(purse, search, now);
     if (search.isAsking && !this.#isStoreAway(now)) return;
     this.#gather(purse, search, first.amount as Amount);
   }
@@ -175,13 +184,28 @@ export class Supply {
     this.#want(purse, need, this.#waiting.sum(purse) as Amount);
   }
 
+  #rights(purse: PurseKey): number {
+    return this.#office.ledger.purses.get(purse)?.rights ?? 0;
+  }
+
+  #isAway(now: Instant): void {
+    this.#unavailableMs = now.monoMs;
+    this.#reask = { atMs: now.monoMs + RETRY_MS, reason: 'budget.reask' };
+  }
+
   #isStoreAway(now: Instant): boolean {
     return now.monoMs - this.#unavailableMs < UNAVAILABLE_MS;
   }
 
-  #mayAsk(purse: PurseKey, now: Instant): boolean {
-    if (!this.#opening.isOpen) return false;
-    return now.monoMs - (this.#emptyMs.get(purse) ?? Number.NEGATIVE_INFINITY) >= EMPTY_MS;
+  /** `reachable`: what there is without the reserve. */
+  #mayAsk(purse: PurseKey, reachable: number, now: Instant): boolean {
+    // A store that refuses at once is not asked again at once.
+    if (!this.#opening.isOpen || now.monoMs - this.#unavailableMs < RETRY_MS) return false;
+    const empty = this.#empty.get(purse);
+    if (empty === undefined || now.monoMs - empty.atMs >= EMPTY_MS) return true;
+    // It had too little for another, or for this one alone.
+    const first = this.#waiting.first(purse)?.amount ?? 0;
+    return empty.reserve > 0 && first <= empty.reserve + reachable;
   }
 
   #ask(purse: PurseKey, search: Search, now: Instant): void {
@@ -247,10 +271,11 @@ export class Supply {
       search.reachable = 0;
       this.#office.tell({ kind: 'registered', purse, account, granted: result.value.total }, now);
     } else if (!result.ok) {
-      if (result.error.code === 'BUDGET_EXHAUSTED') this.#emptyMs.set(purse, now.monoMs);
-      else if (result.error.code === 'CONFLICT') this.#opening.told(account, now);
-      else this.#unavailableMs = now.monoMs;
-      if (result.error.code === 'CONFLICT') this.#emptyMs.set(purse, now.monoMs);
+      const { reserve = 0 } = (result.error.details ?? {}) as { readonly reserve?: number };
+      const isEmpty = result.error.code === 'BUDGET_EXHAUSTED' || result.error.code === 'CONFLICT';
+      if (isEmpty) this.#empty.set(purse, { atMs: now.monoMs, reserve });
+      if (result.error.code === 'CONFLICT') this.#opening.told(account, now);
+      else if (!isEmpty) this.#isAway(now);
     }
     this.retry(purse, now);
   }
