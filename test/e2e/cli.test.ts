@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { skein } from '../cli/terminal.ts';
-import { LOCAL, Machine, type Ready, ROOT, SECRET, tcpOf } from './processes.ts';
+import { LOCAL, Machine, type Ready, ROOT, SECRET, tcpOf } from '../support/node-process.ts';
 
 interface Peer {
   readonly nodeId: string;

@@ -1,10 +1,12 @@
 /** Unmodified y-websocket clients on real nodes, beside agents. */
-import { writeFileSync } from 'node:fs';
-import { isDeepStrictEqual } from 'node:util';
+import { execFile } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { isDeepStrictEqual, promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { WebsocketProvider } from 'y-websocket';
 import { BoardView } from '../../src/index.ts';
-import { eventually, type NodeProcess } from '../support/node-process.ts';
+import { eventually, type NodeProcess, ROOT } from '../support/node-process.ts';
 import { logLines, peersOf, WholeNodes } from '../support/whole-nodes.ts';
 import { provide } from '../support/yjs-clients.ts';
 
@@ -166,6 +168,18 @@ describe('a WebsocketProvider on a real node', () => {
       document: 'secret',
     });
     expect(structured.text).toBe('');
+  });
+
+  it('the program that the README shows is the one that is checked and run here', async () => {
+    const file = join(ROOT, 'test/examples/board-view.ts');
+    const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
+    const shown = /through `BoardView`.*?```ts\n(.*?)```/s.exec(readme)?.[1];
+    expect(shown?.replace("'skein'", "'../../src/index.ts'")).toBe(readFileSync(file, 'utf8'));
+    const url = `${open.ready.httpUrl.replace('http', 'ws')}/yjs`;
+    const { stdout } = await promisify(execFile)(process.execPath, [file, url]);
+    expect(stdout).toContain('plan { step: 2 }\n');
+    const { structured } = await (await nodes.client(open)).call('board_read', { key: 'plan' });
+    expect(structured).toMatchObject({ found: true, value: { step: 2 } });
   });
 
   it('leaves nothing in the logs of the nodes, neither warnings nor keys', () => {

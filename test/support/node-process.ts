@@ -1,16 +1,21 @@
-/** Real nodes as child processes of a test: `skein up --json`, ended by pid whatever happens. */
-import { type ChildProcess, spawn } from 'node:child_process';
+/** Real nodes and real commands as child processes of a test, ended by pid whatever happens. */
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 
-const MAIN = resolve(import.meta.dirname, '../../src/cli/main.js');
+export const ROOT = resolve(import.meta.dirname, '../..');
+const MAIN = join(ROOT, 'src/cli/main.js');
 const READY_MS = 15_000;
 const STOP_MS = 8_000;
+/** A process with children of its own must get the chance to take them along. */
+const LEAVE_MS = 15_000;
+/** Free ports on loopback, and no multicast. */
+export const LOCAL = ['--mesh-listen', '127.0.0.1', '--mesh-port', '0', '--http-port', '0', '--no-mdns'];
 
 export interface Ready {
+  readonly ready: true;
   readonly nodeId: string;
   readonly name: string;
   readonly swarm: string;
@@ -35,77 +40,125 @@ export interface NodeSetting {
 
 export const SECRET = 'a secret that only these tests know';
 
+interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly out: string;
+  readonly error: string;
+}
+
+interface LaunchOptions {
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly uid?: number;
+  /** Script to run instead of the command line's. */
+  readonly script?: string;
+  /** Network namespace to run in. */
+  readonly namespace?: string;
+}
+
+/** One process of the command line, with all that it printed. */
+class Launched {
+  readonly process: ChildProcessWithoutNullStreams;
+  readonly ended: Promise<Ended>;
+  out = '';
+  error = '';
+
+  constructor(argv: readonly string[], options: LaunchOptions = {}) {
+    const { environment = {}, uid, script = MAIN, namespace } = options;
+    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('SKEIN_'));
+    const entered = namespace === undefined ? [] : ['nsenter', `--net=/run/netns/${namespace}`];
+    const [program = '', ...args] = [...entered, process.execPath, script, ...argv];
+    this.process = spawn(program, args, {
+      cwd: ROOT,
+      env: { ...Object.fromEntries(inherited), ...environment },
+      ...(uid === undefined ? {} : { uid, gid: uid }),
+    });
+    this.process.stdin.on('error', () => {});
+    this.process.stdout.setEncoding('utf8').on('data', (text: string) => {
+      this.out += text;
+    });
+    this.process.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.error += text;
+    });
+    this.ended = once(this.process, 'close').then(([code, signal]) => ({
+      code: code as number | null,
+      signal: signal as NodeJS.Signals | null,
+      out: this.out,
+      error: this.error,
+    }));
+  }
+
+  /** Resolves with what `found` gives of the standard output so far; throws where the process ends before. */
+  async outputs<Found>(found: (out: string) => Found | undefined): Promise<Found> {
+    const onEnd = new AbortController();
+    void this.ended.then(() => onEnd.abort());
+    for (;;) {
+      const value = found(this.out);
+      if (value !== undefined) return value;
+      if (onEnd.signal.aborted) throw new Error(`ended before: ${this.out}\n${this.error}`);
+      await Promise.race([once(this.process.stdout, 'data'), this.ended]);
+    }
+  }
+
+  kill(signal: NodeJS.Signals): Promise<Ended> {
+    this.process.kill(signal);
+    return this.ended;
+  }
+}
+
 export class NodeProcess {
   readonly ready: Ready;
   readonly setting: NodeSetting;
-  readonly #child: ChildProcess;
-  readonly #log: string[];
+  readonly launched: Launched;
 
-  private constructor(setting: NodeSetting, child: ChildProcess, ready: Ready, log: string[]) {
+  private constructor(setting: NodeSetting, launched: Launched, ready: Ready) {
     this.setting = setting;
-    this.#child = child;
+    this.launched = launched;
     this.ready = ready;
-    this.#log = log;
   }
 
   /** On loopback with free ports and without mDNS, unless the arguments say otherwise. */
   static async start(setting: NodeSetting): Promise<NodeProcess> {
-    const args = setting.args ?? [
-      '--mesh-listen',
-      '127.0.0.1',
-      '--mesh-port',
-      '0',
-      '--http-port',
-      '0',
-      '--no-mdns',
-    ];
-    const named = setting.name === undefined ? [] : ['--name', setting.name];
-    const command = [MAIN, 'up', '--json', '--data', setting.data, ...named, ...args];
-    const [program, programArgs] =
-      setting.namespace === undefined
-        ? [process.execPath, command]
-        : ['nsenter', [`--net=/run/netns/${setting.namespace}`, process.execPath, ...command]];
-    const child = spawn(program, programArgs, {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, SKEIN_SWARM_SECRET: SECRET, ...setting.env },
+    const { data, name, args = LOCAL, env, namespace, readyMs = READY_MS } = setting;
+    const named = name === undefined ? [] : ['--name', name];
+    const launched = new Launched(['up', '--json', '--data', data, ...named, ...args], {
+      environment: { SKEIN_SWARM_SECRET: SECRET, ...env },
+      ...(namespace === undefined ? {} : { namespace }),
     });
-    if (child.pid !== undefined) setting.onSpawn?.(child.pid);
-    const log: string[] = [];
-    child.stderr?.on('data', (chunk: Buffer) => {
-      log.push(chunk.toString());
-      if (log.length > 500) log.shift();
-    });
-    const ready = await readyLine(child, log, setting.readyMs);
-    return new NodeProcess(setting, child, ready, log);
+    const { pid } = launched.process;
+    if (pid !== undefined) setting.onSpawn?.(pid);
+    const timer = setTimeout(() => launched.process.kill('SIGKILL'), readyMs);
+    try {
+      return new NodeProcess(setting, launched, await launched.outputs(readyIn));
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   get pid(): number {
-    return this.#child.pid as number;
+    return this.launched.process.pid as number;
   }
 
   get log(): string {
-    return this.#log.join('');
+    return this.launched.error;
   }
 
   /** Resolves once the process is gone, with the signal that ended it where one did. */
   async ended(): Promise<NodeJS.Signals | undefined> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, 'exit');
-    return this.#child.signalCode ?? undefined;
+    return (await this.launched.ended).signal ?? undefined;
   }
 
   signal(signal: NodeJS.Signals): void {
-    this.#child.kill(signal);
+    this.launched.process.kill(signal);
   }
 
   /** Sends the signal and waits until the process is gone; its exit code, or `undefined` where a signal ended it. */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | undefined> {
-    const { exitCode, signalCode } = this.#child;
-    if (exitCode !== null || signalCode !== null) return exitCode ?? undefined;
-    const exit = once(this.#child, 'exit');
-    this.#child.kill('SIGCONT');
-    this.#child.kill(signal);
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS);
-    const [code] = (await exit) as [number | null];
+    const { process: child } = this.launched;
+    child.kill('SIGCONT');
+    child.kill(signal);
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+    const { code } = await this.launched.ended;
     clearTimeout(timer);
     return code ?? undefined;
   }
@@ -116,18 +169,62 @@ export class NodeProcess {
   }
 }
 
-async function readyLine(child: ChildProcess, log: string[], readyMs = READY_MS): Promise<Ready> {
-  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
-  const timer = setTimeout(() => child.kill('SIGKILL'), readyMs);
-  try {
-    for await (const line of lines) {
-      const parsed = JSON.parse(line) as { ready?: boolean } & Ready;
-      if (parsed.ready === true) return parsed;
-    }
-  } finally {
-    clearTimeout(timer);
+/** What a node says of itself once it is ready, in a line of its own. */
+function readyIn(out: string): Ready | undefined {
+  for (const line of out.split('\n').slice(0, -1)) {
+    const parsed = JSON.parse(line) as Partial<Ready>;
+    if (parsed.ready === true) return parsed as Ready;
   }
-  throw new Error(`the node did not become ready:\n${log.join('')}`);
+  return undefined;
+}
+
+/** Everything that a test starts and writes, ended and removed with it. */
+export class Machine implements AsyncDisposable {
+  readonly #launched: Launched[] = [];
+  #scratch: ReturnType<typeof scratch> | undefined;
+
+  get folder(): string {
+    this.#scratch ??= scratch('e2e');
+    return this.#scratch.path();
+  }
+
+  launch(argv: readonly string[], options?: LaunchOptions): Launched {
+    const launched = new Launched(argv, options);
+    this.#launched.push(launched);
+    return launched;
+  }
+
+  data(name: string): string {
+    return join(this.folder, name);
+  }
+
+  /** `skein up --json`, ready. */
+  async up(
+    name: string,
+    flags: readonly string[] = [],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<{ readonly launched: Launched; readonly ready: Ready; readonly data: string }> {
+    const data = this.data(name);
+    const { launched, ready } = await NodeProcess.start({ data, name, args: [...LOCAL, ...flags], env });
+    this.#launched.push(launched);
+    return { launched, ready, data };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const launched of this.#launched) launched.process.kill('SIGTERM');
+    const timer = setTimeout(() => {
+      for (const launched of this.#launched) launched.process.kill('SIGKILL');
+    }, LEAVE_MS);
+    await Promise.all(this.#launched.map(({ ended }) => ended));
+    clearTimeout(timer);
+    this.#scratch?.remove();
+  }
+}
+
+export function tcpOf({ meshAddresses }: Ready): string {
+  const address = meshAddresses.find((candidate) => !candidate.includes('/ws'));
+  if (address === undefined) throw new Error('the node has no TCP address');
+  return address;
 }
 
 /** A data directory's parent for one test file; `remove` takes all of it away. */

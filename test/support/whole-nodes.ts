@@ -2,16 +2,13 @@
 import { expect } from 'vitest';
 import { type Ended, skein } from '../cli/terminal.ts';
 import { type ClientKind, connectClient, type TestClient } from './mcp-clients.ts';
-import { NodeProcess, type NodeSetting, scratch } from './node-process.ts';
+import { LOCAL, NodeProcess, type NodeSetting, scratch } from './node-process.ts';
 import { jsonRequest, type RawTarget } from './raw-http.ts';
 import type { Outcome, WriteOnce } from './steady-writer.ts';
 
-/** Loopback and free ports; nothing announced. */
-export const QUIET = ['--mesh-listen', '127.0.0.1', '--mesh-port', '0', '--http-port', '0', '--no-mdns'];
-
 export interface StartSetting extends Partial<NodeSetting> {
   readonly peers?: readonly NodeProcess[];
-  /** Behind those of `QUIET`. */
+  /** Behind those of `LOCAL`. */
   readonly flags?: readonly string[];
 }
 
@@ -45,7 +42,7 @@ export class WholeNodes {
   async start(name: string, { peers = [], flags = [], ...rest }: StartSetting = {}): Promise<NodeProcess> {
     const dial = peers.flatMap((peer) => ['--peer', peer.ready.meshAddresses[0] as string]);
     return this.own(
-      await NodeProcess.start({ data: this.path(name), name, args: [...QUIET, ...flags, ...dial], ...rest }),
+      await NodeProcess.start({ data: this.path(name), name, args: [...LOCAL, ...flags, ...dial], ...rest }),
     );
   }
 
