@@ -283,6 +283,22 @@ export const plantedBugs: readonly PlantedBug[] = [
     ],
   },
   {
+    name: 'format-ignored',
+    about: 'a copy goes on behind a command that raises the format beyond what its program understands',
+    edits: [
+      {
+        file: 'store/replica.ts',
+        find: 'if (format <= this.#newestFormat) return false;',
+        replace: 'if (format >= 0) return false;',
+      },
+      {
+        file: 'store/replica.ts',
+        find: 'if (this.formatToCome > this.#newestFormat) this.#neededFormat = this.formatToCome;',
+        replace: '',
+      },
+    ],
+  },
+  {
     name: 'everybody-founds',
     about: 'of several that see each other each founds a store of its own',
     world: 'stores',

@@ -5,7 +5,7 @@ import { StorageReader, type Stored } from '../../src/quorum/store/storage.ts';
 import { DiskImage } from '../../src/sim/disk.ts';
 
 export class DurableImage extends DiskImage {
-  #reader = new StorageReader();
+  #reader = newReader();
   get stored(): Stored {
     return this.#reader.stored();
   }
@@ -34,9 +34,14 @@ export class DurableImage extends DiskImage {
 
   /** The image was changed otherwise, or its log cut short. */
   reread(): void {
-    this.#reader = new StorageReader();
+    this.#reader = newReader();
     const { checkpoint, segments } = this.state;
     for (const pile of [checkpoint, ...segments])
       for (const record of pile?.records ?? []) this.#reader.take(record.subarray(1));
   }
+}
+
+/** It understands whatever any version of the program wrote. */
+function newReader(): StorageReader {
+  return new StorageReader(false, Number.MAX_SAFE_INTEGER);
 }

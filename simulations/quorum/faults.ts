@@ -36,6 +36,8 @@ export type QuorumFault = { readonly atMs: number; readonly forMs: number } & (
   | { readonly kind: 'breakLink'; readonly from: number; readonly to: number }
   /** Whoever leads hands over to another voter, by its own choice (dissertation, 3.10). */
   | { readonly kind: 'transfer'; readonly to: number }
+  /** The machine comes back with another version of the program, which understands formats up to this one (K45). */
+  | { readonly kind: 'version'; readonly node: Target; readonly format: number }
   /** On the way of one to another bits flip; the encryption of a link notices, and ends it. */
   | { readonly kind: 'bitFlips'; readonly from: number; readonly to: number; readonly chance: number }
   | {
@@ -134,6 +136,8 @@ function drawFault(
       return { kind, from, to, ...when };
     case 'transfer':
       return { kind, to, ...when };
+    case 'version':
+      return { kind, node, format: rng.pick([1, 2, 2, 3]), ...when };
     case 'bitFlips':
       return { kind, from, to, chance: 0.02 + 0.2 * rng.float(), ...when };
     case 'noise':
@@ -272,6 +276,10 @@ export class QuorumFaultInjector {
         const target = this.#world.machine(fault.to).quorum?.replica?.server;
         return leader !== undefined && target !== undefined && leader.handOver(target);
       }
+      case 'version':
+        target.newestFormat = fault.format;
+        this.#world.newestFormat = Math.max(this.#world.newestFormat, fault.format);
+        return this.#crash(fault, [target], 'kill');
       case 'bitFlips':
         return this.#flipBits(fault);
       case 'breakLink':

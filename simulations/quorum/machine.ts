@@ -13,6 +13,7 @@ import type { QuorumConfig } from '../../src/quorum/config.ts';
 import type { QuorumCall, QuorumEffect, QuorumEvent } from '../../src/quorum/messages.ts';
 import { Quorum } from '../../src/quorum/quorum.ts';
 import type { ServerId } from '../../src/quorum/raft/types.ts';
+import { NEWEST_FORMAT } from '../../src/quorum/register/format.ts';
 import { MachineTime, SimulatedClock } from '../../src/sim/clock.ts';
 import { randomBytes } from '../../src/sim/cryptography.ts';
 import { type DiskConditions, SimulatedDisk } from '../../src/sim/disk.ts';
@@ -60,6 +61,8 @@ export class QuorumMachine {
   readonly time: MachineTime;
   /** Its disk was replaced or put back. */
   hasNewDisk = false;
+  /** What its version of the program understands. */
+  newestFormat = NEWEST_FORMAT;
   /** Taken away, for a while or for good: nothing starts it. */
   isGone = false;
   /** What the disk held that was put back to an old image. */
@@ -129,7 +132,7 @@ export class QuorumMachine {
     const wire = network.wire(this.nodeId, this.host, process);
     const quorum = new Quorum({
       self: this.nodeId,
-      config: this.#world.configOf(this),
+      config: { ...this.#world.configOf(this), newestFormat: this.newestFormat },
       cryptography,
       nonce: randomBytes(this.#rng, NONCE_BYTES),
       rng: this.#rng.fork(),

@@ -47,8 +47,12 @@ const KINDS: readonly (readonly [QuorumFaultKind, number])[] = [
 ];
 
 /** Drawn behind all else, so that what a seed stands for besides does not depend on them. */
-const RARER = ['bitFlips', 'transfer', 'transfer'] as const;
-const RARER_WEIGHT = 3;
+const RARER = [
+  ['bitFlips', 3],
+  ['transfer', 3],
+  ['version', 1],
+  ['version', 1],
+] as const;
 
 const FASTEST_RATE = 2;
 
@@ -105,5 +109,7 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
 
 function withRarer(rng: Rng, mix: QuorumFaultMix): QuorumFaultMix {
   const isUsual = rng.chance(0.75);
-  return isUsual ? mix : { ...mix, [rng.pick(RARER)]: RARER_WEIGHT };
+  if (isUsual) return mix;
+  const [kind, weight] = rng.pick(RARER);
+  return { ...mix, [kind]: weight };
 }

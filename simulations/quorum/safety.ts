@@ -124,6 +124,11 @@ export class Safety {
     if (raft.commitIndex !== run.commit) this.#checkCommit(machine, run, store);
     run.wasLeader = replica.isLeader;
     if (replica.appliedIndex !== run.applied) this.#checkApplied(machine, run, store);
+    if (replica.register.format > machine.newestFormat)
+      this.#violate(
+        'format',
+        `${machine.name} carries format ${replica.register.format}, which it does not understand`,
+      );
     run.configuration = raft.configuration;
   }
 

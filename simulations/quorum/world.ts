@@ -4,6 +4,7 @@ import { type Rng, seededRng } from '../../src/kernel/rng.ts';
 import { nodeIdFromPublicKey } from '../../src/mesh/identity/peer-id.ts';
 import type { QuorumConfig } from '../../src/quorum/config.ts';
 import type { QuorumEffect } from '../../src/quorum/messages.ts';
+import { NEWEST_FORMAT } from '../../src/quorum/register/format.ts';
 import { SimulatedCryptography } from '../../src/sim/cryptography.ts';
 import { calmNetwork, type NetworkConditions, SimulatedNetwork } from '../../src/sim/network.ts';
 import { Scheduler } from '../../src/sim/scheduler.ts';
@@ -42,6 +43,8 @@ export class QuorumWorld {
   exception: string | undefined;
   /** Something was broken after that: the run has no verdict. */
   isVoid = false;
+  /** Of the versions of the program that were ever run. */
+  newestFormat = NEWEST_FORMAT;
   /** Events that machines handled. */
   steps = 0;
 
@@ -109,12 +112,22 @@ export class QuorumWorld {
   heal(): void {
     this.calm();
     this.network.mendAll();
+    this.#upgradeAll();
     for (const machine of this.machines) {
       Object.assign(machine.diskConditions, DISK_HEALTHY);
       machine.time.setRate(1);
       machine.time.correct();
       machine.resume();
       machine.start();
+    }
+  }
+
+  /** To the newest version that any ever had: who is older may have been left behind. */
+  #upgradeAll(): void {
+    for (const machine of this.machines) {
+      if (machine.newestFormat === this.newestFormat) continue;
+      machine.newestFormat = this.newestFormat;
+      machine.crash('kill');
     }
   }
 

@@ -35,14 +35,16 @@ describe('the world of several quorum stores: seeds (K22, K26, K34)', () => {
     expect(describeStoresSeries(reports)).toContain('every promise held');
   });
 
-  it('the same seed gives the same trace, and is run by simulate', async () => {
+  it('the same seed gives the same trace, and is run by simulate', { timeout: 60_000 }, async () => {
     const [first, again] = [runStores({ seed: 8 }), runStores({ seed: 8 })];
     expect(again).toEqual(first);
     const result = await simulate({ scenario: 'quorum-stores', seed: 3, seeds: 2 });
     expect(result).toMatchObject({ kind: 'done', failed: [], reports: [{ seed: 3 }, { seed: 4 }] });
   });
 
-  it('a failing seed is cut down to the faults that it needs, and says how to replay it', () => {
+  it('a failing seed is cut down to the faults that it needs, and says how to replay it', {
+    timeout: 60_000,
+  }, () => {
     const real = runStores({ seed: 12 });
     const planted = { atMs: 0, check: 'liveness', what: 'planted' };
     const report = shrinkStores({ ...real, violations: [planted] });

@@ -66,6 +66,7 @@ describe('quorum world: seeds (K20 to K42, K46, K47)', () => {
       'ring',
       'slowDisk',
       'transfer',
+      'version',
       'wish',
     ]);
     expect(reports.reduce((sum, { operations }) => sum + operations.ok, 0)).toBeGreaterThan(20_000);
