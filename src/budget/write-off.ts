@@ -98,12 +98,17 @@ export class WriteOffs {
 
   /** A former account of a machine that is alive may be written off, the one that it spends from may not. */
   #isAlive(account: AccountId): boolean {
-    const { self, ledger, mirror, stateOf } = this.#office;
+    const { self, ledger, mirror, stateOf, heardAt } = this.#office;
     const node = nodeOfAccount(account);
     if (node === self) return account === ledger.account;
     const state = stateOf(node);
     if (state === undefined || state === 'dead') return false;
-    return mirror.account(account)?.fenced !== true && mirror.accountsOf(node).at(-1) === account;
+    if (mirror.account(account)?.fenced === true) return false;
+    // The one opened last may be a copy's that is gone, while the machine goes on under the one heard of last.
+    const accounts = mirror.accountsOf(node);
+    const heard = (each: AccountId) => heardAt.get(each) ?? Number.NEGATIVE_INFINITY;
+    const isHeardLast = accounts.every((other) => other === account || heard(other) < heard(account));
+    return isHeardLast || accounts.at(-1) === account;
   }
 
   #next(id: number, [first, ...rest]: readonly Case[], sum: Outcome, now: Instant): void {
