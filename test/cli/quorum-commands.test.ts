@@ -47,6 +47,18 @@ it.each([
   expect(json).toEqual({ error });
 });
 
+it('the list of voters shows whose version is too old for the store (K45)', async () => {
+  const voter = { nodeId: 'x', serverId: 'x/1', role: 'voter', state: 'alive' };
+  const voters = [
+    { ...voter, name: 'old', isTooOld: true },
+    { ...voter, name: 'new' },
+  ];
+  node.answers({ voters, storeId: 'abc', leader: 'x' });
+  const { out } = await skein(at('voters', 'list'));
+  expect(out).toMatch(/old +voter +alive, version too old/);
+  expect(out).toMatch(/new +voter +alive +x/);
+});
+
 it('a merge exports the quorum boards with entries before it gives the store up', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-merge-'));
   const entry = {
