@@ -130,6 +130,8 @@ export class NodeProcess {
     const timer = setTimeout(() => launched.process.kill('SIGKILL'), readyMs);
     try {
       return new NodeProcess(setting, launched, await launched.outputs(readyIn));
+    } catch (cause) {
+      throw new Error(`the node did not become ready:\n${launched.error}`, { cause });
     } finally {
       clearTimeout(timer);
     }
