@@ -12,8 +12,9 @@
  * copies of it may be: a key has passed the revision that it names (`Register.isOutdated`).
  *
  * Limits: what is held is in no log; when the leader changes it is forgotten, and whoever asked asks again. A client
- * that gives up after it was told delays others on that key once, by `EXPECTED_MS` at most. Clients are nodes: of
- * several calls of one node any may use its place. What exceeds the bounds goes into the log at once, as it comes.
+ * that gives up after it was told delays others on that key once, by `EXPECTED_MS` at most. Clients are nodes: which of
+ * several calls of one node comes again cannot be told, so they draw lots for its places. What exceeds the bounds goes
+ * into the log at once, as it comes.
  */
 import { limits } from '../../kernel/limits.ts';
 import type { Deadline, Instant } from '../../kernel/time.ts';
@@ -175,8 +176,13 @@ export class Turns {
     const queue = this.#queues.get(held.key) ?? [];
     if (queue.length === 0) this.#queues.set(held.key, queue);
     const expected = queue.find((place) => place.client === client && place.held === undefined);
-    if (expected === undefined) queue.push({ client, held, untilMs: 0 });
-    else expected.held = held;
+    const better = queue.find((place) => place.client === client && place.held !== undefined);
+    if (expected !== undefined) expected.held = held;
+    else if (better === undefined || !isLucky(sequence)) queue.push({ client, held, untilMs: 0 });
+    else {
+      queue.push({ client, held: better.held, untilMs: 0 });
+      better.held = held;
+    }
     this.#heldIds.add(idOf(client, sequence));
     this.#heldBytes += held.asked.command.length;
     this.#unproved.push(held);
@@ -231,6 +237,12 @@ export class Turns {
       this.#queues.delete(key);
     }
   }
+}
+
+/** One of two, for each number as if by chance: whoever was to come first would always do so, and another never. */
+function isLucky(sequence: number): boolean {
+  const mixed = Math.imul(sequence ^ (sequence >>> 15), 0x85ebca6b);
+  return Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35) >>> 31 === 1;
 }
 
 function idOf(client: ClientId, sequence: number): string {

@@ -135,6 +135,22 @@ describe('turns', () => {
     for (const client of [A, B, C]) expect(turns.filter((each) => each === client)).toHaveLength(6);
   });
 
+  it('of two calls of one node, one of which always comes first, each gets the better place now and then', () => {
+    const wins = { first: 0, second: 0 };
+    for (let sequence = 2; sequence < 400; sequence += 2) {
+      const leader = new Leader([A, B]);
+      const next = revisionOf(leader);
+      leader.ask(overwrite(B, 1, next - 1));
+      leader.ask(overwrite(A, sequence, next));
+      leader.ask(overwrite(A, sequence + 1, next));
+      leader.prove();
+      leader.applyAll();
+      const [won] = leader.log.map(({ command }) => overwriteOf(command)?.sequence);
+      wins[won === sequence ? 'first' : 'second']++;
+    }
+    expect(Math.min(wins.first, wins.second)).toBeGreaterThan(60);
+  });
+
   it('nobody is told before it is proved that it asks the leader', () => {
     const leader = new Leader([A, B]);
     leader.ask(overwrite(A, 1, revisionOf(leader)));
