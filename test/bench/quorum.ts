@@ -58,7 +58,8 @@ async function loads(options: Options, report: Report, engines: readonly Engine[
       'and speak its own protocol; those of Skein are within the node, as its tools are. Skein and etcd sync before they ' +
       'acknowledge; NATS JetStream (3 copies) does not, and its reads are those of its leader alone. `disk` is one ' +
       'write and fdatasync of 280 B, calls that wait meanwhile sharing the next. Hot key: read-modify-writes of one key by a ' +
-      'client at each member, paced (all three at the same moments) or one after the other (closed loop).',
+      'client at each member, paced (all three at the same moments) or one after the other (closed loop); of Skein and etcd the ' +
+      'first try rests on the copy of the member at hand (etcd: a serializable read), later ones on the answer before.',
   );
 }
 

@@ -40,9 +40,9 @@ export async function put(store: QuorumStore, key: string, value: Uint8Array): P
   taken(await store.transact({ compares: [], then: [{ op: 'put', key, value }], otherwise: [] }));
 }
 
-/** A try that came too late is answered with what to try next. */
+/** Begins with what the member at hand holds: the compare tells whether that is the newest, and what to try next if not. */
 async function increment(store: QuorumStore, key: string): Promise<number> {
-  let entry = taken(await store.get(key, 'strong')).found[0];
+  let entry = taken(await store.get(key, 'mirror')).found[0];
   for (let tries = 1; ; tries++) {
     const value = textOf(numberIn(entry?.value) + 1);
     const answer = taken(
