@@ -361,6 +361,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   // Calls of this node.
 
   #requested({ id, call }: QuorumRequested, now: Instant): void {
+    this.#hasten(now);
     switch (call.op) {
       case 'found':
       case 'recover':
@@ -502,8 +503,12 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   /** Something changed that the rules on stores and voters go by. */
   #stir(now: Instant): void {
     this.#restlessUntilMs = now.monoMs + RESTLESS_MS;
-    const soonMs = now.monoMs + TICK_MS;
-    if (this.#tickMs !== undefined) this.#tickMs = Math.min(this.#tickMs, soonMs);
+    this.#hasten(now);
+  }
+
+  /** A leader that had nothing to do may have put upkeep off for longer. */
+  #hasten(now: Instant): void {
+    this.#tickMs = Math.min(this.#tickMs ?? Number.POSITIVE_INFINITY, now.monoMs + TICK_MS);
   }
 
   #nextTick(now: Instant): number | undefined {

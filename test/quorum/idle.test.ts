@@ -64,4 +64,22 @@ describe('an idle store of eleven members', () => {
     world.scheduler.runUntil(world.nowMs + 100);
     expect(isOk).toBe(true);
   });
+
+  it('its leader answers within 2 s when it is cut off, however long it had nothing to do (K39)', () => {
+    const { leader } = world;
+    if (leader === undefined) throw new Error('nobody leads');
+    for (const { nodeId } of world.machines) {
+      world.network.cut(leader.nodeId, nodeId);
+      world.network.cut(nodeId, leader.nodeId);
+    }
+    const startMs = world.nowMs;
+    let answeredMs = Number.POSITIVE_INFINITY;
+    const then = [{ op: 'put', key: 'k', value: Uint8Array.of(1) }] as const;
+    leader.call({ op: 'transact', transaction: { compares: [], then, otherwise: [] } }, ({ ok }) => {
+      expect(ok).toBe(false);
+      answeredMs = world.nowMs;
+    });
+    world.scheduler.runUntil(startMs + 5_000);
+    expect(answeredMs - startMs).toBeLessThanOrEqual(2_000);
+  });
 });
