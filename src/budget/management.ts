@@ -16,6 +16,7 @@ import { chainOf, type Definition, parseDefinition } from './definition.ts';
 import { type PurseKey, parseBudgetName } from './names.ts';
 import type { Office } from './office.ts';
 import type { Opening } from './opening.ts';
+import { exhaustedError } from './refusals.ts';
 import { invalid } from './requests.ts';
 import {
   type Granted,
@@ -25,8 +26,7 @@ import {
   planLimit,
   type Reserve,
 } from './reserve-register.ts';
-import { purseNow, remainsOf } from './status.ts';
-import { exhaustedError } from './supply.ts';
+import { currentAccount, purseNow, remainsOf } from './status.ts';
 
 export class Management {
   readonly #office: Office;
@@ -131,7 +131,8 @@ export class Management {
   transfer(id: number, call: TransferRights, now: Instant): void {
     const definition = this.definition(call.budget);
     const to = parseNodeId(call.to);
-    const account = to === undefined ? undefined : this.#office.mirror.accountsOf(to).at(-1);
+    const { mirror, heardAt } = this.#office;
+    const account = to === undefined ? undefined : currentAccount(mirror, heardAt, to);
     if (!definition.ok) this.#office.answer(id, definition);
     else if (to === undefined || to === this.#office.self) {
       this.#office.answer(id, invalid('Rights go to another node, by its id.', 'See skein peers.'));

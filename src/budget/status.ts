@@ -4,6 +4,7 @@ import type { Instant } from '../kernel/time.ts';
 import type { BudgetStatus, MachineShare } from './api.ts';
 import { balanceOf, type Position } from './conservation.ts';
 import type { Definition } from './definition.ts';
+import type { Mirror } from './mirror.ts';
 import {
   type AccountId,
   type BudgetName,
@@ -148,12 +149,30 @@ function seenTwice(office: Office, positions: readonly Position[]): number {
 }
 
 /** Of a dead machine, or of one that has another account now: nobody can spend it, or bring it back without an operator. */
-export function isStranded({ self, ledger, mirror, stateOf }: Office, account: AccountId): boolean {
+export function isStranded({ self, ledger, mirror, stateOf, heardAt }: Office, account: AccountId): boolean {
   const node = nodeOfAccount(account);
   if (node === self) return account !== ledger.account;
   if (stateOf(node) === undefined || stateOf(node) === 'dead') return true;
-  const accounts = mirror.accountsOf(node);
-  return accounts.length > 0 && accounts.includes(account) && accounts.at(-1) !== account;
+  if (!mirror.accountsOf(node).includes(account)) return false;
+  return mirror.account(account)?.fenced === true || currentAccount(mirror, heardAt, node) !== account;
+}
+
+/**
+ * The account that a machine spends from, as far as can be told: of those that are not fenced off the one heard of last. The one opened
+ * last may be that of a copy of its data that is gone, while it goes on under the one before.
+ */
+export function currentAccount(
+  mirror: Mirror,
+  heardAt: ReadonlyMap<string, number>,
+  node: NodeId,
+): AccountId | undefined {
+  const heard = (account: AccountId): number => heardAt.get(account) ?? Number.NEGATIVE_INFINITY;
+  let current: AccountId | undefined;
+  for (const account of mirror.accountsOf(node)) {
+    if (mirror.account(account)?.fenced === true) continue;
+    if (current === undefined || heard(account) >= heard(current)) current = account;
+  }
+  return current;
 }
 
 function machinesOf(

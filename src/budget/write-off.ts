@@ -7,6 +7,7 @@ import { parseNodeId } from '../kernel/ids.ts';
 import type { Instant } from '../kernel/time.ts';
 import { type Amount, minus, parseAmount, ZERO } from './amount.ts';
 import type { WriteOff } from './api.ts';
+import type { Position } from './conservation.ts';
 import type { Definition } from './definition.ts';
 import { type AccountId, nodeOfAccount, type PurseKey, parseAccountId } from './names.ts';
 import type { Office } from './office.ts';
@@ -30,6 +31,8 @@ interface Case {
   readonly row: Row | undefined;
   /** What others sent it and its row does not know of. */
   readonly unreceived: Amount;
+  /** What others took in from it and its row does not know of: it is with them. */
+  readonly passedOn: Amount;
 }
 
 interface Outcome {
@@ -91,6 +94,7 @@ export class WriteOffs {
           account: position.account,
           row: position.row,
           unreceived: parseAmount(Math.max(0, unreceived)) ?? ZERO,
+          passedOn: passedOnUnseen(position, positions),
         };
       }),
     );
@@ -146,7 +150,7 @@ export class WriteOffs {
   }
 
   #writeDown(of: Case, done: (result: Result<Outcome>, now: Instant) => void, now: Instant): void {
-    const { definition, purse, account, row, unreceived } = of;
+    const { definition, purse, account, row, unreceived, passedOn } = of;
     const held = row?.held ?? ZERO;
     let most = ZERO;
     const plan = (view: View): Result<Plan<Entry>> => {
@@ -157,7 +161,7 @@ export class WriteOffs {
         lastSequence: undefined,
       };
       most = mostToWriteOff(entry, row, unreceived);
-      return planWriteOff(view, row, unreceived, minus(most, held) ?? ZERO);
+      return planWriteOff(view, row, unreceived, minus(minus(most, held) ?? ZERO, passedOn) ?? ZERO);
     };
     this.#office.send(
       { budget: definition.name, purse, account, plan },
@@ -192,6 +196,16 @@ export class WriteOffs {
       now,
     );
   }
+}
+
+/** By the rows of who took it in. The account's own may have been on its way when it was lost. */
+function passedOnUnseen({ account, row }: Position, positions: readonly Position[]): Amount {
+  let unseen = 0;
+  for (const other of positions) {
+    const taken = other.row?.received.get(account) ?? 0;
+    unseen += Math.max(0, taken - (row?.sent.get(other.account) ?? 0));
+  }
+  return parseAmount(unseen) ?? ZERO;
 }
 
 /** An account that was never opened has nothing to fence off. */

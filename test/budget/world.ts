@@ -119,6 +119,8 @@ export class BudgetWorld {
   now: Instant = { monoMs: 0, wallMs: Date.parse('2026-01-01T00:00:00Z') };
   store = new Told();
   isStoreUp = true;
+  /** Rows of the first do not come to the second: `FROM>TO`. */
+  readonly deaf = new Set<string>();
   /** Transactions that the store was told. */
   transactions = 0;
   readonly #soon: (() => void)[] = [];
@@ -218,7 +220,7 @@ export class BudgetWorld {
   publish(node: WorldNode, key: string, body: unknown): void {
     const row = { kind: 'rowHeard', owner: node.self, key, version: ++this.#version, body } as const;
     this.#rows.set(`${node.self} ${key}`, row);
-    for (const other of this.nodes) other.tell(row);
+    for (const other of this.nodes) if (!this.deaf.has(`${node.self}>${other.self}`)) other.tell(row);
   }
 
   send(from: WorldNode, to: NodeId, bytes: Uint8Array): void {
@@ -239,6 +241,18 @@ export class BudgetWorld {
     }
     this.#isRunning = false;
   }
+}
+
+/** Nodes and the budget `team`, of 1,000 unless told otherwise, made by the first of them. */
+export function worldWith(
+  count: number,
+  given: Partial<Extract<BudgetCall, { op: 'create' }>> = {},
+): BudgetWorld {
+  const world = new BudgetWorld(count);
+  const made = world.one.call({ op: 'create', budget: 'team', limit: 1_000, ...given });
+  if (!made.ok) throw new Error(made.error.message);
+  world.pass(10);
+  return world;
 }
 
 const AWAY = failWith('QUORUM_UNAVAILABLE', 'no majority', 'wait', { details: { outcome: 'not-done' } });

@@ -1,0 +1,43 @@
+import { describe, expect, it } from 'vitest';
+import { WorldNode, worldWith } from './world.ts';
+
+describe('budgets: lost accounts', () => {
+  it('what others took in of a lost account is not given back, though its own last row does not tell of it', () => {
+    const world = worldWith(3);
+    const [one, two, three] = world.nodes as [WorldNode, WorldNode, WorldNode];
+    three.call({ op: 'request', budget: 'team', amount: 600 });
+    world.pass(2_000);
+    world.deaf.add(`${three.self}>${one.self}`);
+    three.call({ op: 'transfer', budget: 'team', to: two.self, amount: 200 });
+    world.pass(2_000);
+    world.kill(three);
+    const call = { op: 'writeOff', budget: 'team', account: three.self } as const;
+    expect(one.call(call)).toMatchObject({ ok: true, value: { writtenOff: 400 } });
+    expect(one.reserve(800)).toMatchObject({ ok: true });
+    expect(two.reserve(200)).toMatchObject({ ok: true });
+    expect(one.reserve(1)).toMatchObject({ ok: false });
+  });
+
+  it('a machine goes on under its account though a copy of its data opened another later (B11)', () => {
+    const world = worldWith(2);
+    const { one, two } = world;
+    two.call({ op: 'request', budget: 'team', amount: 600 });
+    const copy = new WorldNode(world, two.self, { place: 'elsewhere' });
+    copy.journal = [...two.journal];
+    copy.boot();
+    world.nodes.push(copy);
+    world.pass(500);
+    copy.isUp = false;
+    world.nodes.pop();
+    two.reserve(10);
+    world.pass(3_000);
+    expect(one.status()).toMatchObject({ stranded: 0 });
+    const { account } = two.budgets.ledger;
+    expect(one.call({ op: 'writeOff', budget: 'team', account })).toMatchObject({ ok: false });
+    expect(one.call({ op: 'request', budget: 'team', amount: 100 })).toMatchObject({ ok: true });
+    const transfer = { op: 'transfer', budget: 'team', to: two.self, amount: 50 } as const;
+    expect(one.call(transfer)).toMatchObject({ ok: true });
+    world.pass(1_000);
+    expect([...two.budgets.ledger.purses.values()].map(({ rights }) => rights)).toEqual([640]);
+  });
+});
