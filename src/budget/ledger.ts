@@ -230,6 +230,8 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
       if (hold === undefined) continue;
       const step = expired(this.#state, hold);
       if (step.ok) this.#commit(step.value.changes, now);
+      if (step.ok && hold.expiry === 'free')
+        for (const purse of hold.purses) this.#out.push({ kind: 'rightsChanged', stream: STREAM, purse });
       this.#untime(hold.id);
       this.#mark('warn', 'budget.reservationExpired', { id: hold.id, amount: hold.amount, as: hold.expiry });
     }
@@ -246,7 +248,9 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     return earliest([
       this.#publishing,
       holdMs === Number.POSITIVE_INFINITY ? undefined : { atMs: holdMs, reason: 'budget.reservation' },
-      this.#state.purses.size === 0 ? undefined : { atMs: this.#closingMs, reason: 'budget.closing' },
+      this.#state.purses.size === 0 && this.#rows.isEmpty
+        ? undefined
+        : { atMs: this.#closingMs, reason: 'budget.closing' },
     ]);
   }
 
@@ -482,29 +486,38 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     });
   }
 
-  /** Purses whose period was over for long, by the clocks of duration and of day alike, and in which nothing is held. */
+  /**
+   * Periods that were over for long by the clock of day, which was right about that for a while by the clock of durations, and
+   * in which nothing is held: own purses and what others have of them. A restart begins that while anew.
+   */
   #closeOver(now: Instant): void {
-    for (const key of this.#state.purses.keys()) {
+    for (const key of new Set([...this.#state.purses.keys(), ...this.#rows.purses])) {
       const period = parsePurseKey(key)?.period;
-      if (period === undefined || periodEndMs(period) > now.wallMs) this.#overSinceMs.delete(key);
+      const isOver = period !== undefined && periodEndMs(period) + limits.budgetGraceMs <= now.wallMs;
+      if (!isOver) this.#overSinceMs.delete(key);
       else if (!this.#overSinceMs.has(key)) this.#overSinceMs.set(key, now.monoMs);
     }
     for (const [key, sinceMs] of this.#overSinceMs) {
-      if (now.monoMs - sinceMs < limits.budgetGraceMs) continue;
+      if (now.monoMs - sinceMs < limits.budgetSureOfTimeMs) continue;
       const series = key.slice(0, key.lastIndexOf('/') + 1);
-      const earlier = [...this.#state.purses.values()].filter(
-        (purse) => purse.key.startsWith(series) && purse.key <= key,
-      );
-      if (earlier.length === 0 || earlier.some(({ held }) => held > 0)) continue;
-      this.#commit([{ kind: 'closed', purse: key }], now);
-      for (const purse of earlier) this.#forget(purse.key);
+      const isEarlier = (other: PurseKey): boolean => other.startsWith(series) && other <= key;
+      const isHeld = [...this.#state.purses.values()].some((own) => isEarlier(own.key) && own.held > 0);
+      if (isHeld) continue;
+      const known = [...this.#overSinceMs.keys()].filter(isEarlier);
+      const own = [...this.#state.purses.keys()].filter(isEarlier);
+      if (!this.#state.isClosed(key)) this.#commit([{ kind: 'closed', purse: key }], now);
+      for (const purse of known) this.#forget(purse);
+      for (const purse of own) this.#withdraw(purse);
     }
   }
 
   #forget(purse: PurseKey): void {
     this.#rows.forget(purse);
-    this.#dirty.delete(purse);
     this.#overSinceMs.delete(purse);
+  }
+
+  #withdraw(purse: PurseKey): void {
+    this.#dirty.delete(purse);
     this.#out.push({ kind: 'publishRow', stream: STREAM, key: rowKey(purse, this.account), body: undefined });
   }
 

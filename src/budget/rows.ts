@@ -53,6 +53,15 @@ export class Rows {
     this.#isQuarantined = isQuarantined;
   }
 
+  /** Those in which anything is known of others. */
+  get purses(): Iterable<PurseKey> {
+    return this.#purses.keys();
+  }
+
+  get isEmpty(): boolean {
+    return this.#purses.size === 0;
+  }
+
   /** Oldest first, a bounded number. */
   get proofs(): readonly Contradiction[] {
     return this.#proofs;

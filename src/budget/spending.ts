@@ -102,14 +102,8 @@ export function reserve(
   if (before !== undefined) return before.ok ? ok({ changes: [], value: before.value }) : before;
   const levels = pursesNow(books, budget);
   if (!levels.ok) return levels;
-  if (state.debtOf(agent) > 0) {
-    return failWith(
-      'DENIED',
-      `The agent "${agent}" has spent more than there was and owes ${state.debtOf(agent)}.`,
-      'It may spend again once rights that come to this node have paid for that.',
-      { details: { outcome: 'not-done', debt: state.debtOf(agent) } },
-    );
-  }
+  const debt = state.debtOf(agent, books.wallMs);
+  if (debt > 0) return indebted(agent, debt);
   if (state.holds.size >= limits.budgetHolds) return tooMany(`${limits.budgetHolds} reservations wait here.`);
   for (const { name, key } of levels.value) {
     if (state.isClosed(key)) return closed(key);
@@ -406,6 +400,15 @@ function exhausted(budget: string, purse: PurseKey, rights: Amount, needed: Amou
     `This node has ${rights} of budget "${budget}" left, and ${needed} is asked for.`,
     'Ask for rights with budget_request, or for less.',
     { details: { outcome: 'not-done', budget, purse, rights, needed } },
+  );
+}
+
+function indebted(agent: AgentId, debt: number): Refused {
+  return failWith(
+    'DENIED',
+    `The agent "${agent}" has spent more than there was and owes ${debt}.`,
+    'It may spend again once rights that come to this node have paid for that, or in the next period.',
+    { details: { outcome: 'not-done', debt } },
   );
 }
 

@@ -12,7 +12,7 @@ import {
   parseFreshNumber,
   parsePurseKey,
 } from './names.ts';
-import { type Period, parsePeriod } from './period.ts';
+import { type Period, parsePeriod, periodEndMs } from './period.ts';
 import { Purse } from './purse.ts';
 import { parseRow, rowBody } from './row.ts';
 
@@ -69,10 +69,13 @@ export class LedgerState {
     this.former = former.slice(-FORMER);
   }
 
-  /** What all purses of the agent owe. */
-  debtOf(agent: string): number {
+  /** What the agent owes in all purses of periods that run: nothing pays any more what was overrun in one that is over. */
+  debtOf(agent: string, wallMs: number): number {
     let debt = 0;
-    for (const purse of this.purses.values()) debt += purse.debts.get(agent) ?? 0;
+    for (const { key, debts } of this.purses.values()) {
+      const owed = debts.get(agent);
+      if (owed !== undefined && periodEndMs(seriesOf(key)[1]) > wallMs) debt += owed;
+    }
     return debt;
   }
 

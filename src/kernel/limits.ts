@@ -170,6 +170,8 @@ export const limits = {
   budgetTtlMs: 24 * 3600_000,
   /** How long after its end a period still takes what was reserved in it. */
   budgetGraceMs: 48 * 3600_000,
+  /** How long the clock of day must have said so before a period is closed for good. */
+  budgetSureOfTimeMs: 6 * 3600_000,
   /** How long a reservation may wait for rights to come from elsewhere. */
   budgetWaitMs: 5_000,
   /** Reservations that wait for rights at one node. */

@@ -1,17 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import type { BudgetCall } from '../../src/budget/api.ts';
 import { parsePriceTable } from '../../src/budget/price.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { Told } from '../quorum/register/support.ts';
-import { AGENT, BudgetWorld } from './world.ts';
-
-function worldWith(count: number, given: Partial<Extract<BudgetCall, { op: 'create' }>> = {}): BudgetWorld {
-  const world = new BudgetWorld(count);
-  const made = world.one.call({ op: 'create', budget: 'team', limit: 1_000, ...given });
-  if (!made.ok) throw new Error(made.error.message);
-  world.pass(10);
-  return world;
-}
+import { AGENT, BudgetWorld, worldWith } from './world.ts';
 
 const exhausted = { ok: false, error: { code: 'BUDGET_EXHAUSTED' } };
 
@@ -84,6 +75,20 @@ describe('budgets: reserving', () => {
     const waiting = world.one.ask({ op: 'reserve', budget: 'team', agent: AGENT, amount: 400 });
     world.one.call({ op: 'settle', id: all.value.reservationId, amount: 100 });
     expect(world.one.answers.get(waiting)).toMatchObject({ ok: true, value: { amount: 400 } });
+  });
+
+  it('rights of a reservation whose time is up go to who waits, where they are given back', () => {
+    const world = worldWith(2, { expiry: 'free' });
+    world.two.reserve(1);
+    world.pass(2_000);
+    expect(world.one.reserve(990, { ttlMs: 500 })).toMatchObject({ ok: true });
+    // It is asked for a second, and does not answer.
+    world.two.isUp = false;
+    const waiting = world.one.ask({ op: 'reserve', budget: 'team', agent: AGENT, amount: 100 });
+    world.pass(450);
+    expect(world.one.answers.has(waiting)).toBe(false);
+    world.pass(60);
+    expect(world.one.answers.get(waiting)).toMatchObject({ ok: true });
   });
 
   it('takes from the ancestors too, and waits for them', () => {

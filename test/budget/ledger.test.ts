@@ -226,10 +226,12 @@ describe('ledger: levels and periods', () => {
     host.report('a', 90);
     host.pass(3_600_000 + 120_000);
     host.pass(limits.budgetGraceMs);
+    expect(host.row(purse)).toBeDefined();
+    host.pass(limits.budgetSureOfTimeMs);
     host.sync();
     expect(host.row(purse)).toBeUndefined();
     expect(host.published.at(-1)).toMatchObject({ body: undefined });
-    host.pass(1, -limits.budgetGraceMs - 3_600_000 - 120_000);
+    host.pass(1, -limits.budgetGraceMs - limits.budgetSureOfTimeMs - 3_600_000 - 120_000);
     for (let round = 0; round < 2; round++) {
       host.deliver({ kind: 'registered', purse, account: host.ledger.account, granted: amountOf(100) });
       expect(code(host.reserve('b', 1))).toBe('CONFLICT');

@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/kernel/limits.ts';
+import { AGENT, worldWith } from './world.ts';
+
+const HOUR_MS = 3_600_000;
+
+describe('budgets: periods', () => {
+  it('what an agent overran in an hour that is over keeps it from no money of the next', () => {
+    const world = worldWith(1, { window: 'hour' });
+    const { one } = world;
+    one.call({ op: 'request', budget: 'team', amount: 1_000 });
+    const reported = one.call({ op: 'report', budget: 'team', agent: AGENT, amount: 1_200 });
+    expect(reported).toMatchObject({ ok: true, value: { overrun: 200 } });
+    expect(one.reserve(1)).toMatchObject({ ok: false, error: { code: 'DENIED', details: { debt: 200 } } });
+    world.pass(HOUR_MS);
+    expect(one.reserve(1)).toMatchObject({ ok: true });
+  });
+
+  it('what others had in a period long over is forgotten, also where this node had nothing of it', () => {
+    const world = worldWith(2, { window: 'hour' });
+    world.two.call({ op: 'report', budget: 'team', agent: AGENT, amount: 5 });
+    world.pass(2_000);
+    const [purse] = [...world.two.budgets.ledger.purses.keys()];
+    expect([...world.one.budgets.ledger.rows.of(purse!)]).toHaveLength(1);
+    world.pass(HOUR_MS + limits.budgetGraceMs - 120_000);
+    expect([...world.one.budgets.ledger.rows.of(purse!)]).toHaveLength(1);
+    world.pass(limits.budgetSureOfTimeMs + 240_000);
+    expect(world.two.budgets.ledger.purses.size).toBe(0);
+    expect([...world.one.budgets.ledger.rows.of(purse!)]).toHaveLength(0);
+    // The store's entry of it, read anew, does not bring it back.
+    world.read(world.one);
+    expect([...world.one.budgets.ledger.rows.of(purse!)]).toHaveLength(0);
+  });
+
+  it('a node that is started every day forgets periods long over as well', () => {
+    const world = worldWith(1, { window: 'hour' });
+    world.one.call({ op: 'request', budget: 'team', amount: 5 });
+    for (let day = 0; day < 4; day++) {
+      world.pass(24 * HOUR_MS);
+      world.one.boot();
+    }
+    world.pass(limits.budgetSureOfTimeMs + HOUR_MS);
+    expect(world.one.budgets.ledger.purses.size).toBe(0);
+  });
+});
