@@ -7,6 +7,9 @@ import { appendFileSync, writeFileSync } from 'node:fs';
 import { seededRng } from '../../src/kernel/rng.ts';
 import { historyLine } from '../lib/quorum-history.ts';
 import { Agent, Recorder, TaskList } from './agents.ts';
+import { BUDGET_SCENARIOS } from './budget/faults.ts';
+import { type BudgetChaosReport, describeBudgetReport } from './budget/report.ts';
+import { runBudgetChaos } from './budget/run.ts';
 import { type Client, McpClient, RestClient } from './clients.ts';
 import { FAULTS, type Fault, SCENARIOS, shuffled, type World, wait } from './faults.ts';
 import { Holder, type Holding } from './holders.ts';
@@ -15,7 +18,7 @@ import { type Machine, Machines } from './machines.ts';
 import { Watcher } from './watchers.ts';
 
 export interface ChaosOptions {
-  /** One of `SCENARIOS`, or the name of a fault; default `all`. */
+  /** One of `SCENARIOS` or `BUDGET_SCENARIOS`, or the name of a fault; default `all`. */
   readonly scenario?: string;
   /** 2 to 9; default 3. */
   readonly nodes?: number;
@@ -50,19 +53,25 @@ export interface ChaosReport {
 
 export type ChaosResult =
   | { readonly kind: 'unknownScenario'; readonly scenarios: readonly string[] }
-  | { readonly kind: 'done'; readonly report: ChaosReport };
+  | { readonly kind: 'done'; readonly report: ChaosReport | BudgetChaosReport };
 
 const LEASES = ['leader', 'deploy'];
 const BETWEEN_MS = 1_000;
 
 export async function runChaos(options: ChaosOptions = {}): Promise<ChaosResult> {
   const { scenario = 'all' } = options;
+  if (BUDGET_SCENARIOS[scenario] !== undefined)
+    return { kind: 'done', report: await runBudgetChaos(options) };
   const wanted = SCENARIOS[scenario] ?? [scenario];
   const faults = FAULTS.filter(({ name }) => wanted.includes(name));
   if (faults.length === 0)
     return {
       kind: 'unknownScenario',
-      scenarios: [...Object.keys(SCENARIOS), ...FAULTS.map(({ name }) => name)],
+      scenarios: [
+        ...Object.keys(SCENARIOS),
+        ...Object.keys(BUDGET_SCENARIOS),
+        ...FAULTS.map(({ name }) => name),
+      ],
     };
   const nodes = options.nodes ?? 3;
   const machines = new Machines({
@@ -125,7 +134,7 @@ class Run {
       await Promise.all(worked);
       signal.throwIfAborted();
       this.#say('Healing…');
-      await this.#heal();
+      await this.#machines.heal();
       await whole();
       await settle(this.#machines, this.#recorder, this.#watchers, signal);
     } catch (cause) {
@@ -155,21 +164,6 @@ class Run {
         await wait(world, BETWEEN_MS * (0.5 + world.dice()));
       }
     }
-  }
-
-  async #heal(): Promise<void> {
-    const machines = this.#machines;
-    machines.cut([]);
-    machines.lose(0);
-    for (const machine of machines.all) {
-      machines.widen(machine);
-      await machines.leaveAlone(machine);
-      machines.signal(machine, 'SIGCONT');
-      machines.emptyDisk(machine);
-      machines.setClock(machine, 0);
-    }
-    const down = machines.all.filter((machine) => machines.node(machine) === undefined);
-    await Promise.all(down.map((machine) => machines.start(machine)));
   }
 
   #agents(): readonly ((until: AbortSignal) => Promise<void>)[] {
@@ -262,7 +256,8 @@ class Run {
   }
 }
 
-export function describeReport(report: ChaosReport): string {
+export function describeReport(report: ChaosReport | BudgetChaosReport): string {
+  if ('kind' in report) return describeBudgetReport(report);
   const { operations, violations } = report;
   const pairs = (counts: Readonly<Record<string, number>>) =>
     Object.entries(counts)

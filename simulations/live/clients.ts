@@ -2,6 +2,7 @@
 import type { ControlClient } from '../../src/cli/client.ts';
 import { NodeUnreachable } from '../../src/cli/exit.ts';
 import { type ErrorBody, SkeinError } from '../../src/kernel/errors.ts';
+import { limits } from '../../src/kernel/limits.ts';
 import { connectClient, type TestClient, type Where } from '../../test/support/mcp-clients.ts';
 
 export type Fields = Readonly<Record<string, unknown>>;
@@ -45,7 +46,7 @@ export class RestClient implements Client {
       const value = await this.#control.call<Fields>(method, path(args as Record<string, string>), {
         query: Object.fromEntries(queried) as Record<string, string | number>,
         ...(method === 'GET' || Object.keys(body).length === 0 ? {} : { body }),
-        signal: AbortSignal.timeout(PATIENCE_MS + waitOf(args)),
+        signal: AbortSignal.timeout(PATIENCE_MS + waitOf(tool, args)),
       });
       return { kind: 'done', value };
     } catch (error) {
@@ -80,7 +81,7 @@ export class McpClient implements Client {
       return { kind: 'refused', error };
     }
     try {
-      const patience = PATIENCE_MS + waitOf(args);
+      const patience = PATIENCE_MS + waitOf(tool, args);
       const { structured, isError } = await within(patience, client.call(tool, args));
       return isError ? toldOf(structured.error as ErrorBody) : { kind: 'done', value: structured };
     } catch {
@@ -97,7 +98,7 @@ export class McpClient implements Client {
 }
 
 interface RouteOf {
-  readonly method: 'GET' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly method: 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
   readonly path: (args: Record<string, string>) => string;
   readonly inPath: readonly string[];
   readonly inQuery: readonly string[];
@@ -107,6 +108,11 @@ const entry = ({ board = '', key = '' }: Record<string, string>) =>
   `/v1/boards/${board}/entries/${encodeURIComponent(key)}`;
 const lease = ({ name = '' }: Record<string, string>) => `/v1/leases/${encodeURIComponent(name)}`;
 const ofEntry = { path: entry, inPath: ['board', 'key'], inQuery: ['expected_revision', 'agent_id'] };
+const budget = (below: string) => ({
+  path: ({ task_id: name = '' }: Record<string, string>) => `/v1/budgets/${name}${below}`,
+  inPath: ['task_id'],
+  inQuery: [],
+});
 const ofLease = { path: lease, inPath: ['name'], inQuery: [] };
 
 const ROUTES = {
@@ -123,6 +129,15 @@ const ROUTES = {
   lease_acquire: { method: 'PUT', ...ofLease },
   lease_renew: { method: 'PATCH', ...ofLease },
   lease_release: { method: 'DELETE', ...ofLease, inQuery: ['fencing_token', 'agent_id'] },
+  budget_reserve: { method: 'POST', ...budget('/reservations') },
+  budget_report: { method: 'POST', ...budget('/reports') },
+  budget_settle: {
+    method: 'POST',
+    path: ({ reservation_id: id = '' }: Record<string, string>) =>
+      `/v1/reservations/${encodeURIComponent(id)}/settle`,
+    inPath: ['reservation_id'],
+    inQuery: [],
+  },
 } as const satisfies Record<string, RouteOf>;
 
 /** As docs/CONSISTENCY.md says under "When a call fails"; a fault of the node itself is trusted in nothing. */
@@ -138,8 +153,9 @@ function neverLeft({ message }: NodeUnreachable): boolean {
   return message.startsWith('No node runs');
 }
 
-function waitOf({ timeout_seconds: seconds = 0 }: Fields): number {
-  return Number(seconds) * 1_000;
+/** How long the node itself may wait. */
+function waitOf(tool: Tool, { timeout_seconds: seconds = 0 }: Fields): number {
+  return tool.startsWith('budget_') ? limits.budgetWaitMs : Number(seconds) * 1_000;
 }
 
 async function within<T>(ms: number, work: Promise<T>): Promise<T> {

@@ -3,7 +3,7 @@
  * disk of its own where this process is root, else on loopback. Whatever happens, nothing of it is left behind.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ControlClient } from '../../src/cli/client.ts';
@@ -140,6 +140,65 @@ export class Machines {
         this.fallen.push(`${machine.name} (${signal ?? 'by itself'}): ${node.log}`);
       if (this.#nodes.get(machine) === node) this.#nodes.delete(machine);
     });
+  }
+
+  /** Network that the machine is in; `undefined`: this process's. */
+  namespace(machine: Machine): string | undefined {
+    return this.#namespaces?.hosts[machine.place]?.name;
+  }
+
+  /** What is on its disk, while its node is down. */
+  keepImage(machine: Machine): string {
+    const image = join(this.#root, `${machine.name}.image`);
+    rmSync(image, { recursive: true, force: true });
+    cpSync(machine.data, image, { recursive: true, filter: (path) => !path.endsWith('.sock') });
+    return image;
+  }
+
+  /** Its disk is again what it was, in its place; its node is down. */
+  putBack(machine: Machine, image: string): void {
+    this.wipe(machine, { keepIdentity: false });
+    cpSync(image, machine.data, { recursive: true });
+  }
+
+  /** A second node on a copy of the machine's data, in the same network; it ends with `kill`. */
+  async startCopy(machine: Machine, image: string): Promise<Machine> {
+    const name = `${machine.name}-copy`;
+    const copy = { place: machine.place, name, data: image, control: new ControlClient({ data: image }) };
+    const listen = this.#namespaces?.hosts[machine.place]?.address ?? '127.0.0.1';
+    const namespace = this.namespace(machine);
+    const peers = this.all.flatMap((other) => (other === machine ? [] : this.#addressesOf(other)));
+    const node = await NodeProcess.start({
+      data: image,
+      name,
+      args: [
+        ...['--mesh-listen', listen, '--mesh-port', '0', '--http-port', '0', '--no-mdns'],
+        ...peers.flatMap((peer) => ['--peer', peer]),
+      ],
+      env: { SKEIN_QUORUM_VOTERS_TARGET: String(this.voters), ...this.#clockEnvironment(machine) },
+      readyMs: READY_MS,
+      onSpawn: (pid) => this.#pids.add(pid),
+      ...(namespace === undefined ? {} : { namespace }),
+    });
+    // What becomes of it is nothing to wonder at.
+    this.#expected.add(node);
+    this.#nodes.set(copy, node);
+    return copy;
+  }
+
+  /** All is as it was at the beginning, and every machine runs. */
+  async heal(): Promise<void> {
+    this.cut([]);
+    this.lose(0);
+    for (const machine of this.all) {
+      this.widen(machine);
+      await this.leaveAlone(machine);
+      this.signal(machine, 'SIGCONT');
+      this.emptyDisk(machine);
+      this.setClock(machine, 0);
+    }
+    const down = this.all.filter((machine) => this.node(machine) === undefined);
+    await Promise.all(down.map((machine) => this.start(machine)));
   }
 
   /** kill -9. */
