@@ -1,0 +1,144 @@
+/** What a node does for others, told frame by frame. */
+import { describe, expect, it } from 'vitest';
+import { type AskFrame, decodeCall, encodeCall } from '../../../src/budget/gathering/frames.ts';
+import { Gathering } from '../../../src/budget/gathering/gathering.ts';
+import type { GatheringEffect } from '../../../src/budget/gathering/messages.ts';
+import { accountOf } from '../../../src/budget/names.ts';
+import type { Lead } from '../../../src/budget/orchestrator/messages.ts';
+import { Paces } from '../../../src/budget/orchestrator/paces.ts';
+import type { Moved } from '../../../src/budget/spending.ts';
+import type { Result } from '../../../src/kernel/errors.ts';
+import type { NodeId } from '../../../src/kernel/ids.ts';
+import { amountOf, definitionOf, type Host, hostWith, nodeIdOf, purseOf, Store } from '../support.ts';
+
+const BUDGET = definitionOf();
+const PURSE = purseOf(BUDGET);
+const [LEADER, ASKER] = [nodeIdOf(1), nodeIdOf(2)];
+const ASKING = accountOf(ASKER, 9);
+
+class Giver {
+  readonly host: Host;
+  readonly gathering: Gathering;
+  lead: Lead | undefined = { node: LEADER, fence: { key: 'budget-orchestrator', createRevision: 7 } };
+  readonly frames: ReturnType<typeof decodeCall>[] = [];
+
+  constructor(host: Host) {
+    this.host = host;
+    this.gathering = new Gathering({
+      self: host.self,
+      ledger: host.ledger,
+      paces: new Paces(host.ledger),
+      lead: () => this.lead,
+      limitOf: () => BUDGET.limit,
+      now: host.now,
+    });
+    for (const peer of [LEADER, ASKER])
+      this.#carry(this.gathering.handle({ kind: 'peerUp', peer } as never, host.now));
+  }
+
+  receive(from: NodeId, frame: Parameters<typeof encodeCall>[0]): void {
+    const bytes = encodeCall(frame);
+    this.#carry(
+      this.gathering.handle({ kind: 'received', channel: 'call', from, bytes } as never, this.host.now),
+    );
+  }
+
+  want(need: number): void {
+    this.#carry(this.gathering.handle({ kind: 'wanted', purse: PURSE, need: amountOf(need) }, this.host.now));
+  }
+
+  ask(given: Partial<AskFrame> = {}): void {
+    const amount = amountOf(10);
+    const none = amountOf(0);
+    const frame = { purse: PURSE, account: ASKING, of: undefined, above: none, least: amount, most: amount };
+    this.receive(ASKER, { kind: 'ask', id: 1, ...frame, need: amount, askedAt: 0, gather: false, ...given });
+  }
+
+  order(from: NodeId, fence: number, above = 0): void {
+    const frame = { purse: PURSE, of: this.host.ledger.account, to: ASKING, amount: amountOf(10) };
+    this.receive(from, { kind: 'order', id: 2, fence, ...frame, above: amountOf(above) });
+  }
+
+  #carry(effects: readonly GatheringEffect[]): void {
+    for (const effect of effects) {
+      if (effect.kind === 'send' && effect.stream === 'budget') this.frames.push(decodeCall(effect.bytes));
+      if (effect.kind !== 'moveRights') continue;
+      const result = this.host.call(effect.call) as Result<Moved>;
+      this.#carry(this.gathering.handle({ kind: 'rightsMoved', id: effect.id, result }, this.host.now));
+    }
+  }
+}
+
+function giverWith(rights: number): { readonly giver: Giver; readonly store: Store } {
+  const store = new Store([BUDGET]);
+  return { giver: new Giver(hostWith(store, 0, rights)), store };
+}
+
+describe('gathering: giving', () => {
+  it('gives what was asked for once, however often it is asked', () => {
+    const { giver } = giverWith(100);
+    for (let time = 0; time < 3; time++) giver.ask();
+    expect(giver.host.rights(PURSE)).toBe(90);
+    expect(giver.frames).toHaveLength(3);
+    expect(giver.frames.at(-1)).toMatchObject({ kind: 'answer', total: 10 });
+  });
+
+  it('a node whose account nobody has confirmed since it started gives nothing, and does what no order says (B10)', () => {
+    const { giver, store } = giverWith(100);
+    giver.host.crash();
+    const restarted = new Giver(giver.host);
+    restarted.ask();
+    restarted.order(LEADER, 7);
+    expect(restarted.frames).toMatchObject([
+      { kind: 'answer', total: 0 },
+      { kind: 'ordered', moved: 0 },
+    ]);
+    expect(giver.host.rights(PURSE)).toBe(100);
+    giver.host.open(store);
+    restarted.ask();
+    expect(giver.host.rights(PURSE)).toBe(90);
+  });
+
+  it.each([
+    { who: 'whoever leads', from: LEADER, fence: 7, moved: 10 },
+    { who: 'the same node under an earlier lease', from: LEADER, fence: 6, moved: 0 },
+    { who: 'another node under the lease', from: ASKER, fence: 7, moved: 0 },
+  ])('of an order by $who $moved are moved (B16, I6)', ({ from, fence, moved }) => {
+    const { giver } = giverWith(100);
+    giver.order(from, fence);
+    expect(giver.frames).toMatchObject([{ kind: 'ordered', moved }]);
+    expect(giver.host.rights(PURSE)).toBe(100 - moved);
+  });
+
+  it('an order that comes twice is done once, and answered as done', () => {
+    const { giver } = giverWith(100);
+    giver.order(LEADER, 7);
+    giver.order(LEADER, 7);
+    expect(giver.frames).toMatchObject([{ moved: 10 }, { moved: 10 }]);
+    expect(giver.host.rights(PURSE)).toBe(90);
+  });
+
+  it('what somebody waits for here is neither ordered away nor given to who only asks for what can be spared', () => {
+    const { giver } = giverWith(100);
+    // Somebody has what lacks, and is asked.
+    const registered = { purse: PURSE, account: accountOf(LEADER, 3), granted: amountOf(500) };
+    giver.host.deliver({ kind: 'registered', ...registered });
+    giver.want(200);
+    giver.order(LEADER, 7);
+    giver.ask();
+    expect(giver.frames).toMatchObject([
+      { kind: 'ordered', moved: 0 },
+      { kind: 'answer', total: 0 },
+    ]);
+    expect(giver.host.rights(PURSE)).toBe(100);
+  });
+
+  it('one peer is answered 400 times at once, then 200 times a second', () => {
+    const { giver } = giverWith(100);
+    for (let time = 0; time < 500; time++) giver.ask({ most: amountOf(0), least: amountOf(0) });
+    expect(giver.frames).toHaveLength(400);
+    giver.host.pass(500);
+    for (let time = 0; time < 500; time++) giver.ask({ most: amountOf(0), least: amountOf(0) });
+    expect(giver.frames).toHaveLength(500);
+  });
+});
