@@ -3,6 +3,7 @@
  * Without a scenario all of them; without `--seed` from seed 1 on. Exit code 1 where a promise was broken.
  */
 import { parseArgs } from 'node:util';
+import { type DenialsReport, describeDenials, runDenials } from './budget/denials.ts';
 import { type BudgetRunReport, runBudget } from './budget/run.ts';
 import { describeBudget, describeBudgetSeries, shrinkBudget } from './budget/series.ts';
 import { type RunReport, runScenario } from './lib/scenario.ts';
@@ -23,7 +24,7 @@ export interface SimulateOptions {
 }
 
 /** Of whole nodes, or of the light worlds that run the quorum store or the budgets alone. */
-export type Report = RunReport | QuorumRunReport | StoresRunReport | BudgetRunReport;
+export type Report = RunReport | QuorumRunReport | StoresRunReport | BudgetRunReport | DenialsReport;
 
 export type SimulateResult =
   | { readonly kind: 'unknownScenario'; readonly scenarios: readonly string[] }
@@ -32,7 +33,7 @@ export type SimulateResult =
 /** Runs one scenario or all, `seeds` seeds each from `seed` on; the first failure of each comes back with its faults cut down. */
 export async function simulate(options: SimulateOptions): Promise<SimulateResult> {
   const { scenario, seed = 1, seeds = 1, nodes, onReport } = options;
-  const known = [...(Object.keys(scenarios) as ScenarioName[]), QUORUM, STORES, BUDGET] as const;
+  const known = [...(Object.keys(scenarios) as ScenarioName[]), QUORUM, STORES, BUDGET, DENIALS] as const;
   const wanted = known.filter((name) => scenario === undefined || name === scenario);
   if (wanted.length === 0) return { kind: 'unknownScenario', scenarios: known };
   const reports: Report[] = [];
@@ -58,15 +59,17 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
 const QUORUM = 'quorum';
 const STORES = 'quorum-stores';
 const BUDGET = 'budget';
+const DENIALS = 'budget-denials';
 /** So fast that a line for each would be too many. */
 const LIGHT: readonly string[] = [QUORUM, STORES, BUDGET];
 
 function runOne(
-  name: ScenarioName | typeof QUORUM | typeof STORES | typeof BUDGET,
+  name: ScenarioName | typeof QUORUM | typeof STORES | typeof BUDGET | typeof DENIALS,
   run: { readonly seed: number; readonly nodes?: number },
 ): Report {
   if (name === QUORUM) return runQuorum(run);
   if (name === BUDGET) return runBudget(run);
+  if (name === DENIALS) return runDenials(run);
   return name === STORES ? runStores({ seed: run.seed }) : runScenario({ ...run, scenario: name });
 }
 
@@ -75,6 +78,7 @@ const TOLD_ONE_BY_ONE = 200;
 function cutDown(report: Report): Report {
   if (report.scenario === QUORUM) return shrinkQuorum(report);
   if (report.scenario === BUDGET) return shrinkBudget(report);
+  if (report.scenario === DENIALS) return report;
   return report.scenario === STORES ? shrinkStores(report) : shrink(report).report;
 }
 
@@ -95,6 +99,7 @@ export function describeReport(report: Report): string {
   if (report.scenario === QUORUM) return describeQuorum(report);
   if (report.scenario === STORES) return describeStores(report);
   if (report.scenario === BUDGET) return describeBudget(report);
+  if (report.scenario === DENIALS) return describeDenials(report);
   const { scenario, seed, nodes, traceHash, operations, violations, convergedMs, events } = report;
   const verdict =
     violations.length === 0 ? `converged in ${convergedMs} ms` : `${violations.length} VIOLATIONS`;

@@ -145,6 +145,11 @@ export class Books {
     return Math.max(0, (this.#strict.get(purse) ?? 0) - balance.limit - balance.owed - balance.overrun);
   }
 
+  /** What the machine counts now is on an account that may yet turn out to be an older state of itself, and be lost with it. */
+  isPutBack(machine: BudgetMachine): boolean {
+    return this.#putBack.has(machine);
+  }
+
   /** The machine goes on from an older image of its disk. With `isKnown`, a later start of it was confirmed: it must be found out. */
   putBack(machine: BudgetMachine, isKnown: boolean): void {
     const state = machine.image.account;
@@ -189,12 +194,15 @@ export class Books {
 
   /** Of the reservation that this machine has just been told is made; `undefined` where its disk does not have it. */
   durableHold(machine: BudgetMachine, reservation: string): readonly PurseKey[] | undefined {
-    const state = machine.image.account;
     // As its holder knows it, the node's name stands behind it.
     const at = reservation.lastIndexOf('@');
     const id = at < 0 ? reservation : reservation.slice(0, at);
-    const finished = state?.finished.get(id);
-    return state?.holds.get(id)?.purses ?? finished?.parts.map(({ purse }) => purse);
+    for (const state of [machine.image.account, machine.image.former]) {
+      const finished = state?.finished.get(id)?.parts.map(({ purse }) => purse);
+      const purses = state?.holds.get(id)?.purses ?? finished;
+      if (purses !== undefined) return purses;
+    }
+    return undefined;
   }
 
   /** All of a purse at this moment. */

@@ -23,6 +23,8 @@ interface SentFrame {
 }
 
 export class BudgetFaultInjector {
+  /** Accounts that faults had written off, budget by budget. */
+  writtenOff = 0;
   /** How many of each kind struck. */
   readonly struck: Partial<Record<BudgetFaultKind, number>> = {};
   readonly #world: BudgetWorld;
@@ -190,11 +192,18 @@ export class BudgetFaultInjector {
     if (fault.gone === 'crash') this.#crash(fault, [target], 'kill');
     else if (fault.gone === 'pause') this.#away(fault, target);
     else this.#isolate(fault, target, false, false);
-    this.#at(this.#world.nowMs + fault.forMs * (0.3 + 0.6 * this.#rng.float()), () => {
-      const others = this.#world.running.filter((machine) => machine !== target);
-      if (others.length === 0) return;
+    const others = () => this.#world.running.filter((machine) => machine !== target);
+    this.#at(this.#world.nowMs + fault.forMs * (0.2 + 0.6 * this.#rng.float()), () => {
+      // The membership has found out, however it did: only what is dead is written off.
+      for (const machine of others()) machine.believe(target.nodeId, 'dead');
+      if (others().length === 0) return;
       for (const name of this.#books.definitions.keys())
-        this.#rng.pick(others).call({ op: 'writeOff', budget: name, account: target.nodeId }, () => {});
+        this.#rng.pick(others()).call({ op: 'writeOff', budget: name, account: target.nodeId }, (result) => {
+          if (result.ok) this.writtenOff += 1;
+        });
+    });
+    this.#afterwards(fault, () => {
+      for (const machine of others()) machine.believe(target.nodeId, 'alive');
     });
     return true;
   }

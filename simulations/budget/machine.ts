@@ -204,6 +204,12 @@ export class BudgetMachine {
     return run !== undefined;
   }
 
+  /** Its membership says so from now on. */
+  believe(member: NodeId, state: 'alive' | 'dead'): void {
+    const run = this.#run;
+    run?.process.enter(() => run.executor.deliver({ kind: 'memberChanged', member, state }));
+  }
+
   /** As callers on this machine are told it now. */
   status(budget: string): BudgetStatus | undefined {
     const run = this.#run;

@@ -56,7 +56,7 @@ export function drawPlan(rng: Rng, nodes?: number): BudgetPlan {
   const drawn: BudgetFaultMix = Object.fromEntries(kinds);
   const mix = rng.below(RECOVERS_IN) === 0 ? { ...drawn, recover: 1 } : drawn;
   const fromMs = 1_500;
-  const untilMs = fromMs + (isLarge ? 4_000 : 5_000 + rng.below(8_000));
+  const untilMs = fromMs + (isLarge ? 3_000 : 4_000 + rng.below(6_000));
   const workload = drawWorkload(rng, count);
   const isWindowed = workload.budgets.some(({ window }) => window !== undefined);
   return {

@@ -47,6 +47,8 @@ export interface BudgetRunReport {
   /** From healing until all the money was in one node's hands. */
   readonly healedMs: number | undefined;
   readonly gathered: number;
+  /** The longest that gathering one budget took. */
+  readonly gatherMs: number;
   readonly faults: readonly BudgetFault[];
   /** How many of each kind found something to strike. */
   readonly struck: Readonly<Partial<Record<BudgetFaultKind, number>>>;
@@ -85,6 +87,7 @@ class BudgetRun {
   readonly #injector: BudgetFaultInjector;
   #healedMs: number | undefined;
   #gathered = 0;
+  #gatherMs = 0;
 
   constructor(options: BudgetRunOptions) {
     this.#options = options;
@@ -248,7 +251,10 @@ class BudgetRun {
         'liveness',
         `${collector.name} cannot reserve all that is left within ${GATHERED_MS} ms (${refusal}): ${amounts.join(', ')}; ${shares.join(', ')}; reserve ${this.#books.reserve(purses[0] as PurseKey).reserve}`,
       );
-    } else this.#gathered += reserved ?? 0;
+    } else {
+      this.#gathered += reserved ?? 0;
+      this.#gatherMs = Math.max(this.#gatherMs, world.nowMs - startMs);
+    }
   }
 
   #chain(budget: string, { wallMs }: BudgetMachine): readonly PurseKey[] {
@@ -283,7 +289,7 @@ class BudgetRun {
       traceHash: this.#world.trace.hash(),
       events: this.#world.steps,
       simulatedMs: this.#world.nowMs,
-      outcomes: this.#workload.outcomes,
+      outcomes: { ...this.#workload.outcomes, 'written off': this.#injector.writtenOff },
       served: purses.reduce((sum, purse) => sum + this.#books.served(purse), 0),
       checks: this.#books.checks,
       samples: this.#workload.samples,
@@ -292,6 +298,7 @@ class BudgetRun {
       lost: purses.reduce((sum, purse) => sum + this.#books.lossOf(purse), 0),
       healedMs: this.#healedMs,
       gathered: this.#gathered,
+      gatherMs: this.#gatherMs,
       faults: this.#faults,
       struck: this.#injector.struck,
       violations: this.#world.violations,

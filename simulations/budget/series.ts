@@ -36,6 +36,7 @@ export function describeBudgetSeries(reports: readonly BudgetRunReport[]): strin
   return [
     `${reports.length} seeds, ${(sum(({ simulatedMs }) => simulatedMs) / 3_600_000).toFixed(2)} simulated hours, ${sum(({ nodes }) => nodes)} nodes, ${sum(({ events }) => events)} events`,
     `calls: ${listed(summed(reports.map(({ outcomes }) => outcomes)))}`,
+    `all that was left of a budget was in one node's hands within ${Math.round(Math.max(...reports.map(({ gatherMs }) => gatherMs)))} ms, in ${reports.filter(({ gatherMs }) => gatherMs <= 2_000).length} of ${reports.length} seeds within 2 s`,
     `served ${sum(({ served }) => served)}, gathered at last ${sum(({ gathered }) => gathered)}, accounts that ended ${sum(({ replaced }) => replaced)}`,
     `cuts that added up ${sum(({ checks }) => checks)}, statuses held against the truth ${sum(({ samples }) => samples)}`,
     `not promised, at most: ${listed(forgiven) || 'nothing'}; of that really lost: ${sum(({ lost }) => lost)}`,

@@ -229,26 +229,29 @@ export class BudgetWorkload {
 
   #settle(job: Job, machine: BudgetMachine, tries: number): void {
     const again = () => {
-      if (tries >= TRIES) this.#settled(job, undefined);
+      if (tries >= TRIES) this.#settled(job, machine, undefined);
       else this.#world.scheduler.after(RETRY_MS * tries, () => this.#settle(job, machine, tries + 1));
     };
     // At times on another node, which passes it on.
     const where = job.agent.rng.chance(0.1) ? job.agent.rng.pick(this.#world.machines) : machine;
     const isAsked = where.call({ op: 'settle', id: job.id, amount: job.settled }, (result) => {
       this.#count(`settle ${result.ok ? 'ok' : result.error.code}`);
-      if (result.ok) this.#settled(job, result.value as BudgetAnswers['settle'], where === machine);
+      if (result.ok) this.#settled(job, machine, result.value as BudgetAnswers['settle']);
       else if (result.error.code === 'CONFLICT' || (result.error.code === 'NOT_FOUND' && where === machine))
-        this.#settled(job, undefined);
+        this.#settled(job, machine, undefined);
       else again();
     });
     if (!isAsked) again();
   }
 
-  #settled(job: Job, settled: BudgetAnswers['settle'] | undefined, isHere = true): void {
+  #settled(job: Job, machine: BudgetMachine, settled: BudgetAnswers['settle'] | undefined): void {
     this.pending -= 1;
     if (settled === undefined) return;
     if (job.isFree) for (const purse of job.purses) this.#books.forgive(purse, 'freed', -job.served);
-    this.#books.owe(job.purses, job.isFree ? job.settled : Math.max(0, job.settled - job.amount));
+    // Told to an older image of its account, it is lost with that; what was reserved stays counted.
+    const isLost = this.#books.isPutBack(machine);
+    if (!isLost)
+      this.#books.owe(job.purses, job.isFree ? job.settled : Math.max(0, job.settled - job.amount));
     if (settled.amount !== job.settled && settled.ending === 'settled')
       this.#world.violate(
         'settlement',
@@ -257,7 +260,6 @@ export class BudgetWorkload {
     if (
       settled.ending === 'settled' &&
       settled.overrun === 0 &&
-      isHere &&
       settled.freed !== Math.max(0, job.amount - job.settled)
     )
       this.#world.violate(
@@ -288,7 +290,7 @@ export class BudgetWorkload {
               `${machine.name} answered for ${id}, which its disk does not hold`,
             );
           else {
-            this.#books.owe(purses, amount);
+            if (!this.#books.isPutBack(machine)) this.#books.owe(purses, amount);
             this.#books.serve(purses, amount, false);
           }
         } else if (!result.ok && result.error.details?.outcome === 'unknown' && tries < 3 && !this.#isStopped)

@@ -1,0 +1,224 @@
+/**
+ * How often money is refused that is there: 80 % of the demand on two of ten nodes, another two every few seconds, without
+ * faults, until 99 % of the limit is spent. A refusal is false where, at that moment, the reserve and the rights of all nodes
+ * together had as much as was asked for.
+ */
+import { type PurseKey, purseKey } from '../../src/budget/names.ts';
+import type { Period } from '../../src/budget/period.ts';
+import type { AgentId } from '../../src/kernel/ids.ts';
+import type { Violation } from '../lib/cluster.ts';
+import { Books } from './books.ts';
+import type { BudgetMachine } from './machine.ts';
+import { BudgetWorkload } from './workload.ts';
+import { BudgetWorld } from './world.ts';
+
+export interface DenialsOptions {
+  readonly seed: number;
+  readonly nodes?: number;
+  readonly limit?: number;
+  /** Reservations a second, on all nodes together. */
+  readonly perSecond?: number;
+}
+
+export interface DenialsReport {
+  readonly scenario: 'budget-denials';
+  readonly seed: number;
+  readonly nodes: number;
+  readonly limit: number;
+  readonly traceHash: string;
+  readonly events: number;
+  readonly simulatedMs: number;
+  readonly reservations: number;
+  readonly refused: number;
+  readonly falselyRefused: number;
+  /** Those that had to wait for rights, and the longest wait. */
+  readonly waited: number;
+  readonly longestMs: number;
+  /** Of the limit, at the end. */
+  readonly spent: number;
+  readonly transfers: number;
+  readonly grants: number;
+  /** For a thousand reservations: frames between nodes (one for each receiver), by channel, and calls to the store. */
+  readonly perThousand: { readonly call: number; readonly records: number; readonly store: number };
+  readonly faults: readonly never[];
+  readonly violations: readonly Violation[];
+  readonly replay: string;
+}
+
+const MEAN = 100;
+const SHIFT_MS = 3_000;
+const HELD_MS = 50;
+const LONGEST_MS = 600_000;
+const READY_MS = 1_500;
+const MOST_FALSE = 0.005;
+const MOST_CALLS = 10;
+const ENOUGH = 0.99;
+
+export function runDenials(options: DenialsOptions): DenialsReport {
+  return new DenialsRun(options).run();
+}
+
+class DenialsRun {
+  readonly #seed: number;
+  readonly #limit: number;
+  readonly #perSecond: number;
+  readonly #world: BudgetWorld;
+  readonly #books: Books;
+  readonly #counts = { reservations: 0, refused: 0, falselyRefused: 0, waited: 0, longestMs: 0 };
+  readonly #frames = { call: 0, records: 0 };
+  #purse: PurseKey | undefined;
+  #isOver = false;
+
+  constructor({ seed, nodes = 10, limit = 2_000_000, perSecond = 1_000 }: DenialsOptions) {
+    this.#seed = seed;
+    this.#limit = limit;
+    this.#perSecond = perSecond;
+    this.#world = new BudgetWorld({
+      seed,
+      nodes,
+      orchestrators: 2,
+      breakAfterMs: 10_000,
+      maxDelayMs: 2,
+      checkpointFloorBytes: 8 * 1024 * 1024,
+      historyChanges: 10_000,
+      startWallMs: 0,
+    });
+    this.#books = new Books(this.#world);
+    this.#world.onEffect.push((_machine, effect) => {
+      if (effect.kind !== 'send') return;
+      if (effect.channel === 'call') this.#frames.call += effect.to.length;
+      else if (effect.channel === 'records') this.#frames.records += effect.to.length;
+    });
+  }
+
+  run(): DenialsReport {
+    const world = this.#world;
+    for (const machine of world.machines) machine.start();
+    this.#create();
+    world.scheduler.runUntil(READY_MS);
+    const [definition] = this.#books.definitions.values();
+    if (definition === undefined) world.violate('liveness', 'the budget is not made');
+    else
+      this.#purse = purseKey({ budget: definition.name, epoch: definition.epoch, period: 'all' as Period });
+    const before = { frames: { ...this.#frames }, calls: world.store.calls };
+    if (definition !== undefined) this.#step();
+    world.scheduler.runUntilTrue(() => this.#isOver || world.violations.length > 0, READY_MS + LONGEST_MS);
+    return this.#report(before);
+  }
+
+  #create(): void {
+    const plan = {
+      ...{
+        budgets: [{ budget: 'pool', limit: this.#limit }],
+        agents: 0,
+        thinkMs: 1,
+        most: 1,
+        ttlMs: 1_000,
+        waitMs: 0,
+      },
+      ...{ vanish: 0, overrun: 0, report: 0, repeat: 0, wander: 0, operatorEveryMs: 0 },
+    };
+    new BudgetWorkload(this.#world, this.#books, plan, () => false).create(() => {});
+  }
+
+  #step(): void {
+    const { rng, scheduler, machines } = this.#world;
+    if (this.#isOver) return;
+    scheduler.after(1_000 / this.#perSecond, () => this.#step());
+    const hot = 2 * Math.floor(scheduler.nowMs / SHIFT_MS);
+    const index = rng.chance(0.8) ? hot + rng.below(2) : rng.below(machines.length);
+    this.#reserve(this.#world.machine(index), 1 + rng.below(2 * MEAN - 1));
+  }
+
+  #reserve(machine: BudgetMachine, amount: number): void {
+    const { rng, scheduler } = this.#world;
+    const counts = this.#counts;
+    const sinceMs = scheduler.nowMs;
+    counts.reservations += 1;
+    machine.call({ op: 'reserve', budget: 'pool', agent: 'agent' as AgentId, amount }, (result) => {
+      const waitedMs = scheduler.nowMs - sinceMs;
+      if (waitedMs > HELD_MS / 10) counts.waited += 1;
+      counts.longestMs = Math.max(counts.longestMs, waitedMs);
+      if (!result.ok) {
+        counts.refused += 1;
+        if (this.#reachable() >= amount) counts.falselyRefused += 1;
+        return;
+      }
+      const { reservationId } = result.value as { readonly reservationId: string };
+      const used = Math.ceil(amount * (0.5 + rng.float() / 2));
+      scheduler.after(HELD_MS, () =>
+        machine.call({ op: 'settle', id: reservationId, amount: used }, () => this.#settled()),
+      );
+    });
+  }
+
+  #settled(): void {
+    if (this.#spent() >= ENOUGH * this.#limit) this.#isOver = true;
+  }
+
+  #spent(): number {
+    return this.#sum((purse) => purse.spent);
+  }
+
+  #reachable(): number {
+    const purse = this.#purse;
+    return purse === undefined ? 0 : this.#books.reserve(purse).reserve + this.#sum(({ rights }) => rights);
+  }
+
+  #sum(of: (purse: { readonly spent: number; readonly rights: number }) => number): number {
+    let sum = 0;
+    for (const { budgets } of this.#world.machines) {
+      const own = this.#purse === undefined ? undefined : budgets?.ledger.purses.get(this.#purse);
+      if (own !== undefined) sum += of(own);
+    }
+    return sum;
+  }
+
+  #report(before: {
+    readonly frames: { call: number; records: number };
+    readonly calls: number;
+  }): DenialsReport {
+    const world = this.#world;
+    const { reservations, refused, falselyRefused, waited, longestMs } = this.#counts;
+    const perThousand = (count: number) => Math.round((count / Math.max(1, reservations)) * 100_000) / 100;
+    const { call, records } = this.#frames;
+    const messages = {
+      call: perThousand(call - before.frames.call),
+      records: perThousand(records - before.frames.records),
+      store: perThousand(world.store.calls - before.calls),
+    };
+    const spent = this.#spent() / this.#limit;
+    if (spent < ENOUGH)
+      world.violate('denials', `only ${(100 * spent).toFixed(2)} % of the limit could be spent`);
+    if (falselyRefused > MOST_FALSE * reservations)
+      world.violate(
+        'denials',
+        `${falselyRefused} of ${reservations} were refused although the money was there`,
+      );
+    if (messages.call > MOST_CALLS)
+      world.violate('denials', `${messages.call} calls between nodes for 1,000 reservations`);
+    const rows = this.#purse === undefined ? [] : this.#books.rowsOf(this.#purse);
+    return {
+      ...{ scenario: 'budget-denials', seed: this.#seed, nodes: world.machines.length, limit: this.#limit },
+      ...{ traceHash: world.trace.hash(), events: world.steps, simulatedMs: world.nowMs },
+      ...{ reservations, refused, falselyRefused, waited, longestMs, spent },
+      transfers: rows.reduce((sum, [, row]) => sum + row.sent.size, 0),
+      grants: world.store.transactions,
+      perThousand: messages,
+      faults: [],
+      violations: world.violations,
+      replay: `npm run simulate -- budget-denials --seed ${this.#seed}`,
+    };
+  }
+}
+
+export function describeDenials(report: DenialsReport): string {
+  const { seed, nodes, reservations, refused, falselyRefused, spent, perThousand, longestMs } = report;
+  const share = ((100 * falselyRefused) / Math.max(1, reservations)).toFixed(3);
+  return [
+    `budget-denials seed ${seed} nodes ${nodes}: ${reservations} reservations, ${refused} refused, of these ${falselyRefused} falsely (${share} %)`,
+    `${(100 * spent).toFixed(2)} % of the limit spent, ${report.waited} waited, the longest ${Math.round(longestMs)} ms`,
+    `${report.transfers} pairs of nodes passed rights, ${report.grants} transactions; per 1,000 reservations ${perThousand.call} calls, ${perThousand.store} store calls, ${perThousand.records} frames of records`,
+    `${(report.simulatedMs / 1000).toFixed(1)} simulated s, ${report.events} events, trace ${report.traceHash}`,
+  ].join('; ');
+}
