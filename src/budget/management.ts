@@ -16,7 +16,6 @@ import { chainOf, type Definition, parseDefinition } from './definition.ts';
 import { type PurseKey, parseBudgetName } from './names.ts';
 import type { Office } from './office.ts';
 import type { Opening } from './opening.ts';
-import { exhaustedError } from './refusals.ts';
 import { invalid } from './requests.ts';
 import {
   type Granted,
@@ -27,6 +26,7 @@ import {
   type Reserve,
 } from './reserve-register.ts';
 import { currentAccount, purseNow, remainsOf } from './status.ts';
+import { exhaustedError } from './supply.ts';
 
 export class Management {
   readonly #office: Office;
