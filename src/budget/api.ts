@@ -24,11 +24,13 @@ export interface SetLimit {
   readonly limit: number;
 }
 
-/** Brings rights to this node, so that reserving them later needs no network. */
+/** Brings rights to this node, so that reserving them later needs no network: out of the reserve, and from other nodes. */
 export interface RequestRights {
   readonly op: 'request';
   readonly budget: string;
   readonly amount: number;
+  /** 0 to `limits.budgetWaitMs`, which is the default. */
+  readonly waitMs?: number;
 }
 
 /** Tokens of one call to a model: priced by the table of the configuration. */
@@ -108,7 +110,7 @@ export type BudgetCall =
 export interface BudgetAnswers {
   readonly create: BudgetStatus;
   readonly setLimit: BudgetStatus;
-  /** `rights`: of this node now. */
+  /** What came within the time, which may be less than was asked for; `BUDGET_EXHAUSTED` only where nothing did. `rights`: of this node now. */
   readonly request: { readonly granted: number; readonly rights: number };
   /** Wall time in ms. */
   readonly reserve: { readonly reservationId: string; readonly amount: number; readonly expiresAt: number };

@@ -107,7 +107,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     this.#writeOffs = new WriteOffs(this.#office);
     this.#notices = new Notices(this.#office);
     this.#auditor = new Auditor(this.#office, now);
-    this.#management = new Management(this.#office, this.#opening, (definition, at) =>
+    this.#management = new Management(this.#office, this.#supply, (definition, at) =>
       this.#statusOf(definition, at),
     );
   }
@@ -116,6 +116,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   load(records: readonly Uint8Array[], now: Instant): readonly BudgetEffect[] {
     for (const effect of this.#ledger.load(records, now)) this.#takeIn(effect, now);
     if (this.#ledger.purses.size > 0) this.#opening.need(now);
+    this.#supply.owes(now);
     for (const [purse, { spent }] of this.#ledger.purses)
       this.#notices.began(purse, this.#ledger.account, spent);
     return this.#finish(now);
@@ -163,6 +164,8 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         break;
       case 'budgetCancelled':
         this.#supply.cancel(event.id, now);
+        this.#desk.cancel(event.id, now);
+        this.#management.cancel(event.id, now);
         break;
       case 'storeAnswered':
         this.#errands.answered(event.id, event.result, now);
@@ -226,12 +229,13 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     return new Desk(this.#office, this.#defaults.ttlMs, {
       changed: (now) => this.#notices.soon(undefined, now),
       wait: (purse, waiter, now) => {
-        if (waiter.untilMs <= now.monoMs || !this.#supply.waiting.hasRoom) return false;
+        if (waiter.untilMs <= now.monoMs || !this.#supply.hasRoom) return false;
         this.#opening.need(now);
         this.#supply.wait(purse, waiter, now);
         return true;
       },
       freed: (now) => this.#supply.retryAll(now),
+      supply: this.#supply,
       settleThere: (id, node, reservation, amount, now) =>
         this.#exchange.settleThere(id, node, reservation, amount, now),
     });
@@ -243,6 +247,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       {
         exhausted: (purse, reachable, retryAfterMs, at) =>
           this.#supply.exhausted(purse, reachable, retryAfterMs, at),
+        owes: (at) => this.#supply.owes(at),
         settledThere: (id, node, result) => this.#desk.settled(id, node, result),
         changed: (at) => {
           this.#notices.soon(undefined, at);

@@ -1,18 +1,24 @@
 /**
  * Where agents spend: reserve, settle, report. The hot path is here, so nothing is worked out that nobody asked for.
+ *
+ * What was spent beyond the rights of this node waits for rights to come before it is counted, so that nobody is in debt while
+ * there is money. It is counted in any case: with what came, when nothing more does.
  */
 import { ok, type Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { Amount } from './amount.ts';
 import type { Report, Reserve, Settle } from './api.ts';
 import type { Unit } from './definition.ts';
 import type { BudgetName, PurseKey } from './names.ts';
 import type { Office } from './office.ts';
+import type { Pull } from './pulls.ts';
+import { lackingPurse } from './refusals.ts';
 import { newReservationId, placeOfReservation, reservationIdOf, spentOf, waitOf } from './requests.ts';
 import type { LedgerCall, Reservation, Settlement } from './spending.ts';
 import { budgetOf } from './status.ts';
-import { lackingPurse } from './supply.ts';
+import type { Supply } from './supply.ts';
 import type { Waiter } from './waiting.ts';
 
 export interface DeskHooks {
@@ -22,7 +28,16 @@ export interface DeskHooks {
   readonly wait: (purse: PurseKey, waiter: Waiter, now: Instant) => boolean;
   /** Rights may have become free. */
   readonly freed: (now: Instant) => void;
+  readonly supply: Pick<Supply, 'hasRoom' | 'bring' | 'drop' | 'owes'>;
   readonly settleThere: (id: number, node: NodeId, reservation: string, amount: Amount, now: Instant) => void;
+}
+
+type Spending = Extract<LedgerCall, { op: 'settle' | 'report' }>;
+
+/** Waits to be counted. */
+interface Late {
+  readonly pulls: Pull[];
+  readonly count: (now: Instant) => void;
 }
 
 export class Desk {
@@ -32,6 +47,7 @@ export class Desk {
   /** Ids that callers did not give: of this run, then counted. */
   readonly #prefix: string;
   #count = 0;
+  readonly #late = new Map<number, Late>();
 
   constructor(office: Office, ttlMs: number, hooks: DeskHooks) {
     this.#office = office;
@@ -95,11 +111,19 @@ export class Desk {
       this.#hooks.settleThere(id, place.node, place.id, amount.value, now);
       return;
     }
-    const result = ledger.perform({ op: 'settle', id: place?.id, amount: amount.value }, now);
-    this.#hooks.changed(now);
-    this.#office.absorb(now);
-    this.settled(id, self, result);
-    this.#hooks.freed(now);
+    const asked = { op: 'settle', id: place?.id, amount: amount.value } as const;
+    const isBeyond = place !== undefined && amount.value > (ledger.reservedBy(place.id) ?? amount.value);
+    this.#countSpent(id, asked, isBeyond, now, (result, at) => {
+      this.settled(id, self, result);
+      this.#hooks.freed(at);
+    });
+  }
+
+  /** Its caller has gone. What was spent is counted nevertheless. */
+  cancel(id: number, now: Instant): void {
+    const late = this.#late.get(id);
+    for (const pull of late?.pulls ?? []) this.#hooks.supply.drop(pull, now);
+    late?.count(now);
   }
 
   settled(id: number, node: NodeId, result: Result<Settlement>): void {
@@ -121,13 +145,47 @@ export class Desk {
     }
     const { budget, agent, id: given = this.#freshId() } = call;
     const asked = { op: 'report', id: given, budget, agent, amount: amount.value } as const;
-    const result = this.#office.ledger.perform(asked, now);
-    this.#hooks.changed(now);
-    this.#office.absorb(now);
-    this.#office.answer(
-      id,
-      result.ok ? ok({ id: given, amount: result.value.amount, overrun: result.value.overrun }) : result,
+    this.#countSpent(id, asked, true, now, (result) =>
+      this.#office.answer(
+        id,
+        result.ok ? ok({ id: given, amount: result.value.amount, overrun: result.value.overrun }) : result,
+      ),
     );
+  }
+
+  /** `mayLack`: whether it may be beyond the rights. */
+  #countSpent(
+    id: number,
+    call: Spending,
+    mayLack: boolean,
+    now: Instant,
+    answer: (result: Result<Settlement>, now: Instant) => void,
+  ): void {
+    const { ledger } = this.#office;
+    const { supply } = this.#hooks;
+    const count = (at: Instant): void => {
+      this.#late.delete(id);
+      const result = ledger.perform(call, at);
+      this.#hooks.changed(at);
+      this.#office.absorb(at);
+      answer(result, at);
+      if (result.ok && result.value.overrun > 0) supply.owes(at);
+    };
+    const lacking = mayLack && supply.hasRoom ? ledger.overrunsOf(call, now) : [];
+    if (lacking.length === 0) {
+      count(now);
+      return;
+    }
+    const late: Late = { pulls: [], count };
+    this.#late.set(id, late);
+    let open = lacking.length;
+    const done = (_got: number, at: Instant): void => {
+      open--;
+      if (open === 0) count(at);
+    };
+    const untilMs = now.monoMs + limits.budgetWaitMs;
+    for (const { purse, overrun } of lacking)
+      late.pulls.push(supply.bring(purse, overrun, untilMs, done, now));
   }
 
   #unitOf(budget: string | undefined): Unit | undefined {

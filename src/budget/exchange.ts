@@ -16,6 +16,8 @@ import type { Settlement } from './spending.ts';
 
 export interface ExchangeHooks {
   readonly exhausted: (purse: PurseKey, reachable: number, retryAfterMs: number, now: Instant) => void;
+  /** Something was spent beyond the rights here. */
+  readonly owes: (now: Instant) => void;
   readonly settledThere: (id: number, node: NodeId, result: Result<Settlement>) => void;
   /** Something was spent or given here on behalf of another node. */
   readonly changed: (now: Instant) => void;
@@ -131,6 +133,7 @@ export class Exchange {
           const result = ledger.perform({ op: 'settle', id: reservation, amount }, now);
           this.#office.absorb(now);
           this.#toGathering({ kind: 'settledHere', id, result }, now);
+          if (result.ok && result.value.overrun > 0) this.#hooks.owes(now);
           this.#hooks.changed(now);
           break;
         }

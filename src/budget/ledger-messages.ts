@@ -70,6 +70,8 @@ export interface OwnPurse {
   readonly sequence: number;
   readonly sent: ReadonlyMap<AccountId, Amount>;
   readonly received: ReadonlyMap<AccountId, Amount>;
+  /** What agents spent beyond rights and nothing has paid since. */
+  readonly debts: ReadonlyMap<string, Amount>;
 }
 
 export interface LedgerAnswers {

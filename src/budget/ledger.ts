@@ -20,7 +20,7 @@ import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { type Amount, ZERO } from './amount.ts';
-import type { Change } from './change.ts';
+import type { Change, Part } from './change.ts';
 import type { Definition } from './definition.ts';
 import { changesRecord, JournalReader, stateRecords } from './journal.ts';
 import type { LedgerAnswers, LedgerEffect, LedgerEvent, OwnPurse } from './ledger-messages.ts';
@@ -181,6 +181,15 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     if (result.ok && (call.op === 'transfer' || call.op === 'return'))
       this.#publishOne(call.purse as PurseKey);
     return result;
+  }
+
+  /** What a settlement or report would be beyond the rights, purse by purse; nothing is done. */
+  overrunsOf(call: Extract<LedgerCall, { op: 'settle' | 'report' }>, now: Instant): readonly Part[] {
+    const books = { state: this.#state, definitions: this.#definitions, wallMs: now.wallMs };
+    const step = call.op === 'settle' ? settle(books, call) : report(books, call);
+    if (!step.ok) return [];
+    const parts = step.value.changes.flatMap((change) => ('parts' in change ? change.parts : []));
+    return parts.filter(({ overrun }) => overrun > 0);
   }
 
   /** Publishes what others have not seen as it is, without waiting for more; behind the effects of `take`. */

@@ -4,42 +4,39 @@ import { parseNodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import { type Amount, parseAmount, ZERO } from './amount.ts';
-import type {
-  BudgetAnswers,
-  BudgetStatus,
-  CreateBudget,
-  RequestRights,
-  SetLimit,
-  TransferRights,
-} from './api.ts';
+import type { BudgetStatus, CreateBudget, RequestRights, SetLimit, TransferRights } from './api.ts';
 import { chainOf, type Definition, parseDefinition } from './definition.ts';
 import { type PurseKey, parseBudgetName } from './names.ts';
 import type { Office } from './office.ts';
-import type { Opening } from './opening.ts';
-import { invalid } from './requests.ts';
-import {
-  type Granted,
-  type Plan,
-  planCreation,
-  planGrant,
-  planLimit,
-  type Reserve,
-} from './reserve-register.ts';
-import { currentAccount, purseNow, remainsOf } from './status.ts';
-import { exhaustedError } from './supply.ts';
+import type { Pull } from './pulls.ts';
+import { invalid, waitOf } from './requests.ts';
+import { type Plan, planCreation, planLimit, type Reserve } from './reserve-register.ts';
+import { currentAccount, purseNow } from './status.ts';
+import type { Supply } from './supply.ts';
+
+interface Bringing {
+  readonly id: number;
+  /** Ancestors first; the last is the budget's own. */
+  readonly purses: readonly PurseKey[];
+  readonly amount: number;
+  readonly untilMs: number;
+}
 
 export class Management {
   readonly #office: Office;
-  readonly #opening: Opening;
+  readonly #supply: Pick<Supply, 'hasRoom' | 'bring' | 'drop' | 'refusal'>;
   readonly #status: (definition: Definition, now: Instant) => BudgetStatus;
+
+  /** Under way, by the id of the call. */
+  readonly #requests = new Map<number, Pull>();
 
   constructor(
     office: Office,
-    opening: Opening,
+    supply: Pick<Supply, 'hasRoom' | 'bring' | 'drop' | 'refusal'>,
     status: (definition: Definition, now: Instant) => BudgetStatus,
   ) {
     this.#office = office;
-    this.#opening = opening;
+    this.#supply = supply;
     this.#status = status;
   }
 
@@ -113,19 +110,21 @@ export class Management {
       return;
     }
     const chain = chainOf(definition.value.name, this.#office.mirror.definitions);
-    if (!chain.ok) {
-      this.#office.answer(id, chain);
+    const waitMs = waitOf(call.waitMs);
+    if (!chain.ok || !waitMs.ok || !this.#supply.hasRoom) {
+      this.#office.answer(id, chain.ok ? (waitMs.ok ? tooMany() : waitMs) : chain);
       return;
     }
-    const own = purseNow(definition.value, now.wallMs);
-    const target = this.#rights(own) + amount;
     // Ancestors first: rights of a budget without those of its ancestors would only lie there.
-    const levels = [...chain.value]
-      .reverse()
-      .map((level) => ({ level, purse: purseNow(level, now.wallMs) }))
-      .map(({ level, purse }) => ({ level, purse, lacks: target - this.#rights(purse) }))
-      .filter(({ lacks }) => lacks > 0);
-    this.#bring(id, levels, own, now);
+    const purses = chain.value.map((level) => purseNow(level, now.wallMs)).reverse();
+    this.#bring({ id, purses, amount, untilMs: now.monoMs + waitMs.value }, now);
+  }
+
+  /** Its caller has gone: what has come stays. */
+  cancel(id: number, now: Instant): void {
+    const pull = this.#requests.get(id);
+    this.#requests.delete(id);
+    if (pull !== undefined) this.#supply.drop(pull, now);
   }
 
   transfer(id: number, call: TransferRights, now: Instant): void {
@@ -176,64 +175,22 @@ export class Management {
     return this.#office.ledger.purses.get(purse)?.rights ?? ZERO;
   }
 
-  /** One level after the other; the last is the budget itself. */
-  #bring(
-    id: number,
-    levels: readonly { readonly level: Definition; readonly purse: PurseKey; readonly lacks: number }[],
-    own: PurseKey,
-    now: Instant,
-  ): void {
-    const [next, ...rest] = levels;
-    if (next === undefined) {
-      const rights = this.#rights(own);
-      const answer: BudgetAnswers['request'] = { granted: this.#brought.get(id) ?? 0, rights };
-      this.#brought.delete(id);
-      this.#office.answer(id, ok(answer));
-      return;
-    }
-    const { level, purse, lacks } = next;
-    const { ledger } = this.#office;
-    const { account } = ledger;
-    const above = ledger.purses.get(purse)?.granted ?? ZERO;
-    const { nonce } = this.#opening;
-    this.#office.send<Granted>(
-      {
-        budget: level.name,
-        purse,
-        account,
-        plan: (view) =>
-          planGrant(view, {
-            amount: lacks as Amount,
-            atLeast: lacks as Amount,
-            above,
-            ...(nonce === undefined ? {} : { nonce }),
-          }),
-      },
-      {
-        done: (result, at) => {
-          if (!result.ok) {
-            this.#brought.delete(id);
-            this.#office.answer(id, this.#refused(result, purse, lacks, at));
-            return;
-          }
-          if (account === ledger.account) {
-            this.#office.tell({ kind: 'registered', purse, account, granted: result.value.total }, at);
-          }
-          if (purse === own) this.#brought.set(id, result.value.granted);
-          this.#bring(id, rest, own, at);
-        },
-      },
-      now,
-    );
-  }
-
-  /** What requests under way got for the budget itself. */
-  readonly #brought = new Map<number, number>();
-
-  #refused(result: Result<never>, purse: PurseKey, lacks: number, now: Instant): Result<never> {
-    if (result.ok || result.error.code !== 'BUDGET_EXHAUSTED') return result;
-    const remains = remainsOf(this.#office, purse, now);
-    return fail(exhaustedError(remains, lacks, remains.reserve, 1_000));
+  /** One level after the other; the last is the budget itself, which gets no more than its ancestors have for it. */
+  #bring({ id, purses, amount, untilMs }: Bringing, now: Instant): void {
+    const [purse, ...rest] = purses;
+    const own = purses.at(-1);
+    if (purse === undefined || own === undefined) return;
+    const target = this.#rights(own) + amount;
+    const lacks = target - this.#rights(purse);
+    const told = (got: number, at: Instant): void => {
+      this.#requests.delete(id);
+      const had = purse === own ? got : Math.min(amount, this.#rights(purse) - this.#rights(own));
+      if (had <= 0) this.#office.answer(id, this.#supply.refusal(purse, this.#rights(purse) + lacks, at));
+      else if (rest.length > 0) this.#bring({ id, purses: rest, amount: had, untilMs }, at);
+      else this.#office.answer(id, ok({ granted: had, rights: this.#rights(own) }));
+    };
+    if (lacks <= 0) told(0, now);
+    else this.#requests.set(id, this.#supply.bring(purse, lacks, untilMs, told, now));
   }
 
   #checked(definition: Definition): Result<Definition> {
@@ -244,6 +201,13 @@ export class Management {
     const chain = chainOf(definition.name, new Map([...mirror.definitions, [definition.name, definition]]));
     return chain.ok ? ok(definition) : chain;
   }
+}
+
+function tooMany(): Result<never> {
+  return failWith('QUOTA_EXCEEDED', `${limits.budgetWaiters} calls wait for rights here.`, 'Try again.', {
+    retryAfterMs: 200,
+    details: { outcome: 'not-done' },
+  });
 }
 
 /** What was refused before anything was sent. */

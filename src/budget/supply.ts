@@ -1,18 +1,23 @@
 /**
- * Gets rights for the reservations that wait: out of the reserve, and where that has none or cannot be asked, from
- * other nodes. One wish per purse is under way, sized for all that wait. A reservation is refused when the reserve and
- * everybody that can be reached said that they have too little, or when its time is up.
+ * Gets rights for what waits here: out of the reserve, and where that has none or cannot be asked, from other nodes. One wish per
+ * purse is under way, sized for all that wait. Reservations go first, in their order: one is refused when the reserve and
+ * everybody that can be reached said that they have too little, or when its time is up. Then what was requested, what is to
+ * be counted as spent, and debts (`pulls.ts`): these take what there is, even if it is too little.
  */
-import { errorBody, fail, type Result } from '../kernel/errors.ts';
+import { fail, type Result } from '../kernel/errors.ts';
+import { limits } from '../kernel/limits.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { AHEAD_MS, chunkOf } from './allocation.ts';
 import { type Amount, ZERO } from './amount.ts';
 import { type BudgetName, type PurseKey, parsePurseKey } from './names.ts';
 import type { Office } from './office.ts';
 import type { Opening } from './opening.ts';
+import { periodEndMs } from './period.ts';
+import { type Pull, type Pulled, Pulls } from './pulls.ts';
+import { exhaustedError, lackingPurse, unavailableError } from './refusals.ts';
 import { type Granted, planGrant, reserveOf } from './reserve-register.ts';
 import type { Reservation } from './spending.ts';
-import { type Remains, remainsOf } from './status.ts';
+import { remainsOf } from './status.ts';
 import { type Waiter, Waiting } from './waiting.ts';
 
 /** How long what the store said of an empty reserve is believed. */
@@ -20,6 +25,9 @@ const EMPTY_MS = 300;
 /** After a call that failed, others are asked without waiting for the store. */
 const UNAVAILABLE_MS = 10_000;
 const RETRY_MS = 500;
+/** One try to pay debts may take this, and the next begins as much later. */
+const DEBT_MS = 5_000;
+const DEBT_AGAIN_MS = 10_000;
 
 interface Search {
   isAsking: boolean;
@@ -42,6 +50,12 @@ export class Supply {
   readonly #want: SupplyHooks['want'];
   readonly #report: SupplyHooks['answer'];
   readonly #waiting = new Waiting();
+  readonly #pulls = new Pulls();
+  /** Debts that are being paid. */
+  readonly #debts = new Map<PurseKey, Pull>();
+  #debtsAgain: Deadline | undefined;
+  /** What ever came in, where something is to come. */
+  readonly #inflows = new Map<PurseKey, number>();
   readonly #searches = new Map<PurseKey, Search>();
   /** When the store said that it has too little for what waits, and what that was. */
   readonly #empty = new Map<PurseKey, { readonly atMs: number; readonly reserve: number }>();
@@ -64,6 +78,52 @@ export class Supply {
     this.#work(purse, now);
   }
 
+  get hasRoom(): boolean {
+    return this.#waiting.hasRoom && this.#pulls.size < limits.budgetWaiters;
+  }
+
+  /** Brings so much more to this node, beyond debts that are to be paid; or as much of it as can be had by `untilMs`. */
+  bring(purse: PurseKey, amount: number, untilMs: number, done: Pulled, now: Instant): Pull {
+    this.owes(now);
+    return this.#pull(purse, amount, untilMs, done, now);
+  }
+
+  #pull(purse: PurseKey, amount: number, untilMs: number, done: Pulled, now: Instant): Pull {
+    if (!this.#pulls.has(purse)) this.#inflows.set(purse, this.#inflow(purse));
+    const pull = this.#pulls.add(purse, amount, untilMs, done);
+    this.#opening.need(now);
+    this.#work(purse, now);
+    return pull;
+  }
+
+  /** It is not told any more. */
+  drop(pull: Pull, now: Instant): void {
+    this.#pulls.remove(pull);
+    this.#work(pull.purse, now);
+  }
+
+  /** Something was spent beyond the rights here: they are brought, so that agents that owe may go on. */
+  owes(now: Instant): void {
+    this.#debtsAgain = undefined;
+    for (const [purse, { debts }] of this.#office.ledger.purses) {
+      const period = debts.size === 0 ? undefined : parsePurseKey(purse)?.period;
+      if (period === undefined || periodEndMs(period) <= now.wallMs) continue;
+      this.#debtsAgain = { atMs: now.monoMs + DEBT_AGAIN_MS, reason: 'budget.debts' };
+      const owed = this.#owed(purse);
+      const known = this.#debts.get(purse);
+      if (known !== undefined) known.left = owed;
+      else if (this.hasRoom) {
+        const done = (): void => void this.#debts.delete(purse);
+        this.#debts.set(purse, this.#pull(purse, owed, now.monoMs + DEBT_MS, done, now));
+      }
+    }
+  }
+
+  /** Why there is not `needed` in a purse, where all that can be reached was looked at. */
+  refusal(purse: PurseKey, needed: number, now: Instant): Result<never> {
+    return this.#refusal(purse, needed, undefined, RETRY_MS, now);
+  }
+
   cancel(id: number, now: Instant): void {
     const purse = this.#waiting.remove(id);
     if (purse !== undefined) this.retry(purse, now);
@@ -71,6 +131,10 @@ export class Supply {
 
   /** Rights may have come in, or what waited has changed. */
   retry(purse: PurseKey, now: Instant): void {
+    const rights = this.#rights(purse);
+    const search = this.#searches.get(purse);
+    // What was wanted is here; what waits next may want as much.
+    if (search !== undefined && rights >= search.wanted) search.wanted = 0;
     for (let waiter = this.#waiting.first(purse); waiter !== undefined; waiter = this.#waiting.first(purse)) {
       const result = this.#office.ledger.perform(waiter.call, now);
       const elsewhere = lackingPurse(result);
@@ -81,42 +145,48 @@ export class Supply {
         this.#work(elsewhere, now);
       }
     }
+    if (this.#pulls.has(purse)) this.#share(purse, rights, now);
     this.#work(purse, now);
   }
 
   retryAll(now: Instant): void {
-    if (this.#waiting.size > 0) for (const purse of [...this.#waiting.purses]) this.retry(purse, now);
+    if (this.#waiting.size === 0 && this.#pulls.size === 0) return;
+    for (const purse of this.#purses()) this.retry(purse, now);
   }
 
   /** Money came back to the reserve, or a limit was raised. */
   reserveChanged(purse: PurseKey, now: Instant): void {
-    this.#empty.delete(purse);
-    if (this.#waiting.isAwaited(purse)) this.#work(purse, now);
+    const reserve = this.#office.mirror.reserve(purse)?.reserve ?? Number.MAX_SAFE_INTEGER;
+    if (reserve > (this.#empty.get(purse)?.reserve ?? 0)) this.#empty.delete(purse);
+    if (this.#isAwaited(purse)) this.#work(purse, now);
+    if ((this.#office.ledger.purses.get(purse)?.debts.size ?? 0) > 0) this.owes(now);
   }
 
   deadline(): Deadline | undefined {
-    const { nextMs } = this.#waiting;
-    if (nextMs === Number.POSITIVE_INFINITY) return undefined;
-    return earliest([this.#reask, { atMs: nextMs, reason: 'budget.waiting' }]);
+    const nextMs = Math.min(this.#waiting.nextMs, this.#pulls.nextMs);
+    if (nextMs === Number.POSITIVE_INFINITY) return this.#debtsAgain;
+    return earliest([this.#reask, this.#debtsAgain, { atMs: nextMs, reason: 'budget.waiting' }]);
   }
 
   expire(now: Instant): void {
     if (isDue(this.#reask, now)) {
       this.#reask = undefined;
-      for (const purse of [...this.#waiting.purses]) this.#work(purse, now);
+      for (const purse of this.#purses()) this.#work(purse, now);
     }
+    if (isDue(this.#debtsAgain, now)) this.owes(now);
     for (const { purse, waiter } of this.#waiting.due(now.monoMs)) {
       const result = this.#office.ledger.perform(waiter.call, now);
       if (lackingPurse(result) === undefined) this.#answer(waiter, result, now);
       else this.#refuse(purse, waiter, undefined, RETRY_MS, now);
       this.#work(purse, now);
     }
+    this.#tell(this.#pulls.takeDue(now.monoMs), now);
   }
 
   /** Everybody was asked: all that can be reached, what is here included, is `reachable`. */
   exhausted(purse: PurseKey, reachable: number, retryAfterMs: number, now: Instant): void {
     const search = this.#searches.get(purse);
-    if (search === undefined || !this.#waiting.isAwaited(purse)) return;
+    if (search === undefined || !this.#isAwaited(purse)) return;
     // The store answers for itself, and may have been given something meanwhile.
     if (search.isAsking && !this.#isStoreAway(now)) return;
     const reserve = this.#isStoreAway(now) ? 0 : remainsOf(this.#office, purse, now).reserve;
@@ -132,6 +202,47 @@ export class Supply {
     for (const waiter of refused) this.#refuse(purse, waiter, reachable, retryAfterMs, now);
     search.wanted = 0;
     if (refused.length > 0) this.retry(purse, now);
+    if (this.#waiting.isAwaited(purse) || !this.#pulls.has(purse)) return;
+    this.#tell(this.#pulls.bound(purse, Math.max(0, most - this.#rights(purse))), now);
+    this.#work(purse, now);
+  }
+
+  /** What came in beyond what reservations took, and debts. */
+  #share(purse: PurseKey, rightsBefore: number, now: Instant): void {
+    const inflow = this.#inflow(purse);
+    const taken = rightsBefore - this.#rights(purse);
+    const debt = this.#debts.get(purse);
+    const paid = Math.max(0, (debt?.left ?? 0) - this.#owed(purse));
+    if (debt !== undefined) debt.left -= paid;
+    const came = Math.max(0, inflow - (this.#inflows.get(purse) ?? inflow) - taken - paid);
+    this.#inflows.set(purse, inflow);
+    this.#tell(this.#pulls.share(purse, came, debt), now);
+  }
+
+  #tell(pulls: readonly Pull[], now: Instant): void {
+    for (const { done, got } of pulls) done(got, now);
+    for (const { purse } of pulls) this.#work(purse, now);
+  }
+
+  #isAwaited(purse: PurseKey): boolean {
+    return this.#waiting.isAwaited(purse) || this.#pulls.has(purse);
+  }
+
+  #purses(): Iterable<PurseKey> {
+    return new Set([...this.#waiting.purses, ...this.#pulls.purses]);
+  }
+
+  #inflow(purse: PurseKey): number {
+    const own = this.#office.ledger.purses.get(purse);
+    let sum: number = own?.granted ?? 0;
+    for (const total of own?.received.values() ?? []) sum += total;
+    return sum;
+  }
+
+  #owed(purse: PurseKey): number {
+    let sum = 0;
+    for (const debt of this.#office.ledger.purses.get(purse)?.debts.values() ?? []) sum += debt;
+    return Math.min(sum, Number.MAX_SAFE_INTEGER);
   }
 
   #answer(waiter: Waiter, result: Result<Reservation>, now: Instant): void {
@@ -147,18 +258,27 @@ export class Supply {
     retryAfterMs: number,
     now: Instant,
   ): void {
-    const remains = remainsOf(this.#office, purse, now);
-    const error =
-      remains.reserve > 0 && this.#isStoreAway(now)
-        ? unavailable(remains)
-        : exhaustedError(remains, waiter.amount, reachable, retryAfterMs);
     this.#waiting.remove(waiter.id);
-    this.#office.answer(waiter.id, fail(error));
+    this.#office.answer(waiter.id, this.#refusal(purse, waiter.amount, reachable, retryAfterMs, now));
+  }
+
+  #refusal(
+    purse: PurseKey,
+    needed: number,
+    reachable: number | undefined,
+    retryAfterMs: number,
+    now: Instant,
+  ): Result<never> {
+    const remains = remainsOf(this.#office, purse, now);
+    return fail(
+      remains.reserve > 0 && this.#isStoreAway(now)
+        ? unavailableError(remains, RETRY_MS)
+        : exhaustedError(remains, needed, reachable, retryAfterMs),
+    );
   }
 
   #work(purse: PurseKey, now: Instant): void {
-    const first = this.#waiting.first(purse);
-    if (first === undefined) {
+    if (!this.#isAwaited(purse)) {
       this.#settled(purse);
       return;
     }
@@ -167,12 +287,20 @@ export class Supply {
     if (search.isAsking && !this.#isStoreAway(now)) return;
     if (!search.isAsking && this.#mayAsk(purse, this.#rights(purse), now)) this.#ask(purse, search, now);
     if (search.isAsking && !this.#isStoreAway(now)) return;
-    this.#gather(purse, search, first.amount as Amount);
+    this.#gather(purse, search, this.#need(purse));
+  }
+
+  /** The rights with which what goes first is done. */
+  #need(purse: PurseKey): Amount {
+    const first = this.#waiting.first(purse)?.amount;
+    const need = first ?? this.#rights(purse) + this.#pulls.sum(purse);
+    return Math.min(need, Number.MAX_SAFE_INTEGER) as Amount;
   }
 
   #settled(purse: PurseKey): void {
     const search = this.#searches.get(purse);
     if (search === undefined) return;
+    this.#inflows.delete(purse);
     if (search.wanted > 0) this.#want(purse, ZERO, ZERO);
     search.wanted = 0;
     if (!search.isAsking) this.#searches.delete(purse);
@@ -181,7 +309,7 @@ export class Supply {
   #gather(purse: PurseKey, search: Search, need: Amount): void {
     if (search.wanted === need) return;
     search.wanted = need;
-    this.#want(purse, need, this.#waiting.sum(purse) as Amount);
+    this.#want(purse, need, Math.max(need, this.#waiting.sum(purse)) as Amount);
   }
 
   #rights(purse: PurseKey): number {
@@ -233,12 +361,17 @@ export class Supply {
   #wish(purse: PurseKey, { limit, reserve }: { limit: Amount; reserve: Amount }, now: Instant) {
     const { ledger, paces } = this.#office;
     const own = ledger.purses.get(purse);
+    const above = own?.granted ?? ZERO;
     const rights = own?.rights ?? ZERO;
+    const first = this.#waiting.first(purse)?.amount;
+    if (first === undefined) {
+      const amount = Math.max(1, Math.min(this.#pulls.sum(purse), limit)) as Amount;
+      return { amount, atLeast: 1 as Amount, above };
+    }
     const told = this.#searches.get(purse)?.reachable ?? 0;
     const reachable = reserve + Math.max(told, remainsOf(this.#office, purse, now).rights);
     let need = 0;
     for (const { amount } of this.#waiting.at(purse)) if (amount <= reachable) need += amount;
-    const first = this.#waiting.first(purse)?.amount ?? 0;
     const chunk = chunkOf({
       limit,
       reserve,
@@ -253,7 +386,7 @@ export class Supply {
     return {
       amount: Math.max(1, chunk.amount) as Amount,
       atLeast: Math.max(1, atLeast) as Amount,
-      above: own?.granted ?? ZERO,
+      above,
     };
   }
 
@@ -279,43 +412,4 @@ export class Supply {
     }
     this.retry(purse, now);
   }
-}
-
-/** The purse that has too little, where that is why. */
-export function lackingPurse(result: Result<unknown>): PurseKey | undefined {
-  if (result.ok || result.error.code !== 'BUDGET_EXHAUSTED') return undefined;
-  return result.error.details?.purse as PurseKey | undefined;
-}
-
-export function exhaustedError(
-  remains: Remains,
-  needed: number,
-  reachable: number | undefined,
-  retryAfterMs: number,
-): ReturnType<typeof errorBody> {
-  const { budget, reserve, rights, held, machines, periodEndsInMs } = remains;
-  const left = reachable ?? reserve + rights;
-  // What is held may be given back; nothing else comes before the next period, or a higher limit.
-  const waitMs = left + held >= needed ? retryAfterMs : periodEndsInMs;
-  return errorBody(
-    'BUDGET_EXHAUSTED',
-    `Of budget "${budget}" ${left} can be had from here, and ${needed} is asked for.`,
-    held > 0
-      ? `${held} is held by reservations that may be settled for less; ask for less, or raise the limit.`
-      : 'Ask for less, or raise the limit (skein budget limit).',
-    {
-      retryable: waitMs !== undefined,
-      ...(waitMs === undefined ? {} : { retryAfterMs: waitMs }),
-      details: { outcome: 'not-done', budget, needed, remaining: left, reserve, held, machines },
-    },
-  );
-}
-
-function unavailable({ budget, reserve, rights }: Remains): ReturnType<typeof errorBody> {
-  return errorBody(
-    'QUORUM_UNAVAILABLE',
-    `Nodes that can be reached have ${rights} of budget "${budget}", and its reserve of ${reserve} cannot be asked.`,
-    'Try again when a majority of the voters can be reached; see skein doctor.',
-    { retryAfterMs: RETRY_MS, details: { outcome: 'not-done', budget, remaining: rights, reserve } },
-  );
 }

@@ -96,7 +96,7 @@ function budgetRequest(faces: NodeFaces): Tool {
       name: 'budget_request',
       title: 'Bring budget to this machine',
       description:
-        'Bring rights to spend to this machine, so that budget_reserve needs no network, even when cut off. Not needed otherwise.',
+        'Bring rights to spend to this machine, so that budget_reserve needs no network, even when cut off. Not needed otherwise. granted may be less than asked for.',
       effect: 'add',
       idempotent: false,
       input: { task_id: taskId, tokens: amount(1) },

@@ -30,7 +30,6 @@ import { perform } from './perform.ts';
 import { quorumConfigOf } from './quorum-config.ts';
 import { type QuorumFace, quorumFaceOf } from './quorum-engine.ts';
 import { declaredBoards, type QuorumServices, quorumServicesOf } from './quorum-services.ts';
-import { reachingBudgets } from './reaching-budgets.ts';
 import { VERSION } from './version.ts';
 
 interface HostParts {
@@ -206,7 +205,7 @@ export class Host {
       yjs: yjsAccessOf(parts),
       agents: agentDirectoryOf(parts),
       quorum,
-      budgets: reachingBudgets(this.#budgetsOver(parts), this.#core.self),
+      budgets: this.#budgetsOver(parts),
       mesh: {
         peers,
         status: () => ({ ...statusOf(facts), quorum: quorum.view() }),

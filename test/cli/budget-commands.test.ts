@@ -191,7 +191,7 @@ describe('for people', () => {
       hint: 'Wait.',
       retryable: true,
       retryAfterMs: 1_200,
-      details: { remaining: 3, reserve: 1, machines: [{ nodeId: 'n', name: 'b', rights: 2 }] },
+      details: { remaining: 3, reserve: 1, machines: [{ machine_id: 'n', name: 'b', rights: 2 }] },
     };
     node.answers({ error }, 402);
     const shown = await skein(at('reserve', 'plan', '5'));

@@ -1,0 +1,46 @@
+/** What is said where money is lacking. */
+import { type ErrorBody, errorBody, type Result } from '../kernel/errors.ts';
+import type { PurseKey } from './names.ts';
+import type { Remains } from './status.ts';
+
+/** The purse that has too little, where that is why. */
+export function lackingPurse(result: Result<unknown>): PurseKey | undefined {
+  if (result.ok || result.error.code !== 'BUDGET_EXHAUSTED') return undefined;
+  return result.error.details?.purse as PurseKey | undefined;
+}
+
+/** `reachable`: what all that were asked have, without the reserve; else what was heard of them counts. */
+export function exhaustedError(
+  remains: Remains,
+  needed: number,
+  reachable: number | undefined,
+  retryAfterMs: number,
+): ErrorBody {
+  const { budget, reserve, rights, held, machines, periodEndsInMs } = remains;
+  const left = reserve + (reachable ?? rights);
+  // What is held may be given back; nothing else comes before the next period, or a higher limit.
+  const waitMs = left + held >= needed ? retryAfterMs : periodEndsInMs;
+  const named = machines.map(({ nodeId, ...machine }) => ({ machine_id: nodeId, ...machine }));
+  return errorBody(
+    'BUDGET_EXHAUSTED',
+    `Of budget "${budget}" ${left} can be had from here, and ${needed} is asked for.`,
+    held > 0
+      ? `${held} is held by reservations that may be settled for less; ask for less, or raise the limit.`
+      : 'Ask for less, or raise the limit (skein budget limit).',
+    {
+      retryable: waitMs !== undefined,
+      ...(waitMs === undefined ? {} : { retryAfterMs: waitMs }),
+      details: { outcome: 'not-done', budget, needed, remaining: left, reserve, held, machines: named },
+    },
+  );
+}
+
+/** The reserve has something, and no majority can be reached that would grant it. */
+export function unavailableError({ budget, reserve, rights }: Remains, retryAfterMs: number): ErrorBody {
+  return errorBody(
+    'QUORUM_UNAVAILABLE',
+    `Nodes that can be reached have ${rights} of budget "${budget}", and its reserve of ${reserve} cannot be asked.`,
+    'Try again when a majority of the voters can be reached; see skein doctor.',
+    { retryAfterMs, details: { outcome: 'not-done', budget, remaining: rights, reserve } },
+  );
+}
