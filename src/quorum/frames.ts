@@ -15,6 +15,7 @@ import {
   writeServers,
 } from './message-codec.ts';
 import type { RaftMessage, ServerId, SnapshotPoint } from './raft/types.ts';
+import type { ClientId } from './register/command.ts';
 import { type FormatFacts, NEWEST_FORMAT } from './register/format.ts';
 import { parseStorageId, parseStoreId, type StorageId, type StoreId, serverIdOf } from './server.ts';
 import type { Claim } from './store/evidence.ts';
@@ -60,7 +61,13 @@ export type StoreFrame =
     }
   | { readonly kind: 'refuse'; readonly reason: 'notLeader' | 'busy'; readonly sequences: readonly number[] }
   /** Transactions that can never take effect any more: what they read otherwise is read behind `index`. */
-  | { readonly kind: 'outdated'; readonly index: number; readonly sequences: readonly number[] }
+  | {
+      readonly kind: 'outdated';
+      readonly index: number;
+      /** Whose they are: an earlier run of the receiver used the same numbers. */
+      readonly client: ClientId;
+      readonly sequences: readonly number[];
+    }
   | {
       readonly kind: 'snapshot';
       readonly transfer: number;
@@ -141,6 +148,7 @@ export function encodeFrame(store: StoreId, from: StorageId, to: StorageId, fram
       break;
     case 'outdated':
       out.varuint(frame.index);
+      out.varuint(frame.client);
       writeNumbers(out, frame.sequences);
       break;
     case 'snapshot':
@@ -249,7 +257,12 @@ function readFrame(input: ByteReader, kind: number, from: ServerId, to: ServerId
       return { kind: 'refuse', reason, sequences: readNumbers(input) };
     }
     case KIND.outdated:
-      return { kind: 'outdated', index: input.varuint(), sequences: readNumbers(input) };
+      return {
+        kind: 'outdated',
+        index: input.varuint(),
+        client: input.varuint(),
+        sequences: readNumbers(input),
+      };
     case KIND.snapshot: {
       const transfer = input.varuint();
       const term = input.varuint();

@@ -240,7 +240,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     } else if (frame.kind === 'refuse') {
       this.#calls.refusedElsewhere(frame.sequences, frame.reason === 'busy', now);
     } else if (frame.kind === 'outdated') {
-      for (const sequence of frame.sequences) this.#calls.outdated(sequence, frame.index, now);
+      for (const sequence of frame.sequences) this.#calls.outdated(frame.client, sequence, frame.index);
     } else {
       // Before its greeting nothing is known of the run that speaks.
       if (!this.#neighbours.hasGreeted(nodeOf(from))) return;

@@ -78,7 +78,12 @@ const made = {
   'quorum-greeting': encodeGreeting(greeting),
   'quorum-append': encodeFrame(store, from, to, { kind: 'raft', message: append }),
   'quorum-propose': encodeFrame(store, from, to, { kind: 'propose', requests: [{ sequence: 9, command }] }),
-  'quorum-outdated': encodeFrame(store, from, to, { kind: 'outdated', index: 302, sequences: [9, 10] }),
+  'quorum-outdated': encodeFrame(store, from, to, {
+    kind: 'outdated',
+    index: 302,
+    client: 9_090_909,
+    sequences: [9, 10],
+  }),
   'quorum-promise': encodeFrame(store, from, to, {
     kind: 'promise',
     promised: { term: 7, lastIndex: 300 },
@@ -100,7 +105,9 @@ describe('protocol pins: the quorum store', () => {
     });
     expect(read('quorum-promise')).toMatchObject({ frame: { promised: { term: 7, lastIndex: 300 } } });
     expect(read('quorum-propose')).toMatchObject({ frame: { requests: [{ sequence: 9, command }] } });
-    expect(read('quorum-outdated')).toMatchObject({ frame: { index: 302, sequences: [9, 10] } });
+    expect(read('quorum-outdated')).toMatchObject({
+      frame: { index: 302, client: 9_090_909, sequences: [9, 10] },
+    });
   });
 
   it('anything cut short, or with a byte more, is malformed', () => {

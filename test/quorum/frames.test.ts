@@ -120,7 +120,12 @@ function frame(rng: Rng): StoreFrame {
       isLast: rng.chance(0.5),
       bytes: bytes(rng),
     },
-    { kind: 'outdated', index: number(rng), sequences: some(rng, 50, () => number(rng)) },
+    {
+      kind: 'outdated',
+      index: number(rng),
+      client: number(rng),
+      sequences: some(rng, 50, () => number(rng)),
+    },
     { kind: 'promise', promised: { term: number(rng), lastIndex: number(rng) } },
     { kind: 'snapshotAnswer', transfer: number(rng), next: number(rng), ok: rng.chance(0.5) },
   ]);

@@ -6,6 +6,7 @@ import { type ErrorBody, fail, ok, type Result } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
 import type { Deadline, Instant } from '../../kernel/time.ts';
 import { type QuorumEffect, unavailable } from '../messages.ts';
+import type { ClientId } from '../register/command.ts';
 import type { Applied } from '../register/outcome.ts';
 import type { Unavailability } from '../status.ts';
 import type { Replica, ReplicaFact } from '../store/replica.ts';
@@ -87,10 +88,11 @@ export class Calls {
   }
 
   /** What the transaction reads otherwise is read from the own copy, once that is at `index`. */
-  outdated(sequence: number, index: number, now: Instant): void {
-    const call = this.#proposals.outdated(sequence);
-    if (call !== undefined)
-      this.#reads.addProved(call.id, { op: 'otherwise', operations: call.otherwise }, index, now);
+  outdated(client: ClientId, sequence: number, index: number): void {
+    const call = this.#proposals.outdated(client, sequence);
+    if (call === undefined) return;
+    const { id, otherwise: operations, deadlineMs } = call;
+    this.#reads.addProved(id, { op: 'otherwise', operations }, index, deadlineMs);
   }
 
   told(fact: Told, now: Instant): void {
@@ -99,7 +101,7 @@ export class Calls {
         if (fact.token > 0) this.#proposals.refused(fact.token, fact.reason !== 'notLeader', now);
         return;
       case 'outdated':
-        this.outdated(fact.sequence, fact.index, now);
+        this.outdated(fact.client, fact.sequence, fact.index);
         return;
       case 'readReady':
         this.#reads.ready(fact.token, fact.index);
@@ -145,9 +147,10 @@ export class Calls {
 
   /** Another store takes the place of the one that was asked; `tookNoEffect`: nothing that waits was applied there. */
   restart(tookNoEffect: boolean, now: Instant): void {
+    // What goes on from the old store may begin before what proved that the call comes too late.
     for (const { id } of this.#reads.restart(now)) {
       const what = 'The store gave way to another before it had answered.';
-      this.#answer(id, fail(unavailable(what, 'not-done')));
+      this.#answer(id, fail(unavailable(what, tookNoEffect ? 'not-done' : 'unknown')));
     }
     this.#fail(this.#proposals.restart(tookNoEffect));
   }

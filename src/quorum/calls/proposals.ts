@@ -32,6 +32,12 @@ export interface Request {
   readonly command: Uint8Array;
 }
 
+interface Outdated {
+  readonly id: number;
+  readonly otherwise: readonly Operation[];
+  readonly deadlineMs: number;
+}
+
 interface Unanswered {
   readonly id: number;
   readonly error: ErrorBody;
@@ -147,12 +153,15 @@ export class Proposals {
 
   /**
    * A leader proved that no copy of it takes effect, now or later. The call, and what it reads otherwise; `undefined`
-   * where it was answered.
+   * where it was answered, or an earlier run of this node asked it.
    */
-  outdated(sequence: number): { readonly id: number; readonly otherwise: readonly Operation[] } | undefined {
+  outdated(client: ClientId, sequence: number): Outdated | undefined {
+    if (client !== this.#client) return undefined;
     const pending = this.#pending.get(sequence);
     this.#pending.delete(sequence);
-    return pending && { id: pending.id, otherwise: otherwiseOf(pending.command) };
+    if (pending === undefined) return undefined;
+    const { id, command, deadlineMs } = pending;
+    return { id, otherwise: otherwiseOf(command), deadlineMs };
   }
 
   /**

@@ -45,9 +45,11 @@ export class Reads {
     return token;
   }
 
-  /** One whose index is known already. */
-  addProved(id: number, call: ReadCall, index: number, now: Instant): void {
-    this.ready(this.add(id, call, now), index);
+  /** One whose index is known already; it waits no longer than the call that it answers. */
+  addProved(id: number, call: ReadCall, index: number, deadlineMs: number): void {
+    const token = ++this.#lastToken;
+    this.#waiting.set(token, { id, call, deadlineMs, index, askAtMs: deadlineMs });
+    this.#proved.add(token);
   }
 
   ready(token: number, index: number): void {
@@ -91,7 +93,7 @@ export class Reads {
   takeLate(now: Instant): readonly PendingRead[] {
     const late: PendingRead[] = [];
     for (const [token, read] of this.#waiting) {
-      if (read.deadlineMs > now.monoMs) break;
+      if (read.deadlineMs > now.monoMs) continue;
       this.#waiting.delete(token);
       this.#proved.delete(token);
       late.push(read);

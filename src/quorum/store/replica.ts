@@ -24,7 +24,7 @@ import type {
   ServerId,
   SnapshotPoint,
 } from '../raft/types.ts';
-import { isExpiry, raisedFormat } from '../register/command.ts';
+import { type ClientId, isExpiry, raisedFormat } from '../register/command.ts';
 import type { Applied } from '../register/outcome.ts';
 import type { Register } from '../register/register.ts';
 import { nodeOf, parseServerId, parseStoreId, type StoreId, serverIdOf, storeName } from '../server.ts';
@@ -41,7 +41,12 @@ export type ReplicaFact =
   /** The store gave way to another: nothing that comes behind takes effect. `tookNoEffect`: it was empty. */
   | { readonly kind: 'dissolved'; readonly into: StoreId; readonly tookNoEffect: boolean }
   /** A call of this node can never take effect: what it reads otherwise is to be read behind `index`. */
-  | { readonly kind: 'outdated'; readonly sequence: number; readonly index: number }
+  | {
+      readonly kind: 'outdated';
+      readonly client: ClientId;
+      readonly sequence: number;
+      readonly index: number;
+    }
   | Extract<RaftEffect, { kind: 'refused' | 'readReady' | 'readRefused' | 'reconfigured' | 'leadership' }>;
 
 interface ReplicaOptions {
@@ -222,14 +227,22 @@ export class Replica {
   }
 
   #tellOutdated(outdated: readonly Outdated[], out: (QuorumEffect | ReplicaFact)[]): void {
+    // What was proved may lie behind what is not understood.
+    if (this.#neededFormat !== undefined) return;
     const { index } = this.#applied;
-    const others = new Map<ServerId, number[]>();
-    for (const { from, sequence } of outdated) {
-      if (from === undefined) out.push({ kind: 'outdated', sequence, index });
-      else others.set(from, [...(others.get(from) ?? []), sequence]);
+    const others = new Map<ServerId, Map<ClientId, number[]>>();
+    for (const { from, client, sequence } of outdated) {
+      if (from === undefined) {
+        out.push({ kind: 'outdated', client, sequence, index });
+        continue;
+      }
+      const clients = others.get(from) ?? new Map<ClientId, number[]>();
+      clients.set(client, [...(clients.get(client) ?? []), sequence]);
+      others.set(from, clients);
     }
-    for (const [to, sequences] of others)
-      this.#send(to, { kind: 'outdated', index, sequences }, NOW_STREAM, out);
+    for (const [to, clients] of others)
+      for (const [client, sequences] of clients)
+        this.#send(to, { kind: 'outdated', index, client, sequences }, NOW_STREAM, out);
   }
 
   /** What waits for the disk may never be there: snapshots are to be sent again, the core orders the rest anew. */

@@ -32,8 +32,10 @@ export interface Asked {
   readonly from?: ServerId;
 }
 
+/** `client` tells the run of a node that asked from one before, which had the same numbers. */
 export interface Outdated {
   readonly from: ServerId | undefined;
+  readonly client: ClientId;
   readonly sequence: number;
 }
 
@@ -203,7 +205,8 @@ export class Turns {
     const { asked, overwrite } = place.held;
     this.#release(place);
     place.untilMs = now.monoMs + EXPECTED_MS;
-    this.#outdated.push({ from: asked.from, sequence: overwrite.sequence });
+    const { client, sequence } = overwrite;
+    this.#outdated.push({ from: asked.from, client, sequence });
   }
 
   /** The first goes into the log, where it is there and nobody else's is under way. */

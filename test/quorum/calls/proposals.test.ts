@@ -45,6 +45,17 @@ class Node {
 }
 
 describe('proposals', () => {
+  it('that one comes too late counts for the run of the node that asked it: the next has the same numbers (K30)', () => {
+    const { proposals } = new Node();
+    proposals.submit(1, put('a'), at(100));
+    const [own, sequence] = [1, 1];
+    expect(proposals.outdated(own + 1, sequence)).toBeUndefined();
+    expect(proposals.size).toBe(1);
+    expect(proposals.outdated(own, sequence)).toEqual({ id: 1, otherwise: [], deadlineMs: 1_800 });
+    expect(proposals.size).toBe(0);
+    expect(proposals.outdated(own, sequence)).toBeUndefined();
+  });
+
   it('what overtakes the opening of its client takes effect once, and so does what it overtook (K29, K30)', () => {
     const node = new Node();
     node.proposals.submit(1, put('a'), at(0));

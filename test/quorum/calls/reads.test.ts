@@ -30,11 +30,22 @@ describe('reads', () => {
   it('what a transaction reads that came too late waits for the copy, and comes back where its store went', () => {
     const reads = new Reads();
     const otherwise = { op: 'otherwise', operations: [get] } as const;
-    reads.addProved(1, otherwise, 7, at(0));
-    reads.addProved(2, otherwise, 8, at(0));
+    reads.addProved(1, otherwise, 7, 1_700);
+    reads.addProved(2, otherwise, 8, 1_700);
     expect(reads.takeReady(7)).toMatchObject([{ id: 1 }]);
     expect(reads.restart(at(10))).toMatchObject([{ id: 2 }]);
     expect(reads.size).toBe(0);
+  });
+
+  it('what a transaction reads that came too late waits no longer than the transaction would have (1.7 s in all)', () => {
+    const reads = new Reads();
+    reads.add(1, get, at(1_000));
+    reads.addProved(2, { op: 'otherwise', operations: [get] }, 8, 1_700);
+    expect(reads.takeAgain(at(1_699))).toEqual([1]);
+    expect(reads.takeLate(at(1_699))).toEqual([]);
+    expect(reads.takeLate(at(1_700))).toMatchObject([{ id: 2 }]);
+    expect(reads.takeReady(8)).toEqual([]);
+    expect(reads.size).toBe(1);
   });
 
   it('one that nobody answers is asked again, and given up when its time is up', () => {
