@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { type AskFrame, decodeCall, encodeCall } from '../../../src/budget/gathering/frames.ts';
 import { Gathering } from '../../../src/budget/gathering/gathering.ts';
-import type { GatheringEffect } from '../../../src/budget/gathering/messages.ts';
+import type { GatheringEffect, GatheringEvent } from '../../../src/budget/gathering/messages.ts';
 import { accountOf } from '../../../src/budget/names.ts';
 import type { Lead } from '../../../src/budget/orchestrator/messages.ts';
 import { Paces } from '../../../src/budget/orchestrator/paces.ts';
@@ -140,5 +140,47 @@ describe('gathering: giving', () => {
     giver.host.pass(500);
     for (let time = 0; time < 500; time++) giver.ask({ most: amountOf(0), least: amountOf(0) });
     expect(giver.frames).toHaveLength(500);
+  });
+});
+
+describe('gathering: settling elsewhere', () => {
+  const forwarding = () => {
+    const { giver } = giverWith(100);
+    const settled: GatheringEffect[] = [];
+    const tell = (event: unknown): void => {
+      for (const effect of giver.gathering.handle(event as GatheringEvent, giver.host.now))
+        if (effect.kind === 'settledThere' || effect.kind === 'settleHere') settled.push(effect);
+    };
+    return { giver, settled, tell };
+  };
+  const result = {
+    ok: true,
+    value: { id: 'r', amount: amountOf(3), ending: 'settled', overrun: amountOf(0) },
+  };
+
+  it('only the node that was asked can answer, and only about what it was asked for', () => {
+    const { settled, tell } = forwarding();
+    tell({ kind: 'settleThere', id: 1, node: LEADER, reservation: 'r', amount: amountOf(3) });
+    const answer = (from: NodeId, reservation: string): void => {
+      for (let id = 0; id < 5; id++) {
+        const bytes = encodeCall({ kind: 'settled', id, reservation, result } as never);
+        tell({ kind: 'received', channel: 'call', from, bytes });
+      }
+    };
+    answer(ASKER, 'r');
+    answer(LEADER, 'other');
+    expect(settled).toEqual([]);
+    answer(LEADER, 'r');
+    answer(LEADER, 'r');
+    expect(settled).toMatchObject([{ kind: 'settledThere', id: 1, result: { ok: true } }]);
+  });
+
+  it('a node that is no peer any more settles nothing here', () => {
+    const { settled, tell } = forwarding();
+    const frame = { kind: 'settle', id: 1, reservation: 'r', amount: amountOf(3) } as const;
+    tell({ kind: 'received', channel: 'call', from: nodeIdOf(5), bytes: encodeCall(frame) });
+    expect(settled).toEqual([]);
+    tell({ kind: 'received', channel: 'call', from: ASKER, bytes: encodeCall(frame) });
+    expect(settled).toMatchObject([{ kind: 'settleHere', reservation: 'r' }]);
   });
 });

@@ -1,0 +1,101 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type AccountId, accountOf } from '../../src/budget/names.ts';
+import { parseRow, type Row, rowBody, standingOf } from '../../src/budget/row.ts';
+import { Rows } from '../../src/budget/rows.ts';
+import { amountOf, definitionOf, nodeIdOf, purseOf } from './support.ts';
+
+const PURSE = purseOf(definitionOf());
+const [SELF, WRITER, THIRD] = [0, 1, 2].map((index) => accountOf(nodeIdOf(index), 7)) as [
+  AccountId,
+  AccountId,
+  AccountId,
+];
+
+/** What one account says as it goes on: every row follows from the one before. */
+const histories = fc
+  .array(fc.record({ granted: fc.nat(50), sent: fc.nat(20), spent: fc.nat(20), held: fc.nat(10) }), {
+    minLength: 1,
+    maxLength: 8,
+  })
+  .map((steps) => {
+    const rows: Row[] = [];
+    let [granted, sent, spent] = [100, 0, 0];
+    for (const [index, step] of steps.entries()) {
+      granted += step.granted;
+      sent += Math.min(step.sent, granted - sent - spent);
+      spent += Math.min(step.spent, granted - sent - spent);
+      const held = Math.min(step.held, granted - sent - spent);
+      const body = {
+        ...{ sequence: index + 1, granted, received: [], sent: sent === 0 ? [] : [[SELF, sent]] },
+        ...{ returned: 0, spent, held, overrun: 0, covered: 0 },
+      };
+      rows.push(parseRow(body, WRITER)!);
+    }
+    return rows;
+  });
+
+function heardIn(rows: readonly Row[], order: readonly number[]): Rows {
+  const heard = new Rows(() => false);
+  heard.registered(PURSE, WRITER, amountOf(10_000));
+  for (const index of order) {
+    const row = rows[index % rows.length]!;
+    const hearing = heard.hear(PURSE, WRITER, { row, version: row.sequence });
+    expect(['newer', 'known']).toContain(hearing);
+  }
+  return heard;
+}
+
+describe('rows', () => {
+  it('heard in any order, any number of times and in any groups, rows come to the same (I5)', () => {
+    fc.assert(
+      fc.property(histories, fc.array(fc.nat(), { maxLength: 20 }), (rows, extra) => {
+        const all = rows.map((_, index) => index);
+        const own = { ...rows[0]!, sent: new Map(), received: new Map() };
+        const straight = heardIn(rows, all);
+        for (const order of [[...extra, ...all], [...all].reverse(), [...all, ...extra, ...all]]) {
+          const heard = heardIn(rows, order);
+          expect(heard.row(PURSE, WRITER)).toEqual(straight.row(PURSE, WRITER));
+          expect(heard.creditsFor(PURSE, SELF, own)).toEqual(straight.creditsFor(PURSE, SELF, own));
+          expect(heard.proofs).toEqual([]);
+        }
+        expect(straight.row(PURSE, WRITER)).toEqual(rows.at(-1));
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it.each(['granted', 'returned', 'spent', 'overrun', 'covered', 'sent', 'received'] as const)(
+    'a total that falls, of what was %s, contradicts the row before it (I5)',
+    (name) => {
+      const totals = { granted: 90, returned: 5, spent: 5, held: 5, overrun: 5, covered: 5 };
+      const body = { sequence: 3, ...totals, received: [[THIRD, 5]], sent: [[SELF, 5]] };
+      const before = parseRow(body, WRITER)!;
+      const fallen = name === 'sent' || name === 'received' ? [] : totals[name] - 1;
+      const after = parseRow({ ...body, sequence: 4, [name]: fallen }, WRITER);
+      // Covered is never beyond what was overrun: such a row makes no sense by itself.
+      if (name === 'overrun') expect(after).toBeUndefined();
+      else expect(standingOf(after!, before)).toBe('contradicts');
+      expect(standingOf({ ...before, sequence: 4, held: amountOf(0) }, before)).toBe('newer');
+    },
+  );
+
+  it('a row is its writer’s alone: its body says nothing of whose it is', () => {
+    const row = parseRow(
+      {
+        sequence: 1,
+        granted: 5,
+        received: [],
+        sent: [],
+        returned: 0,
+        spent: 0,
+        held: 0,
+        overrun: 0,
+        covered: 0,
+      },
+      WRITER,
+    )!;
+    expect(JSON.stringify(rowBody(row))).not.toContain(WRITER);
+    expect(parseRow({ ...row, received: [], sent: [[WRITER, 1]] }, WRITER)).toBeUndefined();
+  });
+});
