@@ -47,7 +47,11 @@ export async function isWhole(machines: Machines, wanted: number): Promise<boole
 
 function isComplete({ voters }: Voters, wanted: number): boolean {
   const voting = voters.filter(({ role }) => role !== 'learner');
-  return voting.length === wanted && voting.every(({ state }) => state === 'alive');
+  // A node that lost its disk is alive, but what voted on that disk is not: the node learns until it takes that place.
+  const isReplacing = voters.some(
+    ({ role, nodeId }) => role === 'learner' && voting.some((voter) => voter.nodeId === nodeId),
+  );
+  return !isReplacing && voting.length === wanted && voting.every(({ state }) => state === 'alive');
 }
 
 /** The board as a node answers it, a line for each entry; `undefined` where it did not answer. */

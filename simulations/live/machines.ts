@@ -274,8 +274,9 @@ export class Machines {
 
   /** `rate`: how many times as fast as time its clock of dates goes from now on; its clock of durations stays true. */
   setClock(machine: Machine, offsetSeconds: number, rate = 1): void {
-    const speed = rate === 1 ? '' : ` x${rate}`;
-    writeFileSync(this.#clockFile(machine.name), `${offsetSeconds < 0 ? '' : '+'}${offsetSeconds}${speed}\n`);
+    const offset = `${offsetSeconds < 0 ? '' : '+'}${offsetSeconds}`;
+    // The rate is always said: without it the one from before would go on.
+    writeFileSync(this.#clockFile(machine.name), `${offset} x${rate}\n`);
   }
 
   /** Ends what runs, and removes all that was made. */

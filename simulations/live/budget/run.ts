@@ -111,6 +111,8 @@ class Run {
     const judged = judgeBudgets(this.#operations, this.#parents, this.#allowance());
     violations.push(...judged.violations);
     violations.push(...machines.fallen.map((each) => `a node ended by itself: ${each}`));
+    for (const { machine, hasFallen } of this.#spenders)
+      if (hasFallen) violations.push(`the agents of ${machine} ended by themselves`);
     return this.#report(violations, judged);
   }
 

@@ -20,6 +20,9 @@ export class Spenders {
   readonly machine: string;
   readonly #child: ChildProcess;
   readonly #ended: Promise<unknown>;
+  #mayEnd = false;
+  /** The process ended though nobody had ended it. */
+  hasFallen = false;
 
   constructor(terms: SpendersTerms, namespace: string | undefined, record: (operation: Operation) => void) {
     this.machine = terms.machine.name;
@@ -34,7 +37,9 @@ export class Spenders {
     ];
     this.#child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     this.#child.on('message', (operation: Operation) => record(operation));
-    this.#ended = once(this.#child, 'exit');
+    this.#ended = once(this.#child, 'exit').then(() => {
+      this.hasFallen = !this.#mayEnd;
+    });
   }
 
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
@@ -43,12 +48,14 @@ export class Spenders {
 
   /** Once they have ended what they were about. */
   async stop(): Promise<void> {
+    this.#mayEnd = true;
     this.signal('SIGCONT');
     if (this.#child.connected) this.#child.send('stop', () => {});
     await this.#ended;
   }
 
   kill(): void {
+    this.#mayEnd = true;
     this.#child.kill('SIGKILL');
   }
 }
