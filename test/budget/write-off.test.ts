@@ -40,4 +40,39 @@ describe('budgets: lost accounts', () => {
     world.pass(1_000);
     expect([...two.budgets.ledger.purses.values()].map(({ rights }) => rights)).toEqual([640]);
   });
+
+  it('of a machine that goes on without its data, what it had lost is written off, and not what it has (B12)', () => {
+    const world = worldWith(2);
+    const { one, two } = world;
+    two.call({ op: 'request', budget: 'team', amount: 600 });
+    world.pass(2_000);
+    const lost = two.budgets.ledger.account;
+    two.journal = [];
+    two.boot();
+    world.connect(two);
+    two.call({ op: 'request', budget: 'team', amount: 100 });
+    world.pass(2_000);
+    const { account } = two.budgets.ledger;
+    expect(account).not.toBe(lost);
+    expect(one.status()).toMatchObject({ stranded: 600, remaining: 400 });
+    expect(one.call({ op: 'writeOff', budget: 'team', account })).toMatchObject({ ok: false });
+    const written = one.call({ op: 'writeOff', budget: 'team', account: lost });
+    expect(written).toEqual({ ok: true, value: { writtenOff: 600, lost: 0 } });
+    expect(one.reserve(1_000)).toMatchObject({ ok: true });
+  });
+
+  it('of two that run on one image of a machine the one started first ends as soon as the store tells of the other (B11)', () => {
+    const world = worldWith(2);
+    const { one, two } = world;
+    two.call({ op: 'request', budget: 'team', amount: 600 });
+    const { account } = two.budgets.ledger;
+    const twin = new WorldNode(world, two.self, {});
+    twin.journal = [...two.journal];
+    twin.boot();
+    world.pass(100);
+    expect(two.budgets.ledger.account).not.toBe(account);
+    expect(two.budgets.ledger.purses.size).toBe(0);
+    expect(twin.budgets.ledger).toMatchObject({ account, isConfirmed: true });
+    expect(one.status().limit).toBe(1_000);
+  });
 });

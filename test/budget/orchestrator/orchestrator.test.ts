@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { encodeCall } from '../../../src/budget/gathering/frames.ts';
-import { planLimit } from '../../../src/budget/reserve-register.ts';
+import { decodeCall, encodeCall } from '../../../src/budget/gathering/frames.ts';
+import { planFencing, planLimit } from '../../../src/budget/reserve-register.ts';
 import { Toy, type ToyNode, type ToyOptions } from '../gathering/toy.ts';
 import { amountOf, definitionOf, problemsOf, rowsOf } from '../support.ts';
 
@@ -138,6 +138,54 @@ describe('orchestrator', () => {
       expect(granted).toBe(false);
       expect(problems(world)).toEqual([]);
     }
+  });
+
+  it('whatever is granted to others compares the key of the lease of who grants it (I6)', () => {
+    const world = toy();
+    const fences: unknown[] = [];
+    const ask = world.ask.bind(world);
+    world.ask = (node, id, call) => {
+      const puts = call.op === 'transact' ? call.transaction.then : [];
+      if (
+        call.op === 'transact' &&
+        puts.some((put) => put.op === 'put' && put.key.startsWith('budget/team/'))
+      )
+        fences.push(
+          call.transaction.compares.some(
+            (compare) =>
+              compare.target === 'createRevision' &&
+              compare.key === node.orchestrator.lead?.fence.key &&
+              compare.than === node.orchestrator.lead.fence.createRevision,
+          ),
+        );
+      ask(node, id, call);
+    };
+    world.run(1_000);
+    spend(world, world.nodes[2]!, 100, 100, 10_000);
+    world.run(11_000);
+    expect(fences.length).toBeGreaterThan(1);
+    expect(fences.every((isFenced) => isFenced)).toBe(true);
+  });
+
+  it('nothing is granted to an account that was fenced off, nor moved to it', () => {
+    const world = toy({ latencyMs: 10 });
+    for (let round = 0; round < 2; round++) for (let index = 0; index < 2; index++) world.give(index, 24_750);
+    world.give(2, 1_000);
+    world.run(1_000);
+    const { account } = world.nodes[2]!.host.ledger;
+    const plan = planFencing(world.store.view(world.purse, account).view);
+    world.store.carry((plan as Extract<typeof plan, { ok: true }>).value);
+    const ordered: unknown[] = [];
+    const send = world.send.bind(world);
+    world.send = (from, to, bytes) => {
+      const frame = decodeCall(bytes);
+      if (frame?.kind === 'order') ordered.push(frame.to);
+      send(from, to, bytes);
+    };
+    spend(world, world.nodes[2]!, 10, 100, 10_000);
+    world.run(12_000);
+    expect(ordered).not.toContain(account);
+    expect(world.store.entry(world.purse, account)?.granted).toBe(1_000);
   });
 
   it('B17: a grant that was made twice, by the one before and the one after, is one', () => {
