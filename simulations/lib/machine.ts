@@ -146,6 +146,12 @@ export class SimulatedMachine {
     this.#answerAll(run);
   }
 
+  /** The first step of an orderly stop: another is to lead. */
+  handOver(): void {
+    const run = this.#run;
+    run?.process.enter(() => run.executor.execute(run.core.handOver(run.clock.now())));
+  }
+
   /** An orderly stop: the others are told. */
   stop(): void {
     const run = this.#run;

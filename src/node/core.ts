@@ -261,6 +261,11 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     if (this.budgets !== undefined) yield* this.budgets.checkpoint();
   }
 
+  /** Has another lead the quorum store where this node does; under way until `quorum.isHandingOver` is false. */
+  handOver(now: Instant): readonly NodeEffect[] {
+    return this.#route(this.quorum?.handOver(now) ?? [], now);
+  }
+
   /** Tells the others that this node goes, so that they need not find out. */
   leave(now: Instant): readonly NodeEffect[] {
     const effects: InnerEffect[] = [...(this.budgets?.stop(now) ?? []), ...this.membership.leave(now)];

@@ -62,6 +62,9 @@ export interface Faces {
 const RENEWAL_CHECK_MS = 60_000;
 /** Within what a stop may take, and long enough for any disk that works. */
 const DRAIN_MS = 300;
+/** A round and the disks of a majority; no longer than an election would take. */
+const HAND_OVER_MS = 500;
+const HAND_OVER_STEP_MS = 5;
 
 /** The node's core on the real ports, with its faces. */
 export class Host {
@@ -130,6 +133,15 @@ export class Host {
 
   addProblems(problems: () => readonly Problem[]): void {
     this.#problems.push(problems);
+  }
+
+  /** Has another lead the quorum store: its writes would wait for an election otherwise. Calls are taken meanwhile. */
+  async handOver(): Promise<void> {
+    if (this.#isBroken) return;
+    this.#executor.execute(this.#core.handOver(this.#clock.now()));
+    const endMs = performance.now() + HAND_OVER_MS;
+    while (this.#core.quorum?.isHandingOver === true && performance.now() < endMs)
+      await new Promise((resolve) => setTimeout(resolve, HAND_OVER_STEP_MS));
   }
 
   /** Tells the other members that this node goes. */

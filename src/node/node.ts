@@ -159,7 +159,8 @@ async function start(
   progress('Opening the doors…');
   const doors = await openDoors(config, directory.path, host, logger, closers);
   options.signal?.throwIfAborted();
-  closers.add('calls', () => {
+  closers.add('calls', async () => {
+    await host.handOver();
     host.leave();
     return host.drain();
   });

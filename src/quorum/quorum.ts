@@ -174,6 +174,16 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     return this.#settle(now);
   }
 
+  /** Before this node stops: where it leads, another is to do so. `isHandingOver` until that is heard, or in vain. */
+  handOver(now: Instant): readonly QuorumEffect[] {
+    this.#take(this.replica?.handOver(now), now);
+    return this.#settle(now);
+  }
+
+  get isHandingOver(): boolean {
+    return this.replica?.raft.isHandingOver === true;
+  }
+
   deadline(): Deadline | undefined {
     return (
       this.#calls.deadline ??

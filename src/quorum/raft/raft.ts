@@ -140,6 +140,11 @@ export class Raft {
     return this.#server.isChanging;
   }
 
+  /** It was asked to hand over, and has not yet heard the next leader or given up. */
+  get isHandingOver(): boolean {
+    return this.#transfer.isUnderWay;
+  }
+
   /** The whole store is this server, and was since what is known to be committed: nobody else has a vote. */
   get isAlone(): boolean {
     return this.#server.isAlone;

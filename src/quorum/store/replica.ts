@@ -203,6 +203,19 @@ export class Replica {
     return out;
   }
 
+  /** As leader, before this node goes: the voter that can be reached and lacks least is to lead. */
+  handOver(now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
+    if (!this.isLeader) return [];
+    const { incoming } = this.raft.configuration;
+    const [fittest] = this.raft
+      .progress()
+      .filter(({ server }) => incoming.includes(server) && this.isReachable(server))
+      .toSorted((left, right) => right.match - left.match);
+    return fittest === undefined
+      ? []
+      : this.step({ kind: 'transferAsked', token: 0, to: fittest.server }, now);
+  }
+
   /** Calls for the log, at a leader in whose turn it is; elsewhere they are refused. */
   propose(proposals: readonly Asked[], now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
     if (!this.isLeader) return this.step({ kind: 'proposed', proposals }, now);
