@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { Paces } from '../../src/budget/orchestrator/paces.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { AGENT, worldWith } from './world.ts';
 
@@ -41,5 +42,19 @@ describe('budgets: periods', () => {
     }
     world.pass(limits.budgetSureOfTimeMs + HOUR_MS);
     expect(world.one.budgets.ledger.purses.size).toBe(0);
+  });
+
+  it('how fast was spent in a period is forgotten with it', () => {
+    const world = worldWith(1, { window: 'hour' });
+    const { ledger } = world.one.budgets;
+    const paces = new Paces(ledger);
+    for (let hour = 0; hour < 72; hour++) {
+      world.one.call({ op: 'report', budget: 'team', agent: AGENT, amount: 5 });
+      for (const purse of ledger.purses.keys()) paces.perMs(purse, ledger.account, world.now);
+      world.pass(HOUR_MS);
+    }
+    const kept = (limits.budgetGraceMs + limits.budgetSureOfTimeMs) / HOUR_MS + 2;
+    expect(ledger.purses.size).toBeLessThanOrEqual(kept);
+    expect(paces.size).toBeLessThanOrEqual(kept);
   });
 });

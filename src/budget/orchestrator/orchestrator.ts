@@ -172,8 +172,9 @@ export class Orchestrator implements Machine<OrchestratorEvent, OrchestratorEffe
     }
   }
 
+  /** Whoever begins to lead looks at all purses, so nobody else need remember any. */
   #touch(purse: PurseKey, now: Instant): void {
-    this.#dirty.add(purse);
+    if (this.#leadership.lead?.node === this.#options.self) this.#dirty.add(purse);
     this.#activeMs = now.monoMs;
   }
 

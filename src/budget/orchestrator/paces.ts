@@ -38,14 +38,15 @@ export class Paces {
     return perMs * HALF_LIFE_MS < Math.LN2 ? 0 : perMs;
   }
 
-  /** Periods that are over. */
-  forget(purse: PurseKey): void {
-    this.#purses.delete(purse);
+  /** Purses whose pace is known. */
+  get size(): number {
+    return this.#purses.size;
   }
 
   #observe(purse: PurseKey, account: AccountId, row: Row, now: Instant): Pace {
     let paces = this.#purses.get(purse);
     if (paces === undefined) {
+      this.#forgetOver();
       paces = new Map();
       this.#purses.set(purse, paces);
     }
@@ -62,5 +63,12 @@ export class Paces {
       known.atMs = now.monoMs;
     }
     return known;
+  }
+
+  /** What the ledger has forgotten: periods that are over. */
+  #forgetOver(): void {
+    const { purses, rows } = this.#ledger;
+    for (const purse of this.#purses.keys())
+      if (!purses.has(purse) && rows.of(purse).next().done === true) this.#purses.delete(purse);
   }
 }
