@@ -172,9 +172,8 @@ export class Orchestrator implements Machine<OrchestratorEvent, OrchestratorEffe
     }
   }
 
-  /** Whoever begins to lead looks at all purses, so nobody else need remember any. */
   #touch(purse: PurseKey, now: Instant): void {
-    if (this.#leadership.lead?.node === this.#options.self) this.#dirty.add(purse);
+    this.#dirty.add(purse);
     this.#activeMs = now.monoMs;
   }
 
