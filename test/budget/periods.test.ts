@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Paces } from '../../src/budget/orchestrator/paces.ts';
+import { decode } from '../../src/kernel/codec.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { AGENT, worldWith } from './world.ts';
 
@@ -57,4 +58,26 @@ describe('budgets: periods', () => {
     expect(ledger.purses.size).toBeLessThanOrEqual(kept);
     expect(paces.size).toBeLessThanOrEqual(kept);
   });
+
+  it.each(['is away', 'is away, and the node starts anew meanwhile'])(
+    'what is left of a period goes back to its reserve, though the store %s when it is over (I8)',
+    (what) => {
+      const world = worldWith(1, { window: 'hour' });
+      const { one } = world;
+      one.call({ op: 'request', budget: 'team', amount: 500 });
+      const [purse] = [...one.budgets.ledger.purses.keys()];
+      world.isStoreUp = false;
+      world.pass(HOUR_MS + 120_000);
+      expect(one.budgets.ledger.purses.get(purse!)).toMatchObject({ rights: 0, returned: 500 });
+      if (what.includes('starts')) one.boot();
+      world.pass(10_000);
+      world.isStoreUp = true;
+      world.pass(10_000);
+      const { register } = world.store;
+      const entries = register.range({ from: `budget/${purse}`, to: `budget/${purse}~` }, 10).found;
+      const [reserve, entry] = entries.map(({ value }) => decode(value));
+      expect(reserve).toMatchObject({ reserve: 1_000, owed: 0 });
+      expect(entry).toMatchObject({ granted: 500, returned: 500 });
+    },
+  );
 });
