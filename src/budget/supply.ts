@@ -33,6 +33,8 @@ interface Search {
   isAsking: boolean;
   /** What others were told last that waits here. */
   wanted: number;
+  /** So much was here since then: whoever looked for it may have stopped, and what waits next may need as much. */
+  isMet: boolean;
   /** What all that can be reached have, as they said when they were asked; 0 before. */
   reachable: number;
 }
@@ -133,8 +135,7 @@ export class Supply {
   retry(purse: PurseKey, now: Instant): void {
     const rights = this.#rights(purse);
     const search = this.#searches.get(purse);
-    // What was wanted is here; what waits next may want as much.
-    if (search !== undefined && rights >= search.wanted) search.wanted = 0;
+    if (search !== undefined && rights >= search.wanted) search.isMet = true;
     for (let waiter = this.#waiting.first(purse); waiter !== undefined; waiter = this.#waiting.first(purse)) {
       const result = this.#office.ledger.perform(waiter.call, now);
       const elsewhere = lackingPurse(result);
@@ -282,7 +283,7 @@ export class Supply {
       this.#settled(purse);
       return;
     }
-    const search = this.#searches.get(purse) ?? { isAsking: false, wanted: 0, reachable: 0 };
+    const search = this.#searches.get(purse) ?? { isAsking: false, wanted: 0, isMet: false, reachable: 0 };
     this.#searches.set(purse, search);
     if (search.isAsking && !this.#isStoreAway(now)) return;
     if (!search.isAsking && this.#mayAsk(purse, this.#rights(purse), now)) this.#ask(purse, search, now);
@@ -307,8 +308,9 @@ export class Supply {
   }
 
   #gather(purse: PurseKey, search: Search, need: Amount): void {
-    if (search.wanted === need) return;
+    if (search.wanted === need && !search.isMet) return;
     search.wanted = need;
+    search.isMet = false;
     this.#want(purse, need, Math.max(need, this.#waiting.sum(purse)) as Amount);
   }
 

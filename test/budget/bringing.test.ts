@@ -81,6 +81,20 @@ describe('a request', () => {
     expect(rightsOf(world.one)).toBe(120);
   });
 
+  it('and reservations of the same size that wait together all get theirs from others, and nothing is sought then', () => {
+    const world = worldWith(0, 300);
+    world.isStoreUp = false;
+    const ids = Array.from({ length: 3 }, () =>
+      world.one.ask({ op: 'reserve', budget: 'team', agent: AGENT, amount: 60 }),
+    );
+    const asked = world.one.ask({ op: 'request', budget: 'team', amount: 60 });
+    world.pass(2_000);
+    expect(ids.map((id) => world.one.answers.get(id)?.ok)).toEqual([true, true, true]);
+    expect(world.one.answers.get(asked)).toMatchObject({ value: { granted: 60 } });
+    world.pass(2_000);
+    expect(request(world.two, 60)).toMatchObject({ value: { granted: 60 } });
+  });
+
   it('stands behind reservations that wait, and takes nothing once its caller has gone', () => {
     const world = worldWith(0, 100);
     const asked = world.one.ask({ op: 'request', budget: 'team', amount: 60 });
