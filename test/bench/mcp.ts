@@ -1,11 +1,11 @@
 /**
- * `board_read` and `board_write` beside the least MCP server that the SDK can make, on the same transports, with
- * the same clients, in the same run. A `board_write` is answered once it is on disk, so what the disk alone takes
- * for that stands beside it. On stdio `skein mcp` stands between the client and the node, so the bare server is measured
+ * `board_read`, `board_write`, and spending within a budget beside the least MCP server that the SDK can make, on the same transports,
+ * with the same clients, in the same run. A `board_write` is answered once it is on disk, as each step of a reservation, so what
+ * the disk alone takes for that stands beside it. On stdio `skein mcp` stands between the client and the node, so the bare server is measured
  * behind a forwarder as well, `cat` in both directions: nothing that is not the server itself can be faster than that.
  */
 import { fileURLToPath } from 'node:url';
-import { nowUs } from './lib/clock.ts';
+import { nowUs, until } from './lib/clock.ts';
 import { diskFloor } from './lib/disk-floor.ts';
 import { type Caller, type Command, rawHttp, rawStdio, sdkHttp, sdkStdio } from './lib/mcp-client.ts';
 import { type Options, wanted } from './lib/options.ts';
@@ -36,6 +36,8 @@ interface Line {
 
 interface Operation {
   readonly name: string;
+  /** How many calls of tools it is; default 1. Everything is given by call. */
+  readonly calls?: number;
   call(caller: Caller, index: number): Promise<void>;
 }
 
@@ -49,6 +51,18 @@ const WRITE: Operation = {
 const READ: Operation = {
   name: 'board_read',
   call: (caller, index) => caller.call('board_read', { board: BOARD, key: `key-${index % KEYS}` }),
+};
+const BUDGET = 'bench';
+const READY_MS = 30_000;
+let reservations = 0;
+const SPEND: Operation = {
+  name: 'budget_reserve + budget_settle',
+  calls: 2,
+  call: async (caller) => {
+    const reservation_id = `bench-${reservations++}`;
+    await caller.call('budget_reserve', { task_id: BUDGET, tokens: 10, reservation_id });
+    await caller.call('budget_settle', { reservation_id, tokens: 10 });
+  },
 };
 
 export async function mcp(options: Options, report: Report): Promise<void> {
@@ -64,6 +78,7 @@ export async function mcp(options: Options, report: Report): Promise<void> {
     const lines = linesOf(url, echo.process.pid ?? 0, skein, directory).filter(
       (line) => wanted(options, line.transport, line.who) || line.who === 'bare',
     );
+    if (skein !== undefined) await fillPurse(skein.line.mcpUrl ?? '');
     const samples = new Samples();
     await measureAll(lines, options, samples, report);
     addRows(lines, samples, report);
@@ -72,6 +87,22 @@ export async function mcp(options: Options, report: Report): Promise<void> {
     await echo.end();
     removeScratch(directory);
   }
+}
+
+/** More than is spent, in rights of the node. */
+async function fillPurse(mcpUrl: string): Promise<void> {
+  const caller = rawHttp(mcpUrl);
+  const tokens = 1e12;
+  const create = () => caller.call('budget_create', { task_id: BUDGET, limit: tokens });
+  const isMade = () =>
+    create().then(
+      () => true,
+      () => false,
+    );
+  // A node that was just started has no quorum store yet.
+  await until('a budget is made', isMade, READY_MS, 200);
+  await caller.call('budget_request', { task_id: BUDGET, tokens });
+  await caller.close();
 }
 
 function linesOf(
@@ -90,7 +121,7 @@ function linesOf(
     const isBare = who.startsWith('bare');
     const bareHttp = transport.startsWith('HTTP') ? [echoPid] : [];
     const pids = isBare ? bareHttp : [skein?.child.pid ?? 0];
-    lines.push({ transport, who, open, operations: isBare ? [ECHO] : [WRITE, READ], pids });
+    lines.push({ transport, who, open, operations: isBare ? [ECHO] : [WRITE, READ, SPEND], pids });
   };
   const floor = async () => diskFloor(directory);
   lines.push({
@@ -163,11 +194,12 @@ async function measure(line: Line, caller: Caller, options: Options, samples: Sa
   const warmCalls = options.quick ? 200 : 1000;
   const runMs = options.quick ? 500 : 3000;
   for (const operation of line.operations) {
-    await concurrent(operation, caller, (done) => done >= warmCalls);
+    const { calls = 1 } = operation;
+    await concurrent(operation, caller, (done) => done * calls >= warmCalls);
     const endUs = nowUs() + runMs * 1000;
     const startUs = nowUs();
     const cpuBeforeMs = cpuMsOf(line, caller);
-    const done = await concurrent(operation, caller, () => nowUs() >= endUs);
+    const done = calls * (await concurrent(operation, caller, () => nowUs() >= endUs));
     samples.add(nameOf(line, operation, 'calls'), done / ((nowUs() - startUs) / 1e6));
     const cpuMs = cpuMsOf(line, caller) - cpuBeforeMs;
     if (cpuMs > 0) samples.add(nameOf(line, operation, 'processor'), (cpuMs * 1000) / done);
@@ -175,7 +207,7 @@ async function measure(line: Line, caller: Caller, options: Options, samples: Sa
     for (let index = 0; index < (options.quick ? 200 : 1000); index++) {
       const before = nowUs();
       await operation.call(caller, index);
-      times.push(nowUs() - before);
+      times.push((nowUs() - before) / calls);
     }
     samples.add(nameOf(line, operation, 'latency'), percentile(times, 0.5));
   }
