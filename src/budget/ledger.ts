@@ -8,8 +8,9 @@
  * What can break this is a disk that forgets. So an account that was read back spends nothing before the quorum store
  * has confirmed that no other copy of the data was started since (`openAccount`, `opened`), and it ends at the first sign
  * that others know more of it than it does itself: then the node begins another account, with no rights, and what the
- * former one had stays charged until an operator writes it off. The same where the journal has a gap, or lies in another
- * place than the account was begun at (a copy of the directory). What nobody heard of, nobody can miss: a machine image
+ * former one had stays charged until an operator writes it off, but for what was reported before it was found out, which the
+ * new one counts. The same where the journal has a gap, or lies in another place than the account was begun at (a copy of the
+ * directory). What nobody heard of, nobody can miss: a machine image
  * that was restored in place, while what it had spent since then never left it, is not found out.
  */
 import { Deadlines } from '../blackboard/deadlines.ts';
@@ -438,6 +439,11 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     this.#dirty.clear();
     this.#publishing = undefined;
     this.#overSinceMs.clear();
+    // Told and answered for: the former account's last row, as others have it, does not count it.
+    for (const change of former?.unconfirmed ?? []) {
+      this.#state.apply(change, this.#sequence + 1);
+      for (const purse of pursesOf(change)) this.#dirty.add(purse);
+    }
     this.#persistState();
     this.#ask(true);
   }

@@ -172,6 +172,8 @@ export function report(books: Books, call: Extract<LedgerCall, { op: 'report' }>
   }
   const levels = pursesNow(books, budget);
   if (!levels.ok) return levels;
+  if (state.unconfirmed.length >= limits.budgetRemembered)
+    return tooMany(`${state.unconfirmed.length} reports wait for this start to be confirmed.`);
   const missing = levels.value.filter(({ key }) => !state.purses.has(key)).length;
   if (state.purses.size + missing > limits.budgetPurses) return tooMany('There are too many purses.');
   for (const { key } of levels.value) if (state.isClosed(key)) return closed(key);

@@ -2,7 +2,15 @@
 import { type AgentId, parseAgentId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { type Amount, parseAmount, ZERO } from './amount.ts';
-import { type Change, ENDINGS, type Ending, type Part, parsePart, parseRequestId } from './change.ts';
+import {
+  type Change,
+  ENDINGS,
+  type Ending,
+  type Part,
+  parseChange,
+  parsePart,
+  parseRequestId,
+} from './change.ts';
 import { EXPIRIES, type Expiry } from './definition.ts';
 import {
   type AccountId,
@@ -37,6 +45,8 @@ export interface Finished {
   readonly parts: readonly Part[];
 }
 
+type Reported = Extract<Change, { kind: 'reported' }>;
+
 /** Some of what a state holds: what is missing is in the other pieces. */
 export type StatePiece = Readonly<Record<string, unknown>>;
 
@@ -60,6 +70,11 @@ export class LedgerState {
   readonly holds = new Map<string, Hold>();
   readonly finished = new Map<string, Finished>();
   readonly quarantined = new Set<AccountId>();
+  /**
+   * What was reported, or settled beyond its reservation, since a start that nobody has confirmed, as reports: where this turns
+   * out to be an older state of the account, it is counted on the one that takes its place.
+   */
+  readonly unconfirmed: Reported[] = [];
   /** Last closed period of each budget, by `NAME/EPOCH`. */
   readonly closed = new Map<string, Period>();
 
@@ -93,6 +108,7 @@ export class LedgerState {
         return;
       case 'opened':
         this.openings = [change.nonce];
+        this.unconfirmed.length = 0;
         return;
       case 'granted':
         this.#changed(change.purse, sequence).grantedIs(change.total);
@@ -119,6 +135,7 @@ export class LedgerState {
       case 'reported':
         for (const { purse, spent, overrun } of change.parts)
           this.#changed(purse, sequence).settle(change.agent, ZERO, spent, overrun);
+        this.#note(change.id, change.agent, change.parts, ZERO);
         this.#finish({
           id: change.id,
           what: 'report',
@@ -160,6 +177,7 @@ export class LedgerState {
       ...chunked(purses, PURSES_IN_PIECE).map((chunk) => ({ purses: chunk })),
       ...chunked([...this.holds.values()], REQUESTS_IN_PIECE).map((chunk) => ({ holds: chunk })),
       ...chunked([...this.finished.values()], REQUESTS_IN_PIECE).map((chunk) => ({ finished: chunk })),
+      ...chunked(this.unconfirmed, REQUESTS_IN_PIECE).map((chunk) => ({ unconfirmed: chunk })),
     ];
   }
 
@@ -171,6 +189,7 @@ export class LedgerState {
     this.holds.delete(change.id);
     const { id, agent, amount: reserved } = hold;
     const { amount, ending, parts } = change;
+    this.#note(id, agent, parts, reserved);
     this.#finish({ id, what: 'reservation', agent, reserved, amount, ending, parts });
   }
 
@@ -179,7 +198,19 @@ export class LedgerState {
     if (before === undefined) throw new Error(`budget: there was no reservation ${id}`);
     for (const { purse, spent, overrun } of parts)
       this.#changed(purse, sequence).settle(before.agent, ZERO, spent, overrun);
+    this.#note(id, before.agent, parts, ZERO);
     this.finished.set(id, { ...before, amount });
+  }
+
+  /** Of a new account the first number of a start is the only one; a later one is beside it until it is confirmed. */
+  #note(id: string, agent: string, parts: readonly Part[], reserved: Amount): void {
+    if (this.openings.length <= 1) return;
+    const beyond = parts.map(({ purse, spent, overrun }) => {
+      const amount = Math.max(0, spent + overrun - reserved) as Amount;
+      return { purse, spent: ZERO, overrun: amount };
+    });
+    const amount = beyond.reduce((most, { overrun }) => (overrun > most ? overrun : most), ZERO);
+    if (amount > 0) this.unconfirmed.push({ kind: 'reported', id, agent, amount, parts: beyond });
   }
 
   #finish(finished: Finished): void {
@@ -231,7 +262,10 @@ export function decodeState(pieces: readonly unknown[]): LedgerState | undefined
     const purses = parsedList(piece.purses ?? [], (item) => parsePurse(item, account));
     const holds = parsedList(piece.holds ?? [], parseHold);
     const finished = parsedList(piece.finished ?? [], parseFinished);
+    const unconfirmed = parsedList(piece.unconfirmed ?? [], parseReported);
     if (purses === undefined || holds === undefined || finished === undefined) return undefined;
+    if (unconfirmed === undefined) return undefined;
+    state.unconfirmed.push(...unconfirmed);
     for (const purse of purses) state.purses.set(purse.key, purse);
     for (const hold of holds) state.holds.set(hold.id, hold);
     for (const each of finished) state.finished.set(each.id, each);
@@ -320,6 +354,11 @@ function parseFinished(value: unknown): Finished | undefined {
     return undefined;
   if (amount === undefined || ending === undefined || parts === undefined) return undefined;
   return { id, what, agent, reserved, amount, ending, parts };
+}
+
+function parseReported(value: unknown): Reported | undefined {
+  const change = parseChange(value);
+  return change?.kind === 'reported' ? change : undefined;
 }
 
 function parseClosed(value: unknown): readonly [string, Period] | undefined {
