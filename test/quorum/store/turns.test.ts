@@ -11,7 +11,13 @@ import { type Asked, Turns } from '../../../src/quorum/store/turns.ts';
 const [A, B, C] = [1, 2, 3];
 
 /** Reads `k` at `revision` and writes it. */
-function overwrite(client: number, sequence: number, revision: number, compare: Partial<Compare> = {}) {
+function overwrite(
+  client: number,
+  sequence: number,
+  revision: number,
+  compare: Partial<Compare> = {},
+  bytes = 1,
+) {
   return encodeCommand({
     kind: 'transact',
     client,
@@ -19,7 +25,7 @@ function overwrite(client: number, sequence: number, revision: number, compare: 
     lowestOutstanding: sequence,
     transaction: {
       compares: [{ target: 'modRevision', key: 'k', is: '=', than: revision, ...compare } as Compare],
-      then: [{ op: 'put', key: 'k', value: utf8(`${client}`) }],
+      then: [{ op: 'put', key: 'k', value: utf8(`${client}`.repeat(bytes)) }],
       otherwise: [{ op: 'get', key: 'k' }],
     },
   });
@@ -65,6 +71,12 @@ class Leader {
   /** Everything that is in the log takes effect; in the order in which it stands there. */
   applyAll(): void {
     for (const { command } of this.log.splice(0)) this.#apply(command);
+    this.#take();
+  }
+
+  applyFirst(): void {
+    const [first] = this.log.splice(0, 1);
+    if (first !== undefined) this.#apply(first.command);
     this.#take();
   }
 
@@ -219,6 +231,45 @@ describe('turns', () => {
         keys: ['k'],
       }),
     ).toBe(false);
+  });
+
+  it('a repetition of one in the log goes there too, and its key is free once both were applied', () => {
+    const leader = new Leader([A, B]);
+    const command = overwrite(A, 1, revisionOf(leader));
+    leader.ask(command);
+    leader.ask(command);
+    expect(leader.logged).toEqual([A, A]);
+    leader.applyAll();
+    leader.ask(overwrite(B, 2, revisionOf(leader)));
+    expect(leader.logged).toEqual([B]);
+  });
+
+  it('a key is free once all that overwrite it were applied, also where the bounds let several into the log', () => {
+    const leader = new Leader([A, B, C]);
+    const read = revisionOf(leader);
+    leader.ask(overwrite(A, 1, read));
+    const many = limits.quorumTurnsHeld;
+    for (let sequence = 2; sequence < many + 3; sequence++) leader.ask(overwrite(B, sequence, read));
+    expect(leader.logged).toEqual([A, B]);
+    leader.applyFirst();
+    leader.prove();
+    leader.ask(overwrite(C, 1, revisionOf(leader)));
+    expect(leader.logged).toEqual([B]);
+  });
+
+  it('what was held and is no more does not count for what may be held', () => {
+    const leader = new Leader([A, B]);
+    const large = limits.quorumValueBytes;
+    const rounds = 2 + Math.floor(limits.quorumTurnsHeldBytes / large);
+    for (let sequence = 1; sequence <= rounds; sequence++) {
+      leader.ask(overwrite(A, sequence, revisionOf(leader), {}, large));
+      leader.ask(overwrite(B, sequence, revisionOf(leader), {}, large));
+      expect(leader.logged).toEqual([A]);
+      leader.prove();
+      leader.applyAll();
+      leader.pass(10);
+    }
+    expect(leader.told).toHaveLength(rounds);
   });
 
   it('one that comes twice while it is held has one place', () => {
