@@ -106,6 +106,9 @@ const OWN: readonly BudgetFault[] = [
       world.forgot(machine);
       await machines.kill(copy);
       copy.control.close();
+      // The others took the copy for the machine; started anew, the machine is itself again.
+      await machines.kill(machine);
+      await machines.start(machine);
       await world.whole();
     },
   },
