@@ -65,6 +65,8 @@ export class Books {
   readonly #putBack = new Map<BudgetMachine, AccountId>();
   /** Of these, those whose register entry gives them away. */
   readonly #isFoundOut = new Set<BudgetMachine>();
+  /** What these were told: to be counted once the older image has been found out. */
+  readonly #toldToOld = new Map<BudgetMachine, (readonly [readonly PurseKey[], number])[]>();
   readonly #definitions = new Map<BudgetName, Definition>();
   readonly #reserves = new Map<PurseKey, Reserve>();
   readonly #entries = new Map<PurseKey, Map<AccountId, Entry>>();
@@ -117,9 +119,14 @@ export class Books {
 
   /**
    * What accounts have to count at least, by a naive counter: a reservation in full from its answer on, what it is settled with
-   * from when that is asked for, what goes beyond it once that is answered.
+   * from when that is asked for, what goes beyond it once that is answered; where `machine` is on an older image by then,
+   * once its disk has the account that takes its place.
    */
-  owe(purses: readonly PurseKey[], amount: number): void {
+  owe(purses: readonly PurseKey[], amount: number, machine?: BudgetMachine): void {
+    if (machine !== undefined && this.#putBack.has(machine)) {
+      this.#toldToOld.set(machine, [...(this.#toldToOld.get(machine) ?? []), [purses, amount]]);
+      return;
+    }
     for (const purse of purses) {
       add(this.#due, purse, amount);
       this.#touched.add(purse);
@@ -145,7 +152,12 @@ export class Books {
     return Math.max(0, (this.#strict.get(purse) ?? 0) - balance.limit - balance.owed - balance.overrun);
   }
 
-  /** What the machine counts now is on an account that may yet turn out to be an older state of itself, and be lost with it. */
+  /** What this disk held that nobody has heard of is gone. */
+  diskReplaced(machine: BudgetMachine): void {
+    this.#toldToOld.delete(machine);
+  }
+
+  /** What the machine counts now is on an account that may yet turn out to be an older state of itself. */
   isPutBack(machine: BudgetMachine): boolean {
     return this.#putBack.has(machine);
   }
@@ -277,7 +289,16 @@ export class Books {
   #stepped(machine: BudgetMachine, effects: readonly CoreEffect[]): void {
     if (effects.some((effect) => effect.kind === 'persist' && effect.stream === 'budget'))
       this.#read(machine);
+    const old = this.#putBack.get(machine);
+    if (old !== undefined && machine.image.account?.account !== old) this.#resolved(machine);
     this.#check();
+  }
+
+  /** The machine is not on an older image any more, or was never found out to be. */
+  #resolved(machine: BudgetMachine): void {
+    this.#putBack.delete(machine);
+    for (const [purses, amount] of this.#toldToOld.get(machine) ?? []) this.owe(purses, amount);
+    this.#toldToOld.delete(machine);
   }
 
   #read(machine: BudgetMachine): void {
@@ -290,9 +311,8 @@ export class Books {
       if (this.#isFoundOut.has(machine))
         this.#world.violate('amnesia', `${machine.name} spends of an image of before its last start (B10)`);
       truth.forked = true;
-      this.#putBack.delete(machine);
+      this.#resolved(machine);
     } else if (isOld) return;
-    else this.#putBack.delete(machine);
     this.#accountOf.set(machine, account);
     for (const [key, purse] of ledger.purses) {
       if (truth.rows.get(key)?.sequence === purse.sequence) continue;
@@ -311,7 +331,7 @@ export class Books {
   #crashed(machine: BudgetMachine): void {
     const account = this.#accountOf.get(machine);
     const state = machine.image.account;
-    if (account === undefined || this.#putBack.has(machine)) return;
+    if (account === undefined || this.#putBack.get(machine) === account) return;
     const truth = this.#truth(account);
     if (truth.forked) return;
     const kept = state?.account === account ? state.purses : undefined;

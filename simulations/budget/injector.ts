@@ -10,7 +10,7 @@ import type { BudgetWorld } from './world.ts';
 const REMEMBERED_FRAMES = 150;
 const FLAP_MS = 1_000;
 const IMAGE_EVERY_MS = 1_500;
-const IMAGES = 3;
+const IMAGES = 8;
 
 interface Image {
   readonly snapshot: unknown;
@@ -136,6 +136,7 @@ export class BudgetFaultInjector {
     const isOld = fault.becomes === 'old' || fault.becomes === 'moved';
     if (target.state === 'dead' || (isOld && old === undefined)) return false;
     this.#world.crash(target, 'power');
+    this.#books.diskReplaced(target);
     if (fault.becomes === 'lost') target.image.lose();
     else if (fault.becomes === 'spoilt') target.image.spoil(this.#rng);
     else if (old !== undefined) target.image.restore(old.snapshot);

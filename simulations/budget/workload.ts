@@ -248,10 +248,9 @@ export class BudgetWorkload {
     this.pending -= 1;
     if (settled === undefined) return;
     if (job.isFree) for (const purse of job.purses) this.#books.forgive(purse, 'freed', -job.served);
-    // Told to an older image of its account, it is lost with that; what was reserved stays counted.
-    const isLost = this.#books.isPutBack(machine);
-    if (!isLost)
-      this.#books.owe(job.purses, job.isFree ? job.settled : Math.max(0, job.settled - job.amount));
+    // Of what is told to an older image of its account only what goes beyond the reservation is kept apart from it.
+    const isCounted = job.isFree && !this.#books.isPutBack(machine);
+    this.#books.owe(job.purses, isCounted ? job.settled : Math.max(0, job.settled - job.amount), machine);
     if (settled.amount !== job.settled && settled.ending === 'settled')
       this.#world.violate(
         'settlement',
@@ -290,7 +289,7 @@ export class BudgetWorkload {
               `${machine.name} answered for ${id}, which its disk does not hold`,
             );
           else {
-            if (!this.#books.isPutBack(machine)) this.#books.owe(purses, amount);
+            this.#books.owe(purses, amount, machine);
             this.#books.serve(purses, amount, false);
           }
         } else if (!result.ok && result.error.details?.outcome === 'unknown' && tries < 3 && !this.#isStopped)
