@@ -299,6 +299,18 @@ export const plantedBugs: readonly PlantedBug[] = [
     ],
   },
   {
+    name: 'told-outdated-unproved',
+    about: 'a leader tells at once who came too late, without asking whether it still leads (6.4)',
+    edits: [
+      {
+        file: 'store/turns.ts',
+        find: "this.#hold({ asked, overwrite, key, proof: 'awaited' });",
+        replace:
+          "this.#hold({ asked, overwrite, key, proof: 'given' });\n    for (const place of this.#queues.get(key) ?? []) this.#tell(place, register, now);",
+      },
+    ],
+  },
+  {
     name: 'everybody-founds',
     about: 'of several that see each other each founds a store of its own',
     world: 'stores',

@@ -104,7 +104,14 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
       fastestRate: usesDrift ? FASTEST_RATE : 1,
     },
   };
-  return { ...plan, faults: { ...plan.faults, mix: withRarer(rng, plan.faults.mix) } };
+  const drawn = { ...plan, faults: { ...plan.faults, mix: withRarer(rng, plan.faults.mix) } };
+  const rivals = drawRivals(rng, mix);
+  return rivals === 0 ? drawn : { ...drawn, workload: { ...drawn.workload, rivals } };
+}
+
+/** Most where a leader is left behind that takes itself for one for some time: what it tells is theirs to hear. */
+function drawRivals(rng: Rng, mix: QuorumFaultMix): number {
+  return rng.chance(mix.leftBehind === undefined ? 0.05 : 0.5) ? 3 : 0;
 }
 
 function withRarer(rng: Rng, mix: QuorumFaultMix): QuorumFaultMix {

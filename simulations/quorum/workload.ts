@@ -32,6 +32,8 @@ export interface QuorumWorkloadPlan {
   readonly fillings: number;
   /** Clients that take and lose a lease now and then. */
   readonly leases: boolean;
+  /** Clients besides that keep to the oldest of those that lead, and write one key over what they were told, or were told before. */
+  readonly rivals?: number;
   /** How fast a clock may run at most: a lease may end so much earlier than its time. */
   readonly fastestRate: number;
 }
@@ -40,6 +42,9 @@ export interface QuorumWorkloadPlan {
 const PATIENCE_MS = 6_000;
 const LEASE_MS = [1_000, 1_500, 3_000] as const;
 const NS = 1_000_000;
+const RIVALS_KEY = 'k0';
+const RIVALS_THINK_MS = 25;
+const RIVALS_STALE = 0.75;
 
 interface Client {
   readonly number: number;
@@ -47,6 +52,8 @@ interface Client {
   machine: number;
   writes: number;
   lease: { readonly id: number; readonly ttlMs: number; locked: boolean } | undefined;
+  /** Of a rival: the revisions of its key that it was told of last, the latest at the end. */
+  readonly told: number[] | undefined;
 }
 
 /** What a call is in the history, and how its answer is told there. */
@@ -80,12 +87,13 @@ export class QuorumWorkload {
     this.#world = world;
     this.#plan = plan;
     this.#onReturn = onReturn;
-    this.#clients = Array.from({ length: plan.clients }, (_, number) => ({
+    this.#clients = Array.from({ length: plan.clients + (plan.rivals ?? 0) }, (_, number) => ({
       number,
       rng: world.rng.fork(),
       machine: number % world.machines.length,
       writes: 0,
       lease: undefined,
+      told: number < plan.clients ? undefined : [],
     }));
     for (const client of this.#clients) this.#later(client);
   }
@@ -115,7 +123,8 @@ export class QuorumWorkload {
   }
 
   #later(client: Client): void {
-    const delayMs = 2 * this.#plan.thinkMs * client.rng.float();
+    const thinkMs = client.told === undefined ? this.#plan.thinkMs : RIVALS_THINK_MS;
+    const delayMs = 2 * thinkMs * client.rng.float();
     this.#world.scheduler.after(delayMs, () => {
       if (!this.#stopped) this.#invoke(client);
     });
@@ -162,7 +171,18 @@ export class QuorumWorkload {
     this.#later(client);
   }
 
+  /** Of several that lead the one that does so no more, and does not know. */
+  #oldestLeader(): QuorumMachine | undefined {
+    const term = (machine: QuorumMachine) => machine.quorum?.replica?.raft.term ?? 0;
+    const [oldest] = this.#world.running
+      .filter(({ isLeader }) => isLeader)
+      .toSorted((left, right) => term(left) - term(right));
+    return oldest;
+  }
+
   #choose(client: Client): QuorumMachine | undefined {
+    const oldest = client.told === undefined ? undefined : this.#oldestLeader();
+    if (oldest !== undefined) return oldest;
     const machine = this.#world.machine(client.machine);
     if (machine.state !== 'dead' && !client.rng.chance(this.#plan.wander)) return machine;
     const { running } = this.#world;
@@ -170,7 +190,8 @@ export class QuorumWorkload {
   }
 
   #draw(client: Client): Asked {
-    const { rng } = client;
+    const { rng, told } = client;
+    if (told !== undefined) return this.#drawOverwrite(client, told);
     if (this.#plan.leases && rng.chance(0.25)) return this.#drawLease(client);
     const key = `k${rng.below(this.#plan.keys)}`;
     const die = rng.float();
@@ -181,6 +202,13 @@ export class QuorumWorkload {
     if (die < 0.86) return swapOf(key, this.#expected(client, key), value);
     if (die < 0.94) return transferOf(key, `k${rng.below(this.#plan.keys)}`, value, rng.chance(0.5));
     return rangeOf(rng.chance(0.5) ? 'k' : key, 'l', 1 + rng.below(4));
+  }
+
+  #drawOverwrite(client: Client, told: number[]): Asked {
+    const [before, last] = told.length < 2 ? [told[0], told[0]] : told;
+    if (before === undefined || last === undefined) return { ...readOf(RIVALS_KEY), after: noteIn(told) };
+    const revision = client.rng.chance(RIVALS_STALE) ? before : last;
+    return { ...swapOf(RIVALS_KEY, revision, this.#value(client)), after: noteIn(told) };
   }
 
   #value(client: Client): string {
@@ -288,6 +316,24 @@ export class QuorumWorkload {
       output: (value) => ({ at: (value as { revision: number }).revision }),
     };
   }
+}
+
+/** Keeps the last two revisions of a key that its client was told of. */
+function noteIn(told: number[]): (result: Result<unknown>) => void {
+  return (result) => {
+    if (!result.ok) return;
+    const answer = result.value as TransactionAnswer | RangeAnswer;
+    const found = 'found' in answer ? answer.found[0] : foundIn(answer);
+    const revision = 'succeeded' in answer && answer.succeeded ? answer.revision : found?.modRevision;
+    if (revision === undefined || revision <= (told.at(-1) ?? 0)) return;
+    told.push(revision);
+    if (told.length > 2) told.shift();
+  };
+}
+
+function foundIn({ answers }: TransactionAnswer): KeyValue | undefined {
+  const [first] = answers;
+  return first?.op === 'get' ? first.found : undefined;
 }
 
 function lockKey(rng: Rng): string {
