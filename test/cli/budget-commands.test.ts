@@ -236,8 +236,28 @@ describe('for people', () => {
   it('a write-off of what is not there names the status', async () => {
     node.answers(BUDGET);
     const { code, error } = await skein(at('write-off', 'plan', 'c'));
-    expect(code).toBe(2);
+    expect(code).toBe(1);
     expect(error).toMatch(/No machine or account c/);
+  });
+
+  it('a write-off of a name that two machines have is refused, and the status names such a machine by its id', async () => {
+    node.answers({ ...BUDGET, machines: [MACHINE, { ...MACHINE, machine_id: 'node-c', stranded: 0 }] });
+    const { code, out, error } = await skein(at('write-off', 'plan', 'b'));
+    expect([code, out]).toEqual([1, '']);
+    expect(error).toMatch(/More than one machine/);
+    expect(error).not.toMatch(/--yes/);
+    expect((await skein(at('status', 'plan'))).error).toMatch(/skein budget write-off plan node-b$/m);
+  });
+
+  it('a write-off of what is alive offers no --yes, but one of its former accounts does', async () => {
+    const alive = { ...MACHINE, state: 'alive' };
+    node.answers({ ...BUDGET, machines: [alive] });
+    const refused = await skein(at('write-off', 'plan', 'b'));
+    expect(refused.code).toBe(1);
+    expect(refused.error).toMatch(/b is alive/);
+    expect(refused.error).not.toMatch(/--yes/);
+    node.answers({ ...BUDGET, machines: [{ ...alive, accounts: ['node-b/1', 'node-b/2'] }] });
+    expect((await skein(at('write-off', 'plan', 'node-b/1'))).error).toMatch(/node-b\/1 --yes/);
   });
 
   it('names of machines have no power over the terminal', async () => {

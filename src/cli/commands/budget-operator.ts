@@ -1,5 +1,6 @@
 /** Commands of budgets that only operators give. */
 import { Command } from 'commander';
+import { errorBody, SkeinError } from '../../kernel/errors.ts';
 import {
   amountText,
   type Budget,
@@ -112,25 +113,45 @@ export function writeOffCommand(io: Io): Command {
     );
 }
 
-/** Nothing was done, and this would be. */
-function explained(budget: Budget, account: string): UsageError {
+/** Nothing was done, and this would be; or that it would be refused, as the node will. */
+function explained(budget: Budget, account: string): SkeinError {
+  const { task_id: id, unit } = budget;
   const has = (machine: MachineShare) =>
     machine.name === account || machine.machine_id === account || machine.accounts.includes(account);
-  const machine = budget.machines.find(has);
+  const [machine, ...others] = budget.machines.filter(has);
   if (machine === undefined) {
-    return new UsageError(
-      printable(`No machine or account ${account} has a part of the budget ${budget.task_id}.`),
-      `See skein budget status ${budget.task_id}`,
+    return new SkeinError(
+      errorBody(
+        'NOT_FOUND',
+        `No machine or account ${account} has a part of the budget ${id}.`,
+        `See skein budget status ${id}`,
+      ),
     );
   }
-  const { name, state, held, stranded } = machine;
-  const { unit } = budget;
+  if (others.length > 0) {
+    return new SkeinError(
+      errorBody(
+        'CONFLICT',
+        `More than one machine with a part of the budget ${id} is called ${account}.`,
+        `Name it by its node id: skein budget status ${id}`,
+      ),
+    );
+  }
+  const { name, state, held, stranded, accounts } = machine;
+  // Of several accounts of a machine that is alive, the former ones may be written off.
+  if (state === 'alive' && accounts.length === 1) {
+    return new SkeinError(
+      errorBody(
+        'CONFLICT',
+        `${name} is alive and spends from this account.`,
+        'Stop it for good first, or move its rights with skein budget transfer.',
+      ),
+    );
+  }
   // Rights that cannot be reached are no rights to spend, and come under what is stranded.
   const rights = machine.rights + Math.max(0, stranded - held);
   return new UsageError(
-    printable(
-      `This ends the account of ${name} (${state}) for good. As far as was heard, it has ${grouped(rights)} ${unit} that go back to the reserve, and ${grouped(held)} in reservations that nobody settled: they will be counted as spent. What it spent and nobody heard of would be spent twice, so it must never run again with its old data.`,
-    ),
-    `To do it: skein budget write-off ${budget.task_id} ${account} --yes`,
+    `This ends the account of ${name} (${state}) for good. As far as was heard, it has ${grouped(rights)} ${unit} that go back to the reserve, and ${grouped(held)} in reservations that nobody settled: they will be counted as spent. What it spent and nobody heard of would be spent twice, so it must never run again with its old data.`,
+    `To do it: skein budget write-off ${id} ${account} --yes`,
   );
 }

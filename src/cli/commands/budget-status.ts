@@ -54,7 +54,9 @@ function listText(budgets: readonly Budget[]): string {
 export async function showBudget({ out }: NodeSession<NodeFlags>, budget: Budget): Promise<void> {
   await out.result(budget, () => budgetText(budget));
   if (budget.stranded > 0) {
-    const gone = budget.machines.find(({ stranded }) => stranded > 0)?.name ?? 'MACHINE';
+    const machine = budget.machines.find(({ stranded }) => stranded > 0);
+    const isAmbiguous = budget.machines.filter(({ name }) => name === machine?.name).length > 1;
+    const gone = (isAmbiguous ? machine?.machine_id : machine?.name) ?? 'MACHINE';
     out.note(
       printable(
         `Stranded rights come back with their machine. If it is gone for good: skein budget write-off ${budget.task_id} ${gone}`,
