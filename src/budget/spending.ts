@@ -133,7 +133,7 @@ export function settle(books: Books, call: Extract<LedgerCall, { op: 'settle' }>
     return failWith(
       'NOT_FOUND',
       `There is no reservation "${id}" here.`,
-      'Settle on the node that reserved; what was spent without a reservation is reported.',
+      'Give the id as it was answered, and soon: long after its end it is forgotten. What was spent without a reservation is reported.',
     );
   }
   if (finished.ending !== 'settled') return settledLate(state, finished, amount);
