@@ -29,7 +29,7 @@ import type { MemberState, Office } from './office.ts';
 import { Opening } from './opening.ts';
 import { Paces } from './orchestrator/paces.ts';
 import type { PriceTable } from './price.ts';
-import { recoverGrants } from './recovery.ts';
+import { beforeReading, Recovery } from './recovery.ts';
 import { DEFAULT_TTL_MS } from './requests.ts';
 import { Returns } from './returns.ts';
 import { budgetOf, statusOf } from './status.ts';
@@ -77,6 +77,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   readonly #desk: Desk;
   readonly #exchange: Exchange;
   readonly #returns: Returns;
+  readonly #recovery: Recovery;
   readonly #writeOffs: WriteOffs;
   readonly #notices: Notices;
   readonly #auditor: Auditor;
@@ -104,6 +105,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     this.#desk = this.#makeDesk();
     this.#exchange = this.#makeExchange(options);
     this.#returns = new Returns(this.#office, rng.fork(), now);
+    this.#recovery = new Recovery(this.#office);
     this.#writeOffs = new WriteOffs(this.#office);
     this.#notices = new Notices(this.#office);
     this.#auditor = new Auditor(this.#office, now);
@@ -208,6 +210,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     this.#supply.expire(now);
     this.#exchange.expire(now);
     this.#returns.expire(now);
+    this.#recovery.expire(now);
     this.#notices.expire(now);
     this.#auditor.expire(now);
     return this.#finish(now);
@@ -219,6 +222,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       this.#opening.deadline(),
       this.#exchange.deadline(),
       this.#returns.deadline(),
+      this.#recovery.deadline(),
       this.#supply.deadline(),
       this.#notices.deadline(),
       this.#auditor.deadline(),
@@ -352,9 +356,9 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   }
 
   #storeRead(entries: readonly KeyValue[], now: Instant): void {
-    const before = this.#mirror.allEntries();
+    const before = beforeReading(this.#mirror);
     const facts = this.#mirror.replace(entries);
-    recoverGrants(this.#office, before, now);
+    this.#recovery.compare(before, now);
     this.#learn(facts, now);
     this.#returns.compare(now);
   }

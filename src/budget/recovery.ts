@@ -1,43 +1,149 @@
 /**
- * A quorum store that was founded anew from what a minority had may have forgotten grants, and would grant the same money
- * again. What it is known to have granted is told to it anew, before anything else is asked of it.
+ * A quorum store that was founded anew from what a minority had may have forgotten budgets and grants, and would grant the same
+ * money again. What it is known to have had is told to it anew, until it has it; the store refuses grants to accounts that it
+ * granted less than they had.
  *
  * Proof that it has forgotten is what this node itself had read in it, or was granted. Only then rows of others are evidence
- * too: else a writer could raise its own grants by claiming them.
+ * too: else a writer could raise its own grants by claiming them. Budgets are never taken away, so one that is gone was forgotten.
  */
-import type { Instant } from '../kernel/time.ts';
+import { ok, type Result } from '../kernel/errors.ts';
+import { type Deadline, type Instant, isDue } from '../kernel/time.ts';
 import { type Amount, ZERO } from './amount.ts';
-import type { AccountId, PurseKey } from './names.ts';
-import { parsePurseKey } from './names.ts';
+import type { Definition } from './definition.ts';
+import type { Mirror } from './mirror.ts';
+import { type AccountId, type BudgetName, type PurseKey, parsePurseKey } from './names.ts';
 import type { Office } from './office.ts';
-import { type Entry, planRecovery, type Reserve } from './reserve-register.ts';
+import { type Entry, type Plan, planCreation, planRecovery, type Reserve } from './reserve-register.ts';
+import { purseNow } from './status.ts';
 
-export type Entries = ReadonlyMap<PurseKey, ReadonlyMap<AccountId, Entry>>;
+const RETRY_MS = 1_000;
+const MOST_DOUBLINGS = 6;
 
-/** `before`: what the mirror had, before the store was read anew. */
-export function recoverGrants(office: Office, before: Entries, now: Instant): void {
-  for (const [purse, grants] of lostGrants(office, before)) {
-    const budget = parsePurseKey(purse)?.budget;
-    if (budget === undefined) continue;
-    for (const [account, granted] of grants) {
-      office.order({
-        kind: 'mark',
-        level: 'error',
-        name: 'budget.grantsLost',
-        fields: { purse, account, granted },
-      });
-      office.send<Reserve>(
-        { budget, purse, account, plan: (view) => planRecovery(view, granted) },
-        { strong: true, done: () => undefined },
-        now,
-      );
-    }
+/** What the mirror had, before the store was read anew. */
+export interface Before {
+  readonly entries: ReadonlyMap<PurseKey, ReadonlyMap<AccountId, Entry>>;
+  readonly definitions: ReadonlyMap<BudgetName, Definition>;
+}
+
+export function beforeReading(mirror: Mirror): Before {
+  return { entries: mirror.allEntries(), definitions: new Map(mirror.definitions) };
+}
+
+export class Recovery {
+  readonly #office: Office;
+  /** What the store should have at least. */
+  #before: Before | undefined;
+  #retry: Deadline | undefined;
+  #running = 0;
+  #tries = 0;
+  /** What was told to the log already. */
+  readonly #marked = new Set<string>();
+
+  constructor(office: Office) {
+    this.#office = office;
   }
+
+  deadline(): Deadline | undefined {
+    return this.#retry;
+  }
+
+  expire(now: Instant): void {
+    if (!isDue(this.#retry, now)) return;
+    this.#retry = undefined;
+    this.#work(now);
+  }
+
+  /** The store was read anew. */
+  compare(before: Before, now: Instant): void {
+    this.#before = this.#before === undefined ? before : joined(this.#before, before);
+    this.#tries = 0;
+    this.#marked.clear();
+    this.#work(now);
+  }
+
+  /** Everything that is lacking still, budgets first; nothing more is to be done once nothing is. */
+  #work(now: Instant): void {
+    const before = this.#before;
+    if (before === undefined || this.#running > 0) return;
+    const definitions = lostDefinitions(this.#office, before);
+    const grants = [...lostGrants(this.#office, before.entries)];
+    if (definitions.length === 0 && grants.length === 0) this.#before = undefined;
+    for (const definition of definitions) this.#restore(definition, now);
+    for (const [purse, accounts] of grants)
+      for (const [account, granted] of accounts) this.#grant(purse, account, granted, now);
+  }
+
+  #restore(definition: Definition, now: Instant): void {
+    this.#mark('budget.definitionLost', { budget: definition.name, epoch: definition.epoch });
+    const plan = (view: Parameters<typeof planCreation>[1]): Result<Plan<Definition>> =>
+      // Somebody else restored it, or made another.
+      view.definition.value === undefined
+        ? planCreation(definition, view)
+        : ok({ kind: 'done', value: view.definition.value });
+    const { account } = this.#office.ledger;
+    const purse = purseNow(definition, now.wallMs);
+    this.#running++;
+    this.#office.send<Definition>(
+      { budget: definition.name, purse, account, plan },
+      { strong: true, done: (result, at) => this.#done(result, at) },
+      now,
+    );
+  }
+
+  #grant(purse: PurseKey, account: AccountId, granted: Amount, now: Instant): void {
+    const budget = parsePurseKey(purse)?.budget;
+    if (budget === undefined) return;
+    this.#mark('budget.grantsLost', { purse, account, granted });
+    this.#running++;
+    this.#office.send<Reserve>(
+      { budget, purse, account, plan: (view) => planRecovery(view, granted) },
+      { strong: true, done: (result, at) => this.#done(result, at) },
+      now,
+    );
+  }
+
+  /** What is lacking then is looked at anew: a budget that was restored may lack its grants. */
+  #done(_result: Result<unknown>, now: Instant): void {
+    this.#running--;
+    if (this.#running > 0) return;
+    const waitMs = RETRY_MS * 2 ** Math.min(this.#tries++, MOST_DOUBLINGS);
+    this.#retry = { atMs: now.monoMs + waitMs, reason: 'budget.recovery' };
+  }
+
+  #mark(name: string, fields: Readonly<Record<string, string | number>>): void {
+    const said = JSON.stringify([name, fields]);
+    if (this.#marked.has(said)) return;
+    this.#marked.add(said);
+    this.#office.order({ kind: 'mark', level: 'error', name, fields });
+  }
+}
+
+function joined(one: Before, other: Before): Before {
+  return {
+    entries: more(one.entries, other.entries),
+    definitions: new Map([...one.definitions, ...other.definitions]),
+  };
+}
+
+/** Of each account the larger grant: what was read between may lack it. */
+function more(one: Before['entries'], other: Before['entries']): Before['entries'] {
+  const all = new Map([...one].map(([purse, entries]) => [purse, new Map(entries)]));
+  for (const [purse, entries] of other) {
+    const known = all.get(purse) ?? new Map<AccountId, Entry>();
+    all.set(purse, known);
+    for (const [account, entry] of entries)
+      if (entry.granted > (known.get(account)?.granted ?? -1)) known.set(account, entry);
+  }
+  return all;
+}
+
+function lostDefinitions({ mirror }: Office, { definitions }: Before): readonly Definition[] {
+  return [...definitions.values()].filter(({ name }) => !mirror.definitions.has(name));
 }
 
 function lostGrants(
   { ledger, mirror }: Office,
-  before: Entries,
+  before: Before['entries'],
 ): ReadonlyMap<PurseKey, ReadonlyMap<AccountId, Amount>> {
   const lost = new Map<PurseKey, Map<AccountId, Amount>>();
   const note = (purse: PurseKey, account: AccountId, granted: Amount): void => {

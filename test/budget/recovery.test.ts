@@ -1,0 +1,76 @@
+/** Stores that were founded anew, and lack what they had. */
+import { expect, it } from 'vitest';
+import { Told } from '../quorum/register/support.ts';
+import { AGENT, BudgetWorld } from './world.ts';
+
+function spending(): BudgetWorld {
+  const world = new BudgetWorld(3);
+  world.one.call({ op: 'create', budget: 'team', limit: 1_000 });
+  world.pass(10);
+  for (const [index, node] of world.nodes.entries())
+    node.call({ op: 'request', budget: 'team', amount: 100 * (index + 1) });
+  world.one.call({ op: 'report', budget: 'team', agent: AGENT, amount: 60 });
+  world.pass(2_000);
+  expect(world.one.status()).toMatchObject({ limit: 1_000, reserve: 400, allocated: 600 });
+  return world;
+}
+
+it.each([0, 5_000])(
+  'a store that lost everything is told budgets and grants by the nodes, also where it cannot be asked for %i ms',
+  (awayMs) => {
+    const world = spending();
+    world.store = new Told();
+    world.isStoreUp = awayMs === 0;
+    for (const node of world.nodes) world.read(node);
+    world.pass(awayMs);
+    world.isStoreUp = true;
+    world.pass(20_000);
+    for (const node of world.nodes)
+      expect(node.status()).toMatchObject({
+        limit: 1_000,
+        reserve: 400,
+        allocated: 600,
+        spent: 60,
+        problems: [],
+      });
+    const lost = world.one.marks.filter(({ name }) => name === 'budget.definitionLost');
+    expect(lost).toHaveLength(1);
+  },
+);
+
+it('grants that a lost store had are not granted again, whoever asks first', () => {
+  const world = spending();
+  world.store = new Told();
+  for (const node of world.nodes) world.read(node);
+  const asked = world.nodes.map((node) => node.ask({ op: 'request', budget: 'team', amount: 1_000 }));
+  world.pass(30_000);
+  expect(asked.every((id, index) => world.nodes[index]!.answers.has(id))).toBe(true);
+  const { rights, spent } = world.nodes.reduce(
+    (sum, node) => {
+      const own = [...node.budgets.ledger.purses.values()][0];
+      return { rights: sum.rights + (own?.rights ?? 0), spent: sum.spent + (own?.spent ?? 0) };
+    },
+    { rights: 0, spent: 0 },
+  );
+  expect(rights + spent).toBeLessThanOrEqual(1_000);
+  expect(world.one.status()).toMatchObject({ limit: 1_000, owed: 0, problems: [] });
+});
+
+it('a budget that was made anew under the name keeps its own money', () => {
+  const world = spending();
+  world.store = new Told();
+  world.isStoreUp = false;
+  for (const node of world.nodes) world.read(node);
+  const other = new BudgetWorld(1);
+  other.one.call({ op: 'create', budget: 'team', limit: 50 });
+  const made = other.store.register.range({ from: 'budget/team', to: 'budget/team0' }, 10).found;
+  world.isStoreUp = true;
+  world.transact({
+    compares: [],
+    then: made.map(({ key, value }) => ({ op: 'put', key, value })),
+    otherwise: [],
+  });
+  for (const node of world.nodes) world.read(node);
+  world.pass(20_000);
+  expect(world.one.status()).toMatchObject({ limit: 50, allocated: 0 });
+});
