@@ -32,6 +32,14 @@ describe('promises to tell', () => {
     expect(promises.deadlineMs).toBeUndefined();
   });
 
+  it('a vote in a later term is told at once, however lately something was', () => {
+    const promises = new Promises(150);
+    promises.note(acknowledge(3, 10));
+    promises.take(1_000);
+    promises.note(vote(4));
+    expect(promises.take(1_001)?.promised).toEqual({ term: 4, lastIndex: 0 });
+  });
+
   it('of many acknowledgements the last is told, 150 ms after the one before', () => {
     const promises = new Promises(150);
     promises.note(acknowledge(3, 10));

@@ -48,6 +48,8 @@ interface Look {
   readonly connected?: readonly number[];
   readonly greeted?: readonly number[];
   readonly greeting?: Partial<Greeting>;
+  /** During a change: those that vote besides until it ends. */
+  readonly outgoing?: readonly number[];
 }
 
 function trusted(
@@ -60,6 +62,7 @@ function trusted(
     connected = [1, 2, 3, 4],
     greeted = connected,
     greeting,
+    outgoing = [],
   }: Look = {},
 ): boolean {
   let isTrusted = false;
@@ -71,7 +74,7 @@ function trusted(
       return isTrusted;
     },
     raft: {
-      configuration: { incoming, outgoing: [] },
+      configuration: { incoming, outgoing: outgoing.map((number) => serverNumber(number)) },
       isAlone: incoming.length === 1 && incoming[0] === SELF,
     },
     trust: () => {
@@ -107,6 +110,45 @@ describe('trust in the own storage', () => {
     ['and has it', [1, 2, 3], USED, [1, 2], true],
   ])('%s', (_, voters, claim, confirmed, expected) => {
     expect(trusted(voters, claim, confirmed)).toBe(expected);
+  });
+});
+
+describe('whose doubt counts', () => {
+  const others = [serverNumber(1), serverNumber(2)];
+  it.each<[string, number, Greeting['claim'], { isTrusted: boolean; isAlone: boolean }, boolean]>([
+    ['a voter’s, also of who takes part', 1, USED, { isTrusted: true, isAlone: false }, true],
+    [
+      'nobody’s of a storage that began empty',
+      1,
+      { term: 0, lastIndex: 0 },
+      { isTrusted: false, isAlone: false },
+      false,
+    ],
+    ['anybody’s before it takes part', 4, USED, { isTrusted: false, isAlone: false }, true],
+    ['no longer that of who has no vote', 4, USED, { isTrusted: true, isAlone: false }, false],
+    ['never theirs of the only voter', 4, USED, { isTrusted: false, isAlone: true }, false],
+  ])('%s', (_, from, claim, { isTrusted, isAlone }, expected) => {
+    const replica = {
+      server: SELF,
+      carried: { store: OWN.store, storage: OWN.storage },
+      isTrusted,
+      raft: { configuration: { incoming: isAlone ? [SELF] : [SELF, ...others], outgoing: [] }, isAlone },
+    };
+    const neighbours = new Neighbours(() => false, FIRST_VERSION);
+    const trust = new Trust({ replica, claim } as unknown as Carrier, neighbours, TIMEOUT_MS, NOW);
+    expect(trust.isDoubted(nodeNumber(from), greetingOf(from, { doubted: OWN.storage }))).toBe(expected);
+    const another = greetingOf(from, { doubted: 99 as StorageId });
+    expect(trust.isDoubted(nodeNumber(from), another)).toBe(false);
+  });
+});
+
+describe('during a change of voters', () => {
+  it.each<[readonly number[], boolean]>([
+    [[1], false],
+    [[3, 4], false],
+    [[1, 3], true],
+  ])('a majority of both must have seen it: %j of 0, 1, 2 and 0, 3, 4 %s', (confirmed, expected) => {
+    expect(trusted([0, 1, 2], USED, confirmed, { outgoing: [0, 3, 4] })).toBe(expected);
   });
 });
 

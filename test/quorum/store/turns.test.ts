@@ -294,6 +294,19 @@ describe('turns', () => {
     expect(leader.log).toHaveLength(2);
   });
 
+  it('one whose answer its client has is not outdated: whether it took effect is not known any more', () => {
+    const leader = new Leader([A]);
+    const read = revisionOf(leader);
+    leader.ask(overwrite(A, 1, read));
+    leader.applyAll();
+    const repeated = { client: A, sequence: 1, compared: [{ key: 'k', revision: read }], keys: ['k'] };
+    expect(leader.register.isOutdated({ ...repeated, sequence: 3 })).toBe(true);
+    leader.ask(overwrite(A, 2, revisionOf(leader)));
+    leader.applyAll();
+    expect(leader.register.isOutdated(repeated)).toBe(false);
+    expect(leader.register.isOutdated({ ...repeated, sequence: 3 })).toBe(true);
+  });
+
   it('one that a later write can make hold again is not outdated: only revisions never come back', () => {
     const { register } = new Leader([A]);
     const head = { client: A, sequence: 1, keys: ['k'] };

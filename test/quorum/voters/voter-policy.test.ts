@@ -59,6 +59,11 @@ describe('the policy on voters', () => {
     ['four members are three voters (K46)', { voters: [0], members: [up(1), up(2), up(3)] }, [0, 1, 2]],
     ['all is well', THREE, undefined],
     [
+      'no change of which half only is there',
+      { voters: [0, 1, 2], members: [down(1, 1), down(2, 1), up(3, { wish: 'always' })] },
+      undefined,
+    ],
+    [
       'from three to five',
       { voters: [0, 1, 2], members: [up(1), up(2), up(3), up(4)], target: 5 },
       [0, 1, 2, 3, 4],
