@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { nodeClock } from '../../src/adapters/node/clock.ts';
 import { hkdf, nodeCryptography, signerFromSeed } from '../../src/adapters/node/cryptography.ts';
+import { SWARM_FILE } from '../../src/adapters/node/data-directory.ts';
 import { nodeEntropy } from '../../src/adapters/node/entropy.ts';
 import { IDENTITY_FILE, loadIdentity, loadSwarmSecret, SECRET_FILE } from '../../src/adapters/node/keys.ts';
 import { utf8 } from '../../src/kernel/codec.ts';
@@ -133,6 +134,14 @@ describe('key files', () => {
     expect(error.message).toContain(path);
     expect(error.body.hint).toMatch(/backup/);
     expect(readFileSync(path, 'utf8')).toBe(damaged);
+  });
+
+  it('a directory of a swarm whose secret was given from outside gets no secret of its own', () => {
+    writeFileSync(join(directory, SWARM_FILE), '0123456789abcdef\n', { mode: 0o600 });
+    const error = refusal(() => loadSwarmSecret(directory));
+    expect(error.body).toMatchObject({ code: 'CONFLICT', details: { directory } });
+    expect(error.body.hint).toMatch(/SKEIN_SWARM_SECRET/);
+    expect(readdirSync(directory)).toEqual([SWARM_FILE]);
   });
 
   it('an empty secret file is an error, not a new swarm', () => {

@@ -35,7 +35,8 @@ export const DATA_FORMAT = 1;
 const LOCK_FILE = 'node.lock';
 const PID_FILE = 'node.pid';
 const FORMAT_FILE = 'format.json';
-const SWARM_FILE = 'swarm.id';
+/** Id of the swarm that the directory belongs to, written at its first start. */
+export const SWARM_FILE = 'swarm.id';
 const JOURNAL_DIRECTORY = 'journal';
 /** SQLite's SQLITE_BUSY. */
 const BUSY = 5;

@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
+  existsSync,
   fstatSync,
   fsyncSync,
   linkSync,
@@ -26,6 +27,7 @@ import type { Signer } from '../../kernel/ports.ts';
 import { nodeIdFromPublicKey } from '../../mesh/identity/peer-id.ts';
 import { crashPoint } from './crash-points.ts';
 import { signerFromSeed } from './cryptography.ts';
+import { SWARM_FILE } from './data-directory.ts';
 
 export interface Identity {
   readonly nodeId: NodeId;
@@ -72,7 +74,8 @@ export function loadIdentity(dataDirectory: string): Identity {
 }
 
 /**
- * The swarm's secret, made and written (mode 0600) where there is none. Throws `SkeinError` as `loadIdentity` does;
+ * The swarm's secret, made and written (mode 0600) where there is none. Throws `SkeinError` as `loadIdentity` does, and
+ * `CONFLICT` where the directory belongs to a swarm whose secret was given from outside, and now is not;
  * whether the text is long enough is for `swarmFromSecret` to say.
  */
 export function loadSwarmSecret(dataDirectory: string): {
@@ -81,13 +84,26 @@ export function loadSwarmSecret(dataDirectory: string): {
 } {
   prepareDirectory(dataDirectory);
   const path = join(dataDirectory, SECRET_FILE);
-  const { text, created } = readOrCreate(path, () => `${toBase64Url(randomBytes(SECRET_BYTES))}\n`);
+  const { text, created } = readOrCreate(path, () => {
+    // A new secret would be that of another swarm, and stay there.
+    if (existsSync(join(dataDirectory, SWARM_FILE))) throw secretMissing(dataDirectory);
+    return `${toBase64Url(randomBytes(SECRET_BYTES))}\n`;
+  });
   const secret = text.trim();
   if (secret !== '') return { secret, created };
   throw SkeinError.of(
     'INTERNAL',
     `The swarm secret file ${path} is empty.`,
     `Write the swarm's secret into it again (any other member has it in its own ${SECRET_FILE}).`,
+  );
+}
+
+function secretMissing(dataDirectory: string): SkeinError {
+  return SkeinError.of(
+    'CONFLICT',
+    `The data directory ${dataDirectory} belongs to a swarm already, and its secret is not given.`,
+    `Start with SKEIN_SWARM_SECRET as at the first start, or write the secret into ${join(dataDirectory, SECRET_FILE)} (mode 600) to keep it there; or choose another directory with --data DIR.`,
+    { details: { directory: dataDirectory } },
   );
 }
 
