@@ -254,7 +254,10 @@ describe('turns', () => {
     leader.applyFirst();
     leader.prove();
     leader.ask(overwrite(C, 1, revisionOf(leader)));
+    leader.pass(20);
     expect(leader.logged).toEqual([B]);
+    leader.applyAll();
+    expect(leader.logged).toEqual([C]);
   });
 
   it('what was held and is no more does not count for what may be held', () => {
