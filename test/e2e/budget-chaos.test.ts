@@ -85,6 +85,15 @@ describe('the judge of these runs', () => {
     expect(judged(...twice, reserve(5, 41, 'y'), settle(9, 59, 'x')).violations).toHaveLength(1);
   });
 
+  it('allows for unheard spending only once something was written off', () => {
+    const writeOff = { kind: 'writeOff', at: 3, budget: 'b', account: 'm', writtenOff: 9, lost: 0 } as const;
+    const allowed = (...operations: Operation[]) =>
+      judgeBudgets([limit, serve(1, 1), writeOff, ...operations], new Map(), new Map([['b', 5]])).violations;
+    expect(allowed(reserve(1, 105, 'x'))).toHaveLength(1);
+    expect(allowed(reserve(4, 105, 'x'))).toEqual([]);
+    expect(allowed(reserve(4, 106, 'x'))).toHaveLength(1);
+  });
+
   it('finds an id that stands for two reservations on one machine, unless the machine forgot', () => {
     const [first, second] = [reserve(2, 1, 'x'), reserve(3, 1, 'y')].map((each) => ({ ...each, id: 'own' }));
     expect(judged(first as Operation, second as Operation).violations).toHaveLength(1);

@@ -68,6 +68,7 @@ function grantedOver(
   allowance: number,
 ): { readonly peak: Peak; readonly broken: readonly string[] } {
   const steps = stepsOf(operations, budget, parents).sort((left, right) => left.at - right.at);
+  const writtenOffAt = Math.min(...operations.flatMap((each) => (each.kind === 'writeOff' ? [each.at] : [])));
   let granted = 0;
   let limit = 0;
   let peak: Peak = { budget, granted: 0, limit: 1 };
@@ -76,7 +77,7 @@ function grantedOver(
     granted += step.granted;
     limit = Math.max(limit, step.limit ?? 0);
     if (granted - limit > peak.granted - peak.limit || peak.granted === 0) peak = { budget, granted, limit };
-    excess = Math.max(excess, granted - limit - allowance);
+    excess = Math.max(excess, granted - limit - (step.at < writtenOffAt ? 0 : allowance));
   }
   return {
     peak,
