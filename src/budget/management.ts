@@ -190,7 +190,7 @@ export class Management {
       else this.#office.answer(id, ok({ granted: had, rights: this.#rights(own) }));
     };
     if (lacks <= 0) told(0, now);
-    else this.#requests.set(id, this.#supply.bring(purse, lacks, untilMs, told, now));
+    else this.#requests.set(id, this.#supply.bring(purse, lacks, untilMs, told, now, true));
   }
 
   #checked(definition: Definition): Result<Definition> {

@@ -10,6 +10,8 @@ export interface Pull {
   readonly id: number;
   readonly purse: PurseKey;
   readonly done: Pulled;
+  /** It waits for a reserve that cannot be asked, and takes nothing from others meanwhile. */
+  readonly isPatient: boolean;
   /** What is still to come. */
   left: number;
   got: number;
@@ -37,8 +39,8 @@ export class Pulls {
     return this.#queues.has(purse);
   }
 
-  add(purse: PurseKey, amount: number, untilMs: number, done: Pulled): Pull {
-    const pull: Pull = { id: ++this.#lastId, purse, done, left: amount, got: 0 };
+  add(purse: PurseKey, amount: number, untilMs: number, done: Pulled, isPatient: boolean): Pull {
+    const pull: Pull = { id: ++this.#lastId, purse, done, isPatient, left: amount, got: 0 };
     const queue = this.#queues.get(purse) ?? new Map<number, Pull>();
     this.#queues.set(purse, queue.set(pull.id, pull));
     this.#pulls.set(pull.id, pull);
@@ -54,10 +56,11 @@ export class Pulls {
     this.#ends.delete(id);
   }
 
-  /** What all of a purse lack together. */
-  sum(purse: PurseKey): number {
+  /** What all of a purse lack together; `pressing`: only those that are not patient. */
+  sum(purse: PurseKey, pressing = false): number {
     let sum = 0;
-    for (const { left } of this.#queues.get(purse)?.values() ?? []) sum += left;
+    for (const { left, isPatient } of this.#queues.get(purse)?.values() ?? [])
+      if (!pressing || !isPatient) sum += left;
     return Math.min(sum, Number.MAX_SAFE_INTEGER);
   }
 
@@ -75,9 +78,10 @@ export class Pulls {
   }
 
   /** No more than `amount` can come. Those that got all that they can get, which are out. */
-  bound(purse: PurseKey, amount: number): readonly Pull[] {
+  bound(purse: PurseKey, amount: number, pressing: boolean): readonly Pull[] {
     let rest = amount;
     for (const pull of this.#queues.get(purse)?.values() ?? []) {
+      if (pressing && pull.isPatient) continue;
       pull.left = Math.min(rest, pull.left);
       rest -= pull.left;
     }

@@ -85,14 +85,28 @@ export class Supply {
   }
 
   /** Brings so much more to this node, beyond debts that are to be paid; or as much of it as can be had by `untilMs`. */
-  bring(purse: PurseKey, amount: number, untilMs: number, done: Pulled, now: Instant): Pull {
+  bring(
+    purse: PurseKey,
+    amount: number,
+    untilMs: number,
+    done: Pulled,
+    now: Instant,
+    isPatient = false,
+  ): Pull {
     this.owes(now);
-    return this.#pull(purse, amount, untilMs, done, now);
+    return this.#pull(purse, amount, untilMs, done, now, isPatient);
   }
 
-  #pull(purse: PurseKey, amount: number, untilMs: number, done: Pulled, now: Instant): Pull {
+  #pull(
+    purse: PurseKey,
+    amount: number,
+    untilMs: number,
+    done: Pulled,
+    now: Instant,
+    isPatient = false,
+  ): Pull {
     if (!this.#pulls.has(purse)) this.#inflows.set(purse, this.#inflow(purse));
-    const pull = this.#pulls.add(purse, amount, untilMs, done);
+    const pull = this.#pulls.add(purse, amount, untilMs, done, isPatient);
     this.#opening.need(now);
     this.#work(purse, now);
     return pull;
@@ -204,7 +218,8 @@ export class Supply {
     search.wanted = 0;
     if (refused.length > 0) this.retry(purse, now);
     if (this.#waiting.isAwaited(purse) || !this.#pulls.has(purse)) return;
-    this.#tell(this.#pulls.bound(purse, Math.max(0, most - this.#rights(purse))), now);
+    const pressing = this.#isReserveAway(purse, now);
+    this.#tell(this.#pulls.bound(purse, Math.max(0, most - this.#rights(purse)), pressing), now);
     this.#work(purse, now);
   }
 
@@ -288,22 +303,34 @@ export class Supply {
     if (search.isAsking && !this.#isStoreAway(now)) return;
     if (!search.isAsking && this.#mayAsk(purse, this.#rights(purse), now)) this.#ask(purse, search, now);
     if (search.isAsking && !this.#isStoreAway(now)) return;
-    this.#gather(purse, search, this.#need(purse));
+    const need = this.#need(purse, now);
+    if (need > this.#rights(purse)) this.#gather(purse, search, need);
+    else this.#rest(purse, search);
   }
 
   /** The rights with which what goes first is done. */
-  #need(purse: PurseKey): Amount {
+  #need(purse: PurseKey, now: Instant): Amount {
     const first = this.#waiting.first(purse)?.amount;
-    const need = first ?? this.#rights(purse) + this.#pulls.sum(purse);
+    const pulled = this.#pulls.sum(purse, this.#isReserveAway(purse, now));
+    const need = first ?? this.#rights(purse) + pulled;
     return Math.min(need, Number.MAX_SAFE_INTEGER) as Amount;
+  }
+
+  /** There is money that cannot be asked for: who spends keeps what it has. */
+  #isReserveAway(purse: PurseKey, now: Instant): boolean {
+    return this.#isStoreAway(now) && remainsOf(this.#office, purse, now).reserve > 0;
+  }
+
+  #rest(purse: PurseKey, search: Search): void {
+    if (search.wanted > 0) this.#want(purse, ZERO, ZERO);
+    search.wanted = 0;
   }
 
   #settled(purse: PurseKey): void {
     const search = this.#searches.get(purse);
     if (search === undefined) return;
     this.#inflows.delete(purse);
-    if (search.wanted > 0) this.#want(purse, ZERO, ZERO);
-    search.wanted = 0;
+    this.#rest(purse, search);
     if (!search.isAsking) this.#searches.delete(purse);
   }
 

@@ -60,10 +60,12 @@ describe('a request', () => {
     expect(world.now.monoMs - startMs).toBeLessThan(1_000);
   });
 
-  it('without a quorum brings what others hold, or says that the reserve cannot be asked', () => {
+  it('without a quorum brings what others hold of an empty reserve, and else takes nothing from who spends', () => {
+    const empty = worldWith(0, 60);
+    empty.isStoreUp = false;
+    expect(request(empty.one, 100)).toMatchObject({ ok: true, value: { granted: 60 } });
     const world = worldWith(500, 60);
     world.isStoreUp = false;
-    expect(request(world.one, 100)).toMatchObject({ ok: true, value: { granted: 60 } });
     expect(request(world.one, 100)).toMatchObject({
       ok: false,
       error: { code: 'QUORUM_UNAVAILABLE', details: { reserve: 500 } },
