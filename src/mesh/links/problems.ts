@@ -96,7 +96,7 @@ const EXPLANATIONS: Record<RefusalCode, Explain> = {
   }),
   'identity-twice': () => ({
     why: 'two machines use the same identity',
-    hint: 'A data directory was copied. On one of the two machines stop the node, move identity.key away and start again: it then gets an identity of its own.',
+    hint: 'A data directory was copied. On one of the two machines stop the node, move identity.key away and start again: it then gets an identity of its own. If the copy is gone already, restart the node that was refused.',
   }),
   barred: ({ ms }) => ({
     why: `it broke the protocol again and again, and is barred for another ${seconds(ms)}`,
