@@ -3,6 +3,7 @@
  * Without a scenario all of them; without `--seed` from seed 1 on. Exit code 1 where a promise was broken.
  */
 import { parseArgs } from 'node:util';
+import { type ChurnReport, describeChurn, runChurn } from './budget/churn.ts';
 import { type DenialsReport, describeDenials, runDenials } from './budget/denials.ts';
 import { type BudgetRunReport, runBudget } from './budget/run.ts';
 import { describeBudget, describeBudgetSeries, shrinkBudget } from './budget/series.ts';
@@ -24,7 +25,13 @@ export interface SimulateOptions {
 }
 
 /** Of whole nodes, or of the light worlds that run the quorum store or the budgets alone. */
-export type Report = RunReport | QuorumRunReport | StoresRunReport | BudgetRunReport | DenialsReport;
+export type Report =
+  | RunReport
+  | QuorumRunReport
+  | StoresRunReport
+  | BudgetRunReport
+  | DenialsReport
+  | ChurnReport;
 
 export type SimulateResult =
   | { readonly kind: 'unknownScenario'; readonly scenarios: readonly string[] }
@@ -34,8 +41,9 @@ export type SimulateResult =
 export async function simulate(options: SimulateOptions): Promise<SimulateResult> {
   const { scenario, seed = 1, seeds = 1, nodes, onReport } = options;
   const known = [...(Object.keys(scenarios) as ScenarioName[]), QUORUM, STORES, BUDGET, DENIALS] as const;
-  const wanted = known.filter((name) => scenario === undefined || name === scenario);
-  if (wanted.length === 0) return { kind: 'unknownScenario', scenarios: known };
+  const wanted: readonly Runnable[] =
+    scenario === CHURN ? [CHURN] : known.filter((name) => scenario === undefined || name === scenario);
+  if (wanted.length === 0) return { kind: 'unknownScenario', scenarios: [...known, CHURN] };
   const reports: Report[] = [];
   for (const name of wanted) {
     for (let offset = 0; offset < seeds; offset++) {
@@ -60,16 +68,18 @@ const QUORUM = 'quorum';
 const STORES = 'quorum-stores';
 const BUDGET = 'budget';
 const DENIALS = 'budget-denials';
+/** Takes minutes: only where it is asked for by name. */
+const CHURN = 'budget-churn';
 /** So fast that a line for each would be too many. */
 const LIGHT: readonly string[] = [QUORUM, STORES, BUDGET];
 
-function runOne(
-  name: ScenarioName | typeof QUORUM | typeof STORES | typeof BUDGET | typeof DENIALS,
-  run: { readonly seed: number; readonly nodes?: number },
-): Report {
+type Runnable = ScenarioName | typeof QUORUM | typeof STORES | typeof BUDGET | typeof DENIALS | typeof CHURN;
+
+function runOne(name: Runnable, run: { readonly seed: number; readonly nodes?: number }): Report {
   if (name === QUORUM) return runQuorum(run);
   if (name === BUDGET) return runBudget(run);
   if (name === DENIALS) return runDenials(run);
+  if (name === CHURN) return runChurn(run);
   return name === STORES ? runStores({ seed: run.seed }) : runScenario({ ...run, scenario: name });
 }
 
@@ -78,7 +88,7 @@ const TOLD_ONE_BY_ONE = 200;
 function cutDown(report: Report): Report {
   if (report.scenario === QUORUM) return shrinkQuorum(report);
   if (report.scenario === BUDGET) return shrinkBudget(report);
-  if (report.scenario === DENIALS) return report;
+  if (report.scenario === DENIALS || report.scenario === CHURN) return report;
   return report.scenario === STORES ? shrinkStores(report) : shrink(report).report;
 }
 
@@ -100,6 +110,7 @@ export function describeReport(report: Report): string {
   if (report.scenario === STORES) return describeStores(report);
   if (report.scenario === BUDGET) return describeBudget(report);
   if (report.scenario === DENIALS) return describeDenials(report);
+  if (report.scenario === CHURN) return describeChurn(report);
   const { scenario, seed, nodes, traceHash, operations, violations, convergedMs, events } = report;
   const verdict =
     violations.length === 0 ? `converged in ${convergedMs} ms` : `${violations.length} VIOLATIONS`;

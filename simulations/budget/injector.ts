@@ -131,7 +131,19 @@ export class BudgetFaultInjector {
     return running.length > 0;
   }
 
-  #replaceDisk(fault: Extract<BudgetFault, { kind: 'disk' }>, target: BudgetMachine): boolean {
+  /** A machine of which an image is kept from before a start that was confirmed, so that it must be found out. */
+  #restarted(): BudgetMachine | undefined {
+    return this.#world.machines.find((machine) => {
+      const [old] = this.#images.get(machine) ?? [];
+      const account = machine.image.account?.account;
+      const last = account === undefined ? undefined : this.#confirmed.get(account);
+      return machine.state === 'running' && old !== undefined && last !== undefined && last > old.starts;
+    });
+  }
+
+  #replaceDisk(fault: Extract<BudgetFault, { kind: 'disk' }>, drawn: BudgetMachine): boolean {
+    const restarted = fault.becomes === 'old' && this.#rng.chance(0.5) ? this.#restarted() : undefined;
+    const target = restarted ?? drawn;
     const [old] = this.#images.get(target) ?? [];
     const isOld = fault.becomes === 'old' || fault.becomes === 'moved';
     if (target.state === 'dead' || (isOld && old === undefined)) return false;

@@ -12,6 +12,8 @@ export interface BudgetPlan {
   readonly checkpointFloorBytes: number;
   readonly historyChanges: number;
   readonly startWallMs: number;
+  /** Events after which a run is taken for endless; a default where it is not given. */
+  readonly mostSteps?: number;
   /** Faults and load from here, once the budgets are made, until there. */
   readonly fromMs: number;
   readonly untilMs: number;

@@ -23,6 +23,8 @@ export interface WorldOptions {
   /** What right wall clocks show at the start, after the simulation's epoch. */
   readonly startWallMs: number;
   readonly keepNotes?: number;
+  /** Events after which a run is taken for endless. */
+  readonly mostSteps?: number;
 }
 
 const VIOLATIONS = 10;
@@ -50,8 +52,10 @@ export class BudgetWorld {
   readonly #usual: NetworkConditions;
   readonly #shared: MachineWorld;
   readonly #startWallMs: number;
+  readonly #mostSteps: number;
 
   constructor(options: WorldOptions) {
+    this.#mostSteps = options.mostSteps ?? MOST_STEPS;
     this.rng = seededRng(options.seed);
     this.trace = new Trace(options.keepNotes ?? 0);
     const { breakAfterMs, maxDelayMs } = options;
@@ -162,7 +166,7 @@ export class BudgetWorld {
 
   #stepped(machine: BudgetMachine, event: string, effects: readonly CoreEffect[]): void {
     this.steps += 1;
-    if (this.steps === MOST_STEPS) this.violate('liveness', `${MOST_STEPS} events, and no end`);
+    if (this.steps === this.#mostSteps) this.violate('liveness', `${this.steps} events, and no end`);
     this.trace.note(this.nowMs, machine.name, [event, ...effects.map(({ kind }) => kind)]);
     for (const listener of this.onStep) listener(machine, event, effects);
   }
