@@ -11,6 +11,7 @@ const REMEMBERED_FRAMES = 150;
 const FLAP_MS = 1_000;
 const IMAGE_EVERY_MS = 1_500;
 const IMAGES = 8;
+const LONELY_MS = 2_000;
 
 interface Image {
   readonly snapshot: unknown;
@@ -162,7 +163,20 @@ export class BudgetFaultInjector {
     // What was kept of a disk that is no more would be an older image of an older image.
     this.#images.delete(target);
     this.#afterwards(fault, () => target.start());
+    if (restarted !== undefined) this.#keepFromPeers({ ...fault, forMs: fault.forMs + LONELY_MS }, target);
     return true;
+  }
+
+  /** Only the store can tell it then that it is not what it was. */
+  #keepFromPeers(fault: BudgetFault, target: BudgetMachine): void {
+    const others = this.#world.machines.filter((machine) => machine !== target);
+    this.#cut(
+      fault,
+      others.flatMap(({ index }): [number, number][] => [
+        [index, target.index],
+        [target.index, index],
+      ]),
+    );
   }
 
   #clone(fault: Extract<BudgetFault, { kind: 'clone' }>, target: BudgetMachine): boolean {
