@@ -150,6 +150,10 @@ serve({
     const status = at(index).budgets.status(BUDGET);
     return status.ok ? status.value.remaining : undefined;
   },
+  voters: () =>
+    at(0)
+      .quorum.status()
+      ?.servers.filter(({ role }) => role !== 'learner').length ?? 0,
   isOrchestrator: (index: number) => at(index).budgets.orchestrator === at(index).ready.nodeId,
   beginSteady,
   endSteady: async () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { SpendStamp } from './budget-driver.ts';
 import { nowUs, sleep } from './lib/clock.ts';
 import { type Options, wanted } from './lib/options.ts';
+import { votersAre } from './lib/quorum-clusters.ts';
 import { Remote } from './lib/remote.ts';
 import type { Report } from './lib/report.ts';
 import { removeScratch, scratchDirectory } from './lib/scratch.ts';
@@ -131,6 +132,8 @@ async function gathered(_options: Options, samples: Samples): Promise<void> {
 
 async function orchestratorKilled(_options: Options, samples: Samples): Promise<void> {
   await inSwarm([1, 1, 1], async (drivers) => {
+    // Else the one that is killed may have the only vote.
+    await votersAre(drivers, drivers.length);
     const orchestrator = await found(drivers);
     const [spender, asker] = drivers.filter((driver) => driver !== orchestrator);
     if (spender === undefined || asker === undefined) throw new Error('three nodes');
