@@ -1,8 +1,10 @@
 /** A node started in the background, for an agent whose client starts `skein mcp` and nothing else. */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { SkeinError } from '../kernel/errors.ts';
+import { makeDirectory } from '../node/make-directory.ts';
 import { programArguments } from './entry.ts';
 import { EXIT, NodeUnreachable } from './exit.ts';
 import type { Io } from './io.ts';
@@ -17,7 +19,8 @@ const LOG_TAIL_LINES = 12;
 /**
  * Starts `skein up` detached, with its output in `node.log`, and waits until `connect` gives something.
  *
- * @throws NodeUnreachable with the end of the log where no node comes up in time.
+ * @throws NodeUnreachable with the end of the log where no node comes up in time; SkeinError where the directory cannot
+ * be used.
  */
 export async function startInBackground<Connection>(
   data: string,
@@ -57,10 +60,11 @@ export async function startInBackground<Connection>(
 function launch(data: string, log: string) {
   let descriptor: number;
   try {
-    mkdirSync(data, { recursive: true, mode: 0o700 });
+    makeDirectory(data, 0o700);
     descriptor = openSync(log, 'a', 0o600);
   } catch (error) {
-    throw new NodeUnreachable(
+    throw SkeinError.of(
+      'INTERNAL',
       `The data directory ${data} cannot be used: ${(error as Error).message}.`,
       'Name a directory that this user may write: skein mcp --data DIR',
     );

@@ -16,7 +16,6 @@ import {
   constants,
   existsSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -28,6 +27,7 @@ import { join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { SkeinError } from '../../kernel/errors.ts';
 import { checkCrashSetting, crashPoint } from './crash-points.ts';
+import { makeDirectory } from './make-directory.ts';
 
 /** Grows when an older version could no longer read what a newer one wrote. */
 export const DATA_FORMAT = 1;
@@ -108,7 +108,7 @@ function make(path: string): boolean {
   try {
     const created = !existsSync(path);
     if (created) {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
+      makeDirectory(path, 0o700);
       // The mode above is narrowed by the umask only; a parent that hands down wider rights is overruled here.
       chmodSync(path, 0o700);
     }
@@ -236,6 +236,7 @@ const HINTS: Readonly<Record<string, string>> = {
   EROFS: 'Choose a directory on a disk that can be written: --data DIR.',
   ENOSPC: 'Free space on that disk, then start again.',
   EDQUOT: 'Free space within your quota, then start again.',
+  ENOENT: 'Nothing can be made there: choose another directory with --data DIR.',
   ENOTDIR: 'Part of the path is a file: move it away, or choose another directory with --data DIR.',
   EEXIST: 'There is a file where the directory should be: move it away, or choose another with --data DIR.',
   ENAMETOOLONG: 'Choose a shorter path with --data DIR.',

@@ -11,7 +11,6 @@ import {
   fstatSync,
   fsyncSync,
   linkSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -28,6 +27,7 @@ import { nodeIdFromPublicKey } from '../../mesh/identity/peer-id.ts';
 import { crashPoint } from './crash-points.ts';
 import { signerFromSeed } from './cryptography.ts';
 import { SWARM_FILE } from './data-directory.ts';
+import { makeDirectory } from './make-directory.ts';
 
 export interface Identity {
   readonly nodeId: NodeId;
@@ -109,7 +109,7 @@ function secretMissing(dataDirectory: string): SkeinError {
 
 function prepareDirectory(directory: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory, 0o700);
     const { mode } = statSync(directory);
     if (!HAS_MODES || (mode & 0o022) === 0) return;
   } catch (cause) {
@@ -219,6 +219,7 @@ function unusable(what: string, path: string, cause: unknown): SkeinError {
     ENOSPC: 'Free space on that disk, then start again.',
     EDQUOT: 'Free space within your quota, then start again.',
     EROFS: 'Choose a data directory on a disk that can be written: --data DIR.',
+    ENOENT: 'Nothing can be made there: choose another with --data DIR.',
     ENOTDIR: 'Part of the path is a file, not a directory: choose another with --data DIR.',
     EEXIST: 'There is a file where the directory should be: move it away, or choose another with --data DIR.',
   };

@@ -1,0 +1,2 @@
+/** For those who may not import adapters. */
+export { makeDirectory } from '../adapters/node/make-directory.ts';
