@@ -1,9 +1,11 @@
 /** From arguments to an exit code: picks the command, loads it alone, and turns every error into its exit code. */
 import { Command, CommanderError } from 'commander';
 import { type ErrorBody, errorBody, SkeinError } from '../kernel/errors.ts';
-import { bodyOf, EXIT, exitCodeOf, Reported } from './exit.ts';
+import { nearestWord } from '../kernel/nearest.ts';
+import { bodyOf, EXIT, exitCodeOf, Reported, UsageError } from './exit.ts';
 import { type Io, Output } from './io.ts';
 import { exitCodeOfSignal, processIo } from './process-io.ts';
+import { printable } from './text.ts';
 
 interface CommandEntry {
   readonly summary: string;
@@ -104,7 +106,35 @@ async function programFor(argv: readonly string[], io: Io): Promise<Command> {
     const command = name === wanted ? (await load())(io) : new Command(name);
     program.addCommand(command.description(summary));
   }
+  checkHelpWords(program, argv);
   return settled(program, io);
+}
+
+/**
+ * Who asks for the help of a command that there is not is told so: commander shows the help of what stands above it.
+ *
+ * @throws UsageError with the nearest command.
+ */
+function checkHelpWords(program: Command, argv: readonly string[]): void {
+  if (argv[0] !== 'help' && !argv.includes('--help') && !argv.includes('-h')) return;
+  const words = argv.filter((argument) => !/^(--help|-h|--json)$/.test(argument));
+  let command = program;
+  for (const word of words[0] === 'help' ? words.slice(1) : words) {
+    if (word.startsWith('-') || command.commands.length === 0) return;
+    const names = command.commands.map((each) => each.name());
+    const next = command.commands.find((each) => each.name() === word);
+    if (next === undefined && word !== 'help') throw unknownCommand(word, names);
+    if (next === undefined) return;
+    command = next;
+  }
+}
+
+function unknownCommand(word: string, names: readonly string[]): UsageError {
+  const near = nearestWord(word, names);
+  return new UsageError(
+    `unknown command '${printable(word)}'.`,
+    near === undefined ? `There are: ${names.join(', ')}.` : `Did you mean ${near}?`,
+  );
 }
 
 /** Errors are thrown rather than printed, here and in every subcommand, so that all take one way out. */

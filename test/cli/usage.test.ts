@@ -4,6 +4,12 @@ import { skein } from './terminal.ts';
 /** Arguments, what the error says, and what it suggests. */
 const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
   [['stauts'], /unknown command 'stauts'/, /status/],
+  [['init', '--help'], /unknown command 'init'/, /There are: up, mcp/],
+  [['stauts', '--help'], /unknown command 'stauts'/, /Did you mean status/],
+  [['--help', 'stauts'], /unknown command 'stauts'/, /Did you mean status/],
+  [['help', 'nosuch'], /unknown command 'nosuch'/, /There are: up, mcp/],
+  [['help', 'board', 'lits'], /unknown command 'lits'/, /Did you mean list/],
+  [['board', 'lits', '-h'], /unknown command 'lits'/, /Did you mean list/],
   [['bord', 'list'], /unknown command 'bord'/, /board/],
   [['board', 'lits'], /unknown command 'lits'/, /list/],
   [['up', '--mesh-prot', '1'], /unknown option '--mesh-prot'/, /--mesh-port/],
@@ -141,4 +147,16 @@ describe('config show', () => {
     expect(of('mesh.port')?.origin).toBe('default');
     expect((await skein(['config', 'show'], { environment })).out).not.toContain('canary');
   });
+});
+
+describe('skein mcp', () => {
+  it.runIf(process.platform === 'linux')(
+    'ends with exit code 1 where its directory cannot be made (/proc; Linux only)',
+    async () => {
+      const { code, out, error } = await skein(['mcp', '--data', '/proc/skein/data']);
+      expect([code, out]).toEqual([1, '']);
+      expect(error).toMatch(/The data directory \/proc\/skein\/data cannot be used: ENOENT/);
+      expect(error).toMatch(/--data DIR/);
+    },
+  );
 });
