@@ -219,7 +219,9 @@ describe('a command', () => {
     node.reply = (_, response) => response.destroy();
     const { code, out } = await skein(at('board', 'set', 'main', 'k', '1', '--json'));
     expect(code).toBe(3);
-    expect(JSON.parse(out)).toMatchObject({ error: { code: 'UNREACHABLE', details: { outcome: 'unknown' } } });
+    expect(JSON.parse(out)).toMatchObject({
+      error: { code: 'UNREACHABLE', details: { outcome: 'unknown' } },
+    });
   });
 
   it('is interrupted while the node is silent', async () => {
