@@ -70,7 +70,7 @@ export interface WaitCall extends Call {
   /** Exactly one of `key` and `prefix`. */
   readonly key?: string;
   readonly prefix?: string;
-  /** Changes with a higher revision are awaited; default: anything from now on. */
+  /** Changes with a higher revision are awaited, after 0 with the entries that are there; default: anything from now on. */
   readonly afterRevision?: number;
   /** Position in this node's order of arrival, from an earlier answer: then no change is missed or repeated. */
   readonly cursor?: string;

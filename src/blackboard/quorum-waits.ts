@@ -1,12 +1,13 @@
 /**
  * Who waits for changes of boards of mode quorum. Everyone is told every revision once and in order, from a position on:
  * from the mirror's history where it reaches back so far, else by a watch of the store, which remembers more.
- * A position from before the store's own history is an error that says so: never a gap.
+ * A position from before the store's own history is an error that says so: never a gap. Revision 0 is no such position:
+ * after it come the entries that are there, in the order of their revisions, then what changes.
  */
 import { type ErrorBody, errorBody, fail, failWith, ok, type Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Clock } from '../kernel/ports.ts';
-import type { QuorumStore } from '../quorum/port.ts';
+import type { KeyValue, QuorumStore } from '../quorum/port.ts';
 import type { Change, WaitCall } from './api.ts';
 import { tooManyWait } from './messages.ts';
 import type { EntryChange } from './quorum-content.ts';
@@ -62,6 +63,8 @@ export class QuorumWaits {
     if (!(await this.#knowsItsStore(call, signal))) return noCopyYet();
     const position = this.#positionOf(call, session);
     if (!position.ok) return position;
+    const present = this.#present(call, position.value);
+    if (present !== undefined) return ok(present);
     const told = this.#history(call, position.value);
     if (told !== undefined && (told.changes.length > 0 || call.timeoutMs === 0)) return ok(told);
     if (this.#isClosed) return fail(stopping());
@@ -126,8 +129,32 @@ export class QuorumWaits {
       const isOther = match[1] !== '' && match[1] !== this.#mirror.storeId;
       return isOther ? fail(historyGone(position, this.#mirror.revision)) : ok(position);
     }
-    if (call.afterRevision !== undefined) return ok(call.afterRevision);
+    if (call.afterRevision !== undefined) return ok(call.afterRevision || this.#mirror.revision);
     return ok(Math.max(this.#mirror.revision, session.store === this.#mirror.storeId ? session.revision : 0));
+  }
+
+  /**
+   * Entries of now for who begins with revision 0: a page of those not changed since `position`, where the changes go on
+   * after the last page. `undefined` where none is left, or nobody asked.
+   */
+  #present(call: WaitCall, position: number): Waited | undefined {
+    const toldUpTo = presentFrom(call);
+    if (toldUpTo === undefined) return undefined;
+    const { content } = this.#mirror;
+    const found: { readonly key: string; readonly stored: KeyValue }[] = [];
+    const keys = call.key === undefined ? content.keysFrom(call.board, call.prefix ?? '', '') : [call.key];
+    for (const key of keys) {
+      const stored = content.get(call.board, key);
+      if (stored !== undefined && stored.modRevision > toldUpTo && stored.modRevision <= position)
+        found.push({ key, stored });
+    }
+    if (found.length === 0) return undefined;
+    found.sort((left, right) => left.stored.modRevision - right.stored.modRevision);
+    const length = pageLength(found.map(({ stored }) => stored));
+    const changes = found.slice(0, length).map(({ key, stored }) => changeFrom(key, stored, false));
+    const last = found[length - 1]?.stored.modRevision ?? position;
+    const told = this.#waited(changes, position);
+    return length === found.length ? told : { ...told, cursor: `${told.cursor}.${last.toString(36)}` };
   }
 
   /** What this node remembers; `undefined` where it does not remember enough. */
@@ -247,7 +274,28 @@ export class QuorumWaits {
   }
 }
 
-const CURSOR = /^s\.([0-9a-f]{0,32})\.([0-9a-z]{1,11})$/;
+/** Store, position, and where the entries of that position are not all told yet, up to which revision they are. */
+const CURSOR = /^s\.([0-9a-f]{0,32})\.([0-9a-z]{1,11})(?:\.([0-9a-z]{1,11}))?$/;
+
+/** Up to which revision the present entries are told; `undefined` where none are asked for. */
+function presentFrom({ cursor, afterRevision }: WaitCall): number | undefined {
+  if (cursor === undefined) return afterRevision === 0 ? 0 : undefined;
+  const toldUpTo = CURSOR.exec(cursor)?.[3];
+  return toldUpTo === undefined ? undefined : Number.parseInt(toldUpTo, 36);
+}
+
+/** How many of the entries make a page. A revision is told whole. */
+function pageLength(entries: readonly KeyValue[]): number {
+  let length = 0;
+  let bytes = 0;
+  for (const { key, value, modRevision } of entries) {
+    const isFull = length >= limits.listPage || bytes >= limits.quorumRangeBytes;
+    if (isFull && entries[length - 1]?.modRevision !== modRevision) break;
+    length++;
+    bytes += key.length + value.length;
+  }
+  return length;
+}
 
 function concerns({ key, prefix = '' }: WaitCall, each: string): boolean {
   return key === undefined ? each.startsWith(prefix) : each === key;
@@ -266,7 +314,7 @@ function historyGone(position: number, compactedRevision: number): ErrorBody {
   return errorBody(
     'NOT_FOUND',
     `The changes after revision ${position} are no longer remembered one by one.`,
-    'Take a cursor of now with a time-out of 0, list what is there, then wait with the cursor.',
+    'Begin again after revision 0: that tells what is there now, then what changes.',
     { details: { compactedRevision, afterRevision: position } },
   );
 }

@@ -316,7 +316,7 @@ function boardWait(faces: NodeFaces): Tool {
           .int()
           .min(0)
           .optional()
-          .describe('Only changes with a higher revision; default: from now on.'),
+          .describe('Only changes with a higher revision; 0: also what is there; default: from now on.'),
         cursor: z.string().optional(),
         timeout_seconds: z
           .number()

@@ -386,6 +386,48 @@ describe('quorum boards: waiting', () => {
     expect((await a.value(wait({ afterRevision: first.revision }))).changes).toHaveLength(19);
   });
 
+  it('after revision 0 come the present entries, also where history is gone, then each change (n=2500, in pages)', async () => {
+    const { nodes, clock, store } = await swarm('a', { bounds: { quorumHistoryChanges: 5 } });
+    const [a] = nodes;
+    const first = await a.value(write('k0', 'old'));
+    for (let index = 0; index < 2_500; index++) await a.value(write(`k${index}`, index));
+    expect(store.register.compactRevision).toBeGreaterThan(first.revision);
+    const late = new Node('z', store, clock);
+    await clock.advance(10);
+    const pages = [await late.value(wait({ afterRevision: 0 }))];
+    // What changes between pages is told after them.
+    const changed = await a.value(write('k2400', 'new'));
+    await a.value({ op: 'delete', board: TASKS, key: 'k0' });
+    await clock.advance(10);
+    for (let page = 0; page < 4; page++)
+      pages.push(await late.value(wait({ cursor: pages.at(-1)?.cursor as string })));
+    const told = pages.flatMap(({ changes }) => changes);
+    expect(pages[0]?.changes.length).toBe(1_000);
+    const revisions = told.map(({ revision }) => revision);
+    expect(revisions).toEqual([...new Set(revisions)].toSorted((x, y) => x - y));
+    expect(told.slice(0, 2_499).some(({ key }) => key === 'k2400')).toBe(false);
+    expect(told.slice(2_499).map(({ key, revision }) => [key, revision])).toEqual([
+      ['k2400', changed.revision],
+      ['k0', changed.revision + 1],
+    ]);
+    expect(told[0]).toMatchObject({ key: 'k0', deleted: false, entry: { value: 0 } });
+  });
+
+  it('after revision 0 of a key or prefix come its entries alone; where there are none, one waits', async () => {
+    const { nodes, clock } = await swarm('a');
+    const [a] = nodes;
+    await a.value(write('x/1', 1));
+    await a.value(write('y', 2));
+    const keys = async (more: object) =>
+      (await a.value(wait({ afterRevision: 0, ...more }))).changes.map(({ key }) => key);
+    expect(await keys({ prefix: 'x/' })).toEqual(['x/1']);
+    expect(await keys({ prefix: undefined, key: 'y' })).toEqual(['y']);
+    const waiting = a.value(wait({ afterRevision: 0, prefix: 'z' }, 1_000));
+    const { revision } = await a.value(write('z', 3));
+    await clock.advance(10);
+    expect((await waiting).changes.map((change) => change.revision)).toEqual([revision]);
+  });
+
   it('a mirror that was filled anew tells watchers the difference, and those who wait no gap', async () => {
     const { nodes, clock, store } = await swarm('ab');
     const [a, b] = nodes;

@@ -301,7 +301,7 @@ function watchCommand(io: Io): Command {
     .option('--prefix <prefix>', 'only keys that start so')
     .option(
       '--after <revision>',
-      'also changes so far with a higher revision; 0 for all',
+      'also changes so far with a higher revision; 0: begin with the entries that are there',
       wholeNumber(0, Number.MAX_SAFE_INTEGER),
     )
     .option('--count <n>', 'end after so many changes', wholeNumber(1, 1_000_000_000))
