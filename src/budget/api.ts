@@ -144,12 +144,15 @@ export interface MachineShare {
   readonly overrun: number;
   /** Units a second, lately; of other machines as their rows tell. */
   readonly burnPerSecond: number;
-  /** Rights and holds that cannot be reached: of a dead machine, or of an account that its machine has lost. */
+  /**
+   * What cannot be reached: rights and holds of a dead machine, or of an account that its machine has lost, and what is on the way to it,
+   * without what others took in from it since it was heard last. What a write-off gives back and what it counts as lost, together.
+   */
   readonly stranded: number;
   readonly accounts: readonly string[];
 }
 
-/** One budget in the period that runs. Sums are of rows heard so far: `remaining` is a lower bound of what can be had from here now. */
+/** One budget in the period that runs. Sums are of rows heard so far: `remaining` is a lower bound of what can be had from here now: rights that this node could not take in do not count. */
 export interface BudgetStatus {
   readonly budget: string;
   readonly unit: Unit;
@@ -167,7 +170,7 @@ export interface BudgetStatus {
   readonly overrun: number;
   readonly remaining: number;
   readonly stranded: number;
-  /** Granted or passed on, and not taken in yet. */
+  /** Granted or passed on, and not taken in yet: to accounts in use. */
   readonly onTheWay: number;
   readonly burnPerSecond: number;
   /** Wall time in ms when it runs out at this pace, before the period ends. */

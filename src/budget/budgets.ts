@@ -11,7 +11,7 @@ import type { Machine } from '../kernel/machine.ts';
 import type { Rng } from '../kernel/rng.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import type { KeyValue } from '../quorum/port.ts';
-import type { Amount } from './amount.ts';
+import { type Amount, plus } from './amount.ts';
 import type { BudgetCall, BudgetStatus } from './api.ts';
 import { Auditor } from './auditor.ts';
 import type { Definition, Expiry } from './definition.ts';
@@ -31,7 +31,9 @@ import { Paces } from './orchestrator/paces.ts';
 import type { PriceTable } from './price.ts';
 import { beforeReading, Recovery } from './recovery.ts';
 import { DEFAULT_TTL_MS } from './requests.ts';
+import type { Entry } from './reserve-register.ts';
 import { Returns } from './returns.ts';
+import type { End } from './rows.ts';
 import { budgetOf, statusOf } from './status.ts';
 import { Supply } from './supply.ts';
 import { WriteOffs } from './write-off.ts';
@@ -377,9 +379,9 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
           break;
         case 'entry': {
           const { purse, account, entry } = fact;
-          const { granted, lastSequence } = entry;
-          const end = lastSequence === undefined ? {} : { lastSequence };
-          this.#tell({ kind: 'registered', purse, account, granted, ...end }, now);
+          const { granted } = entry;
+          const end = endOf(entry);
+          this.#tell({ kind: 'registered', purse, account, granted, ...(end && { end }) }, now);
           this.#notices.soon(budgetOf(purse), now);
           break;
         }
@@ -447,6 +449,11 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
 /** Without what was given as `undefined`. */
 function defined<T extends object>(given: T): T {
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as T;
+}
+
+function endOf({ lastSequence, returned, writtenOff }: Entry): End | undefined {
+  const takenBack = plus(returned, writtenOff);
+  return lastSequence === undefined || takenBack === undefined ? undefined : { lastSequence, takenBack };
 }
 
 function diskFails(reason: string): Result<never> {

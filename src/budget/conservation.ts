@@ -36,12 +36,25 @@ export interface Balance {
   readonly overrun: number;
 }
 
+/** What is between an account and others. */
+export interface Between {
+  /** Granted or sent to it and not known to it, or given back by it and not in the reserve. Below zero where its row is older than what it is compared with. */
+  readonly onTheWay: number;
+  /** What others took in from it and its row does not know of: it is with them. */
+  readonly passedOn: number;
+}
+
 /** Empty `problems` on a consistent cut, or money was made or lost. */
 export function balanceOf(
   { limit, owed, reserve }: Reserve,
   known: readonly Position[],
-): { readonly balance: Balance; readonly problems: readonly string[] } {
+): {
+  readonly balance: Balance;
+  readonly between: ReadonlyMap<AccountId, Between>;
+  readonly problems: readonly string[];
+} {
   const problems: string[] = [];
+  const between = new Map<AccountId, Between>();
   const sums = {
     rights: 0,
     held: 0,
@@ -52,9 +65,10 @@ export function balanceOf(
     lost: 0,
     overrun: 0,
   };
-  const positions = withReceivers(known);
+  const positions = withPartners(known);
   const rows = new Map(positions.map(({ account, row }) => [account, row]));
-  const onTheWayTo = transfersOnTheWay(positions, rows, problems);
+  const onTheWayTo = transfersOnTheWay(positions, rows);
+  const passedOnBy = passedOnUnseen(positions, rows);
   for (const { account, row, entry } of positions) {
     const rights = row === undefined ? ZERO : rightsOf(row);
     if (rights === undefined) problems.push(`${account} has less than nothing`);
@@ -63,10 +77,13 @@ export function balanceOf(
     if (grants < 0) problems.push(`${account} knows of ${-grants} that were not granted`);
     if (returns < 0) problems.push(`${-returns} came back from ${account} that it did not return`);
     const transfers = onTheWayTo.get(account) ?? 0;
+    const passedOn = passedOnBy.get(account) ?? 0;
+    between.set(account, { onTheWay: grants + returns + transfers, passedOn });
     sums.spent += row?.spent ?? 0;
     sums.overrun += (row?.overrun ?? 0) - (row?.covered ?? 0);
     if (entry?.lastSequence !== undefined) {
-      const lost = (rights ?? 0) + (row?.held ?? 0) + grants + returns + transfers - entry.writtenOff;
+      const had = (rights ?? 0) + (row?.held ?? 0);
+      const lost = had + grants + returns + transfers - passedOn - entry.writtenOff;
       if (lost < 0) problems.push(`${-lost} more was written off than ${account} had`);
       sums.lost += lost;
       continue;
@@ -75,41 +92,53 @@ export function balanceOf(
     sums.held += row?.held ?? 0;
     sums.grantsOnTheWay += grants;
     sums.returnsOnTheWay += returns;
-    sums.transfersOnTheWay += transfers;
+    sums.transfersOnTheWay += transfers - passedOn;
+    if (passedOn > 0) problems.push(`others took in ${passedOn} more than ${account} sent`);
   }
   const { overrun, ...within } = sums;
   const found = Object.values(within).reduce((whole, part) => whole + part, reserve);
   if (found !== limit + owed) problems.push(`${found} found, of ${limit + owed}`);
   if (reserve > 0 && owed > 0) problems.push('there is a reserve, and yet something is owed');
-  return { balance: { limit, owed, reserve, ...within, overrun }, problems };
+  return { balance: { limit, owed, reserve, ...within, overrun }, between, problems };
 }
 
-/** With those of whom nothing is known but that something was sent to them. */
-function withReceivers(known: readonly Position[]): readonly Position[] {
-  const receivers = new Set(known.flatMap(({ row }) => [...(row?.sent.keys() ?? [])]));
-  for (const { account } of known) receivers.delete(account);
-  return [...known, ...[...receivers].map((account) => ({ account, row: undefined, entry: undefined }))];
+/** With those of whom nothing is known but that something was sent to them, or that others say they got something of them. */
+export function withPartners(known: readonly Position[]): readonly Position[] {
+  const partners = new Set(
+    known.flatMap(({ row }) => [...(row?.sent.keys() ?? []), ...(row?.received.keys() ?? [])]),
+  );
+  for (const { account } of known) partners.delete(account);
+  return [...known, ...[...partners].map((account) => ({ account, row: undefined, entry: undefined }))];
 }
 
-/** By receiver. */
+/** By receiver: what senders say beyond what it says. */
 function transfersOnTheWay(
   positions: readonly Position[],
   rows: ReadonlyMap<AccountId, Row | undefined>,
-  problems: string[],
 ): ReadonlyMap<AccountId, number> {
   const onTheWay = new Map<AccountId, number>();
   for (const { account, row } of positions) {
     for (const [to, total] of row?.sent ?? []) {
-      const rest = total - (rows.get(to)?.received.get(account) ?? 0);
+      const rest = Math.max(0, total - (rows.get(to)?.received.get(account) ?? 0));
       onTheWay.set(to, (onTheWay.get(to) ?? 0) + rest);
-    }
-    for (const [from, total] of row?.received ?? []) {
-      const sent = rows.get(from)?.sent.get(account) ?? 0;
-      if (total > sent) problems.push(`${account} took in ${total - sent} more than ${from} sent`);
-      if (sent === 0) onTheWay.set(account, (onTheWay.get(account) ?? 0) - total);
     }
   }
   return onTheWay;
+}
+
+/** By sender: what receivers say beyond what it says. Of a lost account that row may be older than what it did last. */
+function passedOnUnseen(
+  positions: readonly Position[],
+  rows: ReadonlyMap<AccountId, Row | undefined>,
+): ReadonlyMap<AccountId, number> {
+  const passedOn = new Map<AccountId, number>();
+  for (const { account, row } of positions) {
+    for (const [from, total] of row?.received ?? []) {
+      const unseen = Math.max(0, total - (rows.get(from)?.sent.get(account) ?? 0));
+      passedOn.set(from, (passedOn.get(from) ?? 0) + unseen);
+    }
+  }
+  return passedOn;
 }
 
 /** What can be spent at least, of what is known: the reserve, and the rights of accounts that can be reached. */

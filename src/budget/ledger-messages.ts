@@ -5,19 +5,20 @@ import type { Amount } from './amount.ts';
 import type { Definition } from './definition.ts';
 import type { AccountId, BudgetName, FreshNumber, PurseKey } from './names.ts';
 import type { Row } from './row.ts';
+import type { End } from './rows.ts';
 import type { LedgerCall, Moved, Reservation, Settlement } from './spending.ts';
 
 export type LedgerEvent =
   | { readonly kind: 'requested'; readonly id: number; readonly call: LedgerCall }
   /** A budget as the quorum store has it now; `undefined`: there is none of this name. */
   | { readonly kind: 'defined'; readonly budget: BudgetName; readonly definition: Definition | undefined }
-  /** What the register says of an account, this or another; `lastSequence` once it was written off. */
+  /** What the register says of an account, this or another; `end` once it was written off. */
   | {
       readonly kind: 'registered';
       readonly purse: PurseKey;
       readonly account: AccountId;
       readonly granted: Amount;
-      readonly lastSequence?: number;
+      readonly end?: End;
     }
   /** A signed record of kind `budget`, checked to be its owner's; `version` is the record's sequence. */
   | {

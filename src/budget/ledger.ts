@@ -20,7 +20,7 @@ import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
-import { type Amount, ZERO } from './amount.ts';
+import type { Amount } from './amount.ts';
 import type { Change, Part } from './change.ts';
 import type { Definition } from './definition.ts';
 import { changesRecord, JournalReader, stateRecords } from './journal.ts';
@@ -36,7 +36,7 @@ import {
   rowKey,
 } from './names.ts';
 import { periodEndMs } from './period.ts';
-import { parseRow, type Row, rowBody, sum } from './row.ts';
+import { EMPTY_ROW, parseRow, rowBody, sum } from './row.ts';
 import { isRemembered, Rows } from './rows.ts';
 import {
   covering,
@@ -67,17 +67,6 @@ const STREAM = 'budget';
 const PUBLISH_DELAY_MS = 1_000;
 /** How often ended periods are looked for. */
 const CLOSING_MS = 60_000;
-const EMPTY: Row = {
-  sequence: 0,
-  granted: ZERO,
-  received: new Map(),
-  sent: new Map(),
-  returned: ZERO,
-  spent: ZERO,
-  held: ZERO,
-  overrun: ZERO,
-  covered: ZERO,
-};
 
 export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   readonly #self: NodeId;
@@ -145,7 +134,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     return this.#state.holds.get(reservation)?.amount ?? this.#state.finished.get(reservation)?.reserved;
   }
 
-  get rows(): Pick<Rows, 'of' | 'row' | 'proofs'> {
+  get rows(): Pick<Rows, 'of' | 'row' | 'proofs' | 'credible'> {
     return this.#rows;
   }
 
@@ -325,14 +314,14 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   }
 
   #registered(event: Extract<LedgerEvent, { kind: 'registered' }>, now: Instant): void {
-    const { purse, account, granted, lastSequence } = event;
+    const { purse, account, granted, end } = event;
     if (this.#state.isClosed(purse)) return;
     if (account !== this.account) {
-      this.#rows.registered(purse, account, granted, lastSequence);
+      this.#rows.registered(purse, account, granted, end);
       this.#credit(purse, now);
       return;
     }
-    if (lastSequence !== undefined) {
+    if (end !== undefined) {
       this.#replace('the account was written off', this.#state);
       return;
     }
@@ -371,12 +360,12 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   #credit(purse: PurseKey, now: Instant): void {
     if (!this.#hasRoom(purse)) return;
     const known = this.#state.purses.get(purse);
-    const own = known?.row ?? EMPTY;
+    const own = known?.row ?? EMPTY_ROW;
     let came = false;
     for (const [account, total] of this.#rows.creditsFor(purse, this.account, own)) {
       const purseNow = this.#state.purses.get(purse);
       const received = new Map(purseNow?.received ?? []).set(account, total);
-      const fits = sum([purseNow?.granted ?? EMPTY.granted, ...received.values()]) !== undefined;
+      const fits = sum([purseNow?.granted ?? EMPTY_ROW.granted, ...received.values()]) !== undefined;
       if (!fits || received.size > limits.budgetPartners) continue;
       this.#commit([{ kind: 'received', purse, account, total }], now);
       came = true;

@@ -28,6 +28,19 @@ export interface Row {
   readonly covered: Amount;
 }
 
+/** Of an account that has had nothing. */
+export const EMPTY_ROW: Row = {
+  sequence: 0,
+  granted: ZERO,
+  received: new Map(),
+  sent: new Map(),
+  returned: ZERO,
+  spent: ZERO,
+  held: ZERO,
+  overrun: ZERO,
+  covered: ZERO,
+};
+
 /** How a row relates to one that was heard before it. */
 export type RowStanding = 'same' | 'newer' | 'older' | 'contradicts';
 

@@ -40,6 +40,14 @@ interface OtherAccount {
   granted: Amount;
   /** Written off: rows with a higher sequence come from an account that should not be alive. */
   lastSequence: number;
+  /** What a write-off took of what it was granted, what came back before included. */
+  takenBack: Amount | undefined;
+}
+
+/** An account was written off, with what the register has of that. */
+export interface End {
+  readonly lastSequence: number;
+  readonly takenBack: Amount;
 }
 
 export class Rows {
@@ -92,11 +100,13 @@ export class Rows {
   }
 
   /** What the register grants to another account, in all. */
-  registered(purse: PurseKey, account: AccountId, granted: Amount, lastSequence?: number): void {
+  registered(purse: PurseKey, account: AccountId, granted: Amount, end?: End): void {
     const other = this.#other(purse, account);
     if (other === undefined) return;
     if (granted > other.granted) other.granted = granted;
-    if (lastSequence !== undefined) other.lastSequence = Math.min(other.lastSequence, lastSequence);
+    if (end === undefined) return;
+    other.lastSequence = Math.min(other.lastSequence, end.lastSequence);
+    other.takenBack = end.takenBack;
   }
 
   row(purse: PurseKey, account: AccountId): Row | undefined {
@@ -124,6 +134,14 @@ export class Rows {
     return credits;
   }
 
+  /** Those whose transfers could be taken in: what others have counts for this node only then. */
+  credible(purse: PurseKey, self: AccountId, own: Row): ReadonlySet<AccountId> {
+    const credible = new Set<AccountId>();
+    for (const account of this.#purses.get(purse)?.keys() ?? [])
+      if (!this.#isQuarantined(account) && this.#isBacked(purse, account, self, own)) credible.add(account);
+    return credible;
+  }
+
   forget(purse: PurseKey): void {
     this.#count -= this.#purses.get(purse)?.size ?? 0;
     this.#purses.delete(purse);
@@ -140,6 +158,7 @@ export class Rows {
       for (const [from, total] of row.received) {
         const said = from === self ? [own] : saidBy(others?.get(from));
         const backing = said.find((each) => (each.sent.get(writer) ?? ZERO) >= total);
+        if (backing === undefined && this.#isCoveredByEnd(purse, from, self, own)) continue;
         if (backing === undefined) return false;
         if (from === self || seen.has(backing)) continue;
         seen.add(backing);
@@ -147,6 +166,26 @@ export class Rows {
       }
     }
     return first !== undefined;
+  }
+
+  /**
+   * Who was written off cannot say any more what it sent, and what it said may be lost with its disk. So those who say that they got
+   * something of it are believed, as long as they and the reserve got no more than it had got.
+   */
+  #isCoveredByEnd(purse: PurseKey, account: AccountId, self: AccountId, own: Row): boolean {
+    const others = this.#purses.get(purse);
+    const ended = others?.get(account);
+    if (ended?.takenBack === undefined) return false;
+    const known = ended.heard?.row;
+    let inflow: number = ended.granted;
+    let outflow: number = ended.takenBack;
+    const count = (partner: AccountId, row: Row | undefined): void => {
+      inflow += Math.max(row?.sent.get(account) ?? 0, known?.received.get(partner) ?? 0);
+      outflow += Math.max(row?.received.get(account) ?? 0, known?.sent.get(partner) ?? 0);
+    };
+    count(self, own);
+    for (const [partner, { heard }] of others ?? []) if (partner !== account) count(partner, heard?.row);
+    return outflow <= inflow;
   }
 
   #other(purse: PurseKey, account: AccountId): OtherAccount | undefined {
@@ -159,7 +198,13 @@ export class Rows {
     if (other === undefined) {
       if (this.#count >= limits.budgetRows) return undefined;
       this.#count++;
-      other = { heard: undefined, branches: [], granted: ZERO, lastSequence: Number.MAX_SAFE_INTEGER };
+      other = {
+        heard: undefined,
+        branches: [],
+        granted: ZERO,
+        lastSequence: Number.MAX_SAFE_INTEGER,
+        takenBack: undefined,
+      };
       others.set(account, other);
     }
     return other;

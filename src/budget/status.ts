@@ -2,7 +2,7 @@
 import type { NodeId } from '../kernel/ids.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { BudgetStatus, MachineShare } from './api.ts';
-import { balanceOf, type Position } from './conservation.ts';
+import { type Between, balanceOf, type Position, remainingAtLeast, withPartners } from './conservation.ts';
 import type { Definition } from './definition.ts';
 import type { Mirror } from './mirror.ts';
 import {
@@ -16,12 +16,13 @@ import {
 import type { Office } from './office.ts';
 import { periodAt, periodEndMs } from './period.ts';
 import { reserveOf } from './reserve-register.ts';
-import { rightsOf } from './row.ts';
+import { EMPTY_ROW, type Row, rightsOf } from './row.ts';
 
 /** How old a row of a machine that can be reached may be. */
 const PUBLISH_DELAY_MS = 1_000;
 /** Machines that a refusal names. */
 const NAMED = 16;
+const NOTHING: Between = { onTheWay: 0, passedOn: 0 };
 
 export function purseNow({ name, epoch, window }: Definition, wallMs: number): PurseKey {
   return purseKey({ budget: name, epoch, period: periodAt(window, wallMs) });
@@ -42,7 +43,7 @@ export function positionsOf({ ledger, mirror }: Office, purse: PurseKey): readon
     });
   for (const [account, entry] of entries)
     if (!positions.has(account)) positions.set(account, { account, row: undefined, entry });
-  return [...positions.values()];
+  return withPartners([...positions.values()]);
 }
 
 /** What is left of a purse, and where: for refusals, which should be cheap. */
@@ -92,13 +93,15 @@ export function statusOf(
   const purse = purseNow(definition, now.wallMs);
   const reserve = office.mirror.reserve(purse) ?? reserveOf(definition);
   const positions = positionsOf(office, purse);
-  const { balance } = balanceOf(reserve, positions);
-  const machines = machinesOf(office, purse, positions, now);
+  const { balance, between } = balanceOf(reserve, positions);
+  const machines = machinesOf(office, purse, positions, between, now);
   const sum = (of: (machine: MachineShare) => number) =>
     machines.reduce((total, each) => total + of(each), 0);
-  const reachable = machines.filter(({ state }) => state !== 'dead');
-  const rights = reachable.reduce((total, each) => total + Math.max(0, each.rights), 0);
-  const remaining = Math.max(0, reserve.reserve + rights - seenTwice(office, positions));
+  const rows = toBeHad(office, purse, positions);
+  const remaining = Math.max(
+    0,
+    remainingAtLeast(reserve.reserve, rows.values()) - seenTwice(positions, rows),
+  );
   const burnPerSecond = sum((machine) => machine.burnPerSecond);
   const endMs = periodEndMs(periodAt(definition.window, now.wallMs));
   const { name, unit, window, parent, expiry, thresholds } = definition;
@@ -118,7 +121,7 @@ export function statusOf(
     overrun: balance.overrun,
     remaining,
     stranded: sum((machine) => machine.stranded),
-    onTheWay: balance.grantsOnTheWay + balance.transfersOnTheWay + balance.returnsOnTheWay,
+    onTheWay: onTheWay(office, positions, between),
     burnPerSecond,
     projectedEnd: projectedEnd(remaining, burnPerSecond, endMs, now),
     periodEnd: Number.isFinite(endMs) ? endMs : undefined,
@@ -128,22 +131,51 @@ export function statusOf(
   };
 }
 
+/** Of this node, and of those that can be reached and whose transfers it could take in. */
+function toBeHad(
+  office: Office,
+  purse: PurseKey,
+  positions: readonly Position[],
+): ReadonlyMap<AccountId, Row> {
+  const { ledger } = office;
+  const own = ledger.purses.get(purse)?.row ?? EMPTY_ROW;
+  const credible = ledger.rows.credible(purse, ledger.account, own);
+  const rows = new Map<AccountId, Row>();
+  for (const { account, row, entry } of positions) {
+    if (row === undefined || entry?.lastSequence !== undefined || isStranded(office, account)) continue;
+    if (account === ledger.account || credible.has(account)) rows.set(account, row);
+  }
+  return rows;
+}
+
+/** Of the accounts that are in use: what is on the way to others nobody can take in, and is stranded with what they have. */
+function onTheWay(
+  office: Office,
+  positions: readonly Position[],
+  between: ReadonlyMap<AccountId, Between>,
+): number {
+  let sum = 0;
+  for (const { account, entry } of positions) {
+    if (entry?.lastSequence !== undefined || isStranded(office, account)) continue;
+    const { onTheWay, passedOn } = between.get(account) ?? NOTHING;
+    sum += onTheWay - passedOn;
+  }
+  return sum;
+}
+
 /**
  * Rows and the register are heard at different moments, so what moved in between may show in both places: granted by a row
  * and still in the reserve, returned and still in a row, taken in by the receiver's and still in the sender's.
  */
-function seenTwice(office: Office, positions: readonly Position[]): number {
-  const rows = new Map(positions.map(({ account, row }) => [account, row]));
+function seenTwice(positions: readonly Position[], rows: ReadonlyMap<AccountId, Row>): number {
   let twice = 0;
-  for (const { account, row, entry } of positions) {
+  for (const { account, entry } of positions) {
+    const row = rows.get(account);
     if (row === undefined) continue;
     twice += Math.max(0, row.granted - (entry?.granted ?? 0));
-    if (!isStranded(office, account)) twice += Math.max(0, (entry?.returned ?? 0) - row.returned);
-    for (const [from, total] of row.received) {
-      const sender = rows.get(from);
-      if (sender === undefined || isStranded(office, from)) continue;
-      twice += Math.max(0, total - (sender.sent.get(account) ?? 0));
-    }
+    twice += Math.max(0, (entry?.returned ?? 0) - row.returned);
+    for (const [from, total] of row.received)
+      twice += Math.max(0, total - (rows.get(from)?.sent.get(account) ?? total));
   }
   return twice;
 }
@@ -179,6 +211,7 @@ function machinesOf(
   office: Office,
   purse: PurseKey,
   positions: readonly Position[],
+  between: ReadonlyMap<AccountId, Between>,
   now: Instant,
 ): readonly MachineShare[] {
   const { self, paces, nameOf, stateOf } = office;
@@ -193,6 +226,8 @@ function machinesOf(
     const spent = row?.spent ?? 0;
     const burn = isOver ? 0 : paces.perMs(purse, account, now) * 1_000;
     const isOut = isStranded(office, account);
+    const { onTheWay, passedOn } = between.get(account) ?? NOTHING;
+    const stranded = isOut && !isOver ? Math.max(0, rights + held + onTheWay - passedOn) : 0;
     machines.set(nodeId, {
       nodeId,
       name: nameOf(nodeId),
@@ -203,7 +238,7 @@ function machinesOf(
       spent: (before?.spent ?? 0) + spent,
       overrun: (before?.overrun ?? 0) + (row === undefined ? 0 : row.overrun - row.covered),
       burnPerSecond: (before?.burnPerSecond ?? 0) + burn,
-      stranded: (before?.stranded ?? 0) + (isOut ? rights + held : 0),
+      stranded: (before?.stranded ?? 0) + stranded,
       accounts: [...(before?.accounts ?? []), account],
     });
   }

@@ -7,7 +7,7 @@ import { parseNodeId } from '../kernel/ids.ts';
 import type { Instant } from '../kernel/time.ts';
 import { type Amount, minus, parseAmount, ZERO } from './amount.ts';
 import type { WriteOff } from './api.ts';
-import type { Position } from './conservation.ts';
+import { balanceOf } from './conservation.ts';
 import type { Definition } from './definition.ts';
 import { type AccountId, nodeOfAccount, type PurseKey, parseAccountId } from './names.ts';
 import type { Office } from './office.ts';
@@ -19,6 +19,7 @@ import {
   type Plan,
   planFencing,
   planWriteOff,
+  reserveOf,
   type View,
 } from './reserve-register.ts';
 import type { Row } from './row.ts';
@@ -61,6 +62,8 @@ export class WriteOffs {
       return invalid('That is neither an account nor a node.', 'Take it from the status of the budget.');
     }
     const positions = positionsOf(this.#office, purse);
+    const reserve = this.#office.mirror.reserve(purse) ?? reserveOf(definition);
+    const { between } = balanceOf(reserve, positions);
     const found = positions.filter(
       (position) => position.account === account || nodeOfAccount(position.account) === node,
     );
@@ -94,7 +97,7 @@ export class WriteOffs {
           account: position.account,
           row: position.row,
           unreceived: parseAmount(Math.max(0, unreceived)) ?? ZERO,
-          passedOn: passedOnUnseen(position, positions),
+          passedOn: parseAmount(between.get(position.account)?.passedOn) ?? ZERO,
         };
       }),
     );
@@ -173,7 +176,7 @@ export class WriteOffs {
             return;
           }
           const { writtenOff } = result.value;
-          const lost = most - writtenOff;
+          const lost = Math.max(0, most - passedOn - writtenOff);
           this.#office.order({
             kind: 'mark',
             level: 'warn',
@@ -196,16 +199,6 @@ export class WriteOffs {
       now,
     );
   }
-}
-
-/** By the rows of who took it in. The account's own may have been on its way when it was lost. */
-function passedOnUnseen({ account, row }: Position, positions: readonly Position[]): Amount {
-  let unseen = 0;
-  for (const other of positions) {
-    const taken = other.row?.received.get(account) ?? 0;
-    unseen += Math.max(0, taken - (row?.sent.get(other.account) ?? 0));
-  }
-  return parseAmount(unseen) ?? ZERO;
 }
 
 /** An account that was never opened has nothing to fence off. */

@@ -282,7 +282,7 @@ describe('reserve register: limits, returns and losses', () => {
       purse: PURSE,
       account,
       granted: entry.granted,
-      lastSequence: entry.lastSequence!,
+      end: { lastSequence: entry.lastSequence!, takenBack: entry.writtenOff },
     } as const;
     other.deliver(told);
     gone.transfer(PURSE, other.ledger.account, 20, 0);

@@ -223,6 +223,11 @@ export class BudgetWorld {
     for (const other of this.nodes) if (!this.deaf.has(`${node.self}>${other.self}`)) other.tell(row);
   }
 
+  /** What it told last, by key. */
+  rowsOf(node: WorldNode): readonly Extract<BudgetEvent, { kind: 'rowHeard' }>[] {
+    return [...this.#rows.values()].filter(({ owner }) => owner === node.self);
+  }
+
   send(from: WorldNode, to: NodeId, bytes: Uint8Array): void {
     if (from.isUp)
       this.nodes.find(({ self }) => self === to)?.tell({ kind: 'received', from: from.self, bytes });
