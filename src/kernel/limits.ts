@@ -222,6 +222,8 @@ export const limits = {
   /** Refusals kept for `status` and `doctor`, and how long they stay news. */
   linkProblems: 32,
   linkProblemMs: 10 * 60_000,
+  /** A refusal that comes again so soon after it was logged as a warning is logged at level debug. */
+  linkProblemQuietMs: 60_000,
   /** Connections of one node, and those among them that may lack a verified hello. */
   connections: 2_048,
   strangers: 128,

@@ -20,19 +20,29 @@ interface Incident {
 export class Problems {
   readonly #entries = new Map<
     string,
-    { readonly peer: NodeId; readonly problem: Problem; readonly atMs: number }
+    { readonly peer: NodeId; readonly problem: Problem; readonly atMs: number; readonly isTold: boolean }
   >();
+  /** When each was last news; outlives `clear`, since a copy of a node admits its peers before they refuse it, again and again. */
+  readonly #toldMs = new Map<string, number>();
 
-  /** True where it is news rather than a repetition. */
+  /** True where it is news rather than a repetition; of one kind at most once within `limits.linkProblemQuietMs`. */
   add(incident: Incident, nowMs: number): boolean {
     this.#forgetOld(nowMs);
     const key = `${incident.peer} ${incident.code} ${incident.side}`;
-    const isNews = !this.#entries.delete(key);
-    if (this.#entries.size >= limits.linkProblems) {
-      const oldest = this.#entries.keys().next();
-      if (!oldest.done) this.#entries.delete(oldest.value);
+    const wasTold = this.#entries.get(key)?.isTold === true;
+    const isNews =
+      !wasTold && nowMs - (this.#toldMs.get(key) ?? Number.NEGATIVE_INFINITY) >= limits.linkProblemQuietMs;
+    if (isNews) {
+      makeRoom(this.#toldMs, key);
+      this.#toldMs.set(key, nowMs);
     }
-    this.#entries.set(key, { peer: incident.peer, problem: describe(incident), atMs: nowMs });
+    makeRoom(this.#entries, key);
+    this.#entries.set(key, {
+      peer: incident.peer,
+      problem: describe(incident),
+      atMs: nowMs,
+      isTold: wasTold || isNews,
+    });
     return isNews;
   }
 
@@ -50,7 +60,17 @@ export class Problems {
     for (const [key, entry] of this.#entries) {
       if (nowMs - entry.atMs > limits.linkProblemMs) this.#entries.delete(key);
     }
+    for (const [key, toldMs] of this.#toldMs) {
+      if (nowMs - toldMs >= limits.linkProblemQuietMs) this.#toldMs.delete(key);
+    }
   }
+}
+
+/** For an entry at the end: drops the former one of that key, and the oldest where there is no room. */
+function makeRoom(entries: Map<string, unknown>, key: string): void {
+  entries.delete(key);
+  const oldest = entries.keys().next();
+  if (entries.size >= limits.linkProblems && !oldest.done) entries.delete(oldest.value);
 }
 
 function describe(incident: Incident): Problem {

@@ -252,6 +252,28 @@ describe('links: one identity on two machines', () => {
     expect(node.links.admitted()).toEqual([]);
   });
 
+  it('a copy that comes back every second is warned of once a minute at most, on both sides', () => {
+    const node = new Node({ number: 1 });
+    const original = new Node({ number: 2, incarnation: 5 });
+    connect(original, node);
+    connect(new Node({ number: 2, incarnation: 6 }), node);
+    for (let second = 0; second < 120; second++) {
+      connect(original, node);
+      for (const [one, other] of [
+        [node, original],
+        [original, node],
+      ] as const) {
+        one.handle({ kind: 'disconnected', peer: other.id, reason: 'gone' });
+        one.pass(1_000);
+      }
+    }
+    const warned = (one: Node) =>
+      one.of('mark').filter(({ level, name }) => level === 'warn' && name === 'link.refused').length;
+    expect([warned(node), node.problems()]).toEqual([1, ['link.identity-twice']]);
+    // It admits the other each time before it is refused.
+    expect([warned(original), original.problems()]).toEqual([2, ['link.identity-twice']]);
+  });
+
   it('it is found also when the copies take turns', () => {
     const node = new Node({ number: 1 });
     const runs = [5, 6, 5].map((incarnation) => new Node({ number: 2, incarnation }));
