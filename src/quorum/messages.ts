@@ -92,17 +92,20 @@ export type QuorumEffect =
 /** Nobody else heard of the call (`not-done`), or it may take effect yet (`unknown`). */
 export type Outcome = 'not-done' | 'unknown';
 
+/** `asked`: a read changes nothing anyway, and is told nothing of changes. */
 export function unavailable(
   what: string,
   outcome: Outcome,
   details: Readonly<Record<string, unknown>> = {},
+  asked: 'write' | 'read' = 'write',
 ): ErrorBody {
+  const again = 'Try again when a majority of the voters can be reached (skein voters list).';
+  const notDone = asked === 'read' ? again : `Nothing was changed. ${again}`;
+  const unknown = 'The change may take effect yet: read the entry before you write again.';
   return errorBody(
     'QUORUM_UNAVAILABLE',
     what,
-    outcome === 'unknown'
-      ? 'The change may take effect yet: read the entry before you write again. Reads at level eventual go on.'
-      : 'Nothing was changed: try again when a majority of the voters can be reached (skein voters list). Reads at level eventual go on.',
+    `${outcome === 'unknown' ? unknown : notDone} Reads at level eventual go on.`,
     { retryable: true, retryAfterMs: 500, details: { outcome, ...details } },
   );
 }

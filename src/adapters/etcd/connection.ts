@@ -109,7 +109,8 @@ export class Connection {
       if (cancel.aborted) return this.#cancelled(signal, 'not-done');
       const leftMs = deadlineMs - performance.now();
       if (endpoint === undefined || leftMs <= 0) {
-        return fail(this.#unreachable(last ?? (await this.#whyNot()), 'not-done'));
+        const why = last ?? (await this.#whyNot());
+        return fail(this.#unreachable(why, 'not-done', kind === 'write' ? 'write' : 'read'));
       }
       const metadata = await this.#metadata(endpoint, kind, leftMs);
       if (cancel.aborted) return this.#cancelled(signal, 'not-done');
@@ -247,9 +248,9 @@ export class Connection {
     return fail(errorOf(answer.error) ?? this.#unreachable(answer.error.details, 'not-done'));
   }
 
-  #unreachable(why: string, outcome: 'not-done' | 'unknown') {
+  #unreachable(why: string, outcome: 'not-done' | 'unknown', asked: 'write' | 'read' = 'write') {
     const endpoints = this.#endpoints.map(({ address }) => address);
-    return unavailable(`etcd did not answer: ${why}`, outcome, { endpoints });
+    return unavailable(`etcd did not answer: ${why}`, outcome, { endpoints }, asked);
   }
 
   #cancelled(signal: AbortSignal | undefined, outcome: 'not-done' | 'unknown'): Result<never> {

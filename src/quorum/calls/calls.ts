@@ -141,7 +141,7 @@ export class Calls {
     this.#fail(this.#proposals.takeLate(now, why));
     for (const { id } of this.#reads.takeLate(now)) {
       const { what, details } = why();
-      this.#answer(id, fail(unavailable(what, 'not-done', details)));
+      this.#answer(id, fail(unavailable(what, 'not-done', details, 'read')));
     }
   }
 
@@ -150,7 +150,7 @@ export class Calls {
     // What goes on from the old store may begin before what proved that the call comes too late.
     for (const { id } of this.#reads.restart(now)) {
       const what = 'The store gave way to another before it had answered.';
-      this.#answer(id, fail(unavailable(what, tookNoEffect ? 'not-done' : 'unknown')));
+      this.#answer(id, fail(unavailable(what, tookNoEffect ? 'not-done' : 'unknown', {}, 'read')));
     }
     this.#fail(this.#proposals.restart(tookNoEffect));
   }

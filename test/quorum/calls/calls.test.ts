@@ -55,4 +55,28 @@ describe('calls', () => {
       expect(calls.isIdle).toBe(true);
     },
   );
+
+  it.each([
+    ['write', put('k', 'v'), /^Nothing was changed\. Try again/],
+    ['strong read', { op: 'get', key: 'k', level: 'strong' }, /^Try again/],
+  ])(
+    'a %s for which no quorum was there says what to do, of changes only where one was asked for',
+    (_, call, hint) => {
+      const { answers } = leading();
+      const calls = new Calls(
+        () => 1,
+        (id, result) => answers.set(id, result),
+      );
+      calls.ask(8, call as Parameters<Calls['ask']>[1], undefined, NOW);
+      calls.giveUpLate({ monoMs: 1_000_000, wallMs: 0 }, () => ({ what: 'Nobody leads.', details: {} }));
+      expect(answers.get(8)).toMatchObject({
+        ok: false,
+        error: {
+          code: 'QUORUM_UNAVAILABLE',
+          hint: expect.stringMatching(hint),
+          details: { outcome: 'not-done' },
+        },
+      });
+    },
+  );
 });
