@@ -1,5 +1,5 @@
 /** What a budget is, as it stands in the quorum store. */
-import { errorBody, fail, ok, type Result } from '../kernel/errors.ts';
+import { type ErrorBody, errorBody, fail, ok, type Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import { type Amount, parseAmount } from './amount.ts';
 import { type BudgetName, type FreshNumber, parseBudgetName, parseFreshNumber } from './names.ts';
@@ -64,9 +64,7 @@ export function chainOf(
   for (let next: BudgetName | undefined = name; next !== undefined; ) {
     const definition = definitions.get(next);
     if (definition === undefined) {
-      return fail(
-        errorBody('NOT_FOUND', `There is no budget "${next}" here.`, 'Create it, or see budget status.'),
-      );
+      return fail(noBudget(next));
     }
     chain.push(definition);
     if (chain.length > limits.budgetLevels) {
@@ -112,4 +110,13 @@ function invalid(message: string): { readonly ok: false; readonly error: ReturnT
 
 function conflict(message: string): { readonly ok: false; readonly error: ReturnType<typeof errorBody> } {
   return fail(errorBody('CONFLICT', message, 'Give the budget another parent.'));
+}
+
+export function noBudget(name: string): ErrorBody {
+  return errorBody(
+    'NOT_FOUND',
+    `There is no budget "${name}" here.`,
+    'Create it (skein budget create), or see which there are (skein budget status).',
+    { details: { outcome: 'not-done' } },
+  );
 }

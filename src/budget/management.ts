@@ -5,7 +5,7 @@ import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import { type Amount, parseAmount, ZERO } from './amount.ts';
 import type { BudgetStatus, CreateBudget, RequestRights, SetLimit, TransferRights } from './api.ts';
-import { chainOf, type Definition, parseDefinition } from './definition.ts';
+import { chainOf, type Definition, noBudget, parseDefinition } from './definition.ts';
 import { type PurseKey, parseBudgetName } from './names.ts';
 import type { Office } from './office.ts';
 import type { Pull } from './pulls.ts';
@@ -161,14 +161,10 @@ export class Management {
     const budget = parseBudgetName(name);
     const definition = budget === undefined ? undefined : this.#office.mirror.definitions.get(budget);
     if (definition !== undefined) return ok(definition);
-    return failWith(
-      'NOT_FOUND',
-      `There is no budget "${String(name).slice(0, 64)}" here.`,
-      this.#office.mirror.isFilled
-        ? 'Create it, or see the list of budgets.'
-        : 'This node has not read the quorum store yet: try again, or see skein doctor.',
-      { retryable: !this.#office.mirror.isFilled, details: { outcome: 'not-done' } },
-    );
+    const missing = noBudget(String(name).slice(0, 64));
+    if (this.#office.mirror.isFilled) return fail(missing);
+    const hint = 'This node has not read the quorum store yet: try again, or see skein doctor.';
+    return fail({ ...missing, hint, retryable: true });
   }
 
   #rights(purse: PurseKey): Amount {

@@ -166,7 +166,7 @@ export function planCreation(definition: Definition, view: View): Result<Plan<De
     return failWith(
       'CONFLICT',
       `There is a budget "${definition.name}" already.`,
-      'Change its limit, or take another name.',
+      `Change its limit (skein budget limit ${definition.name} N), or take another name.`,
     );
   }
   const put = write(view.definition.key, definitionBody(definition));

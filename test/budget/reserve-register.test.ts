@@ -164,7 +164,9 @@ describe('reserve register: grants', () => {
   it('a budget made again under its name is another one (B26)', () => {
     const store = setup();
     const other = definitionOf({ limit: 100, epoch: 77 });
-    expect(code(planCreation(other, store.view(PURSE, A).view))).toBe('CONFLICT');
+    expect(planCreation(other, store.view(PURSE, A).view)).toMatchObject({
+      error: { code: 'CONFLICT', hint: expect.stringContaining(`skein budget limit ${BUDGET.name} N`) },
+    });
     store.transact({
       compares: [],
       then: [{ op: 'delete', key: definitionKey(BUDGET.name) }],

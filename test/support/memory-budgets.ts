@@ -8,7 +8,8 @@ import type {
   Spent,
   ThresholdPassed,
 } from '../../src/budget/api.ts';
-import { failWith, ok, type Result } from '../../src/kernel/errors.ts';
+import { noBudget } from '../../src/budget/definition.ts';
+import { fail, failWith, ok, type Result } from '../../src/kernel/errors.ts';
 import type { NodeId } from '../../src/kernel/ids.ts';
 
 interface Held {
@@ -197,5 +198,5 @@ export class MemoryBudgets implements Budgets {
 }
 
 function unknown(budget: string): Result<never> {
-  return failWith('NOT_FOUND', `There is no budget "${budget}" here.`, 'Create it, or see budget status.');
+  return fail(noBudget(budget));
 }
