@@ -52,7 +52,7 @@ export interface ChaosReport {
 }
 
 export type ChaosResult =
-  | { readonly kind: 'unknownScenario'; readonly scenarios: readonly string[] }
+  | { readonly kind: 'unknownScenario'; readonly groups: Readonly<Record<string, readonly string[]>> }
   | { readonly kind: 'done'; readonly report: ChaosReport | BudgetChaosReport };
 
 const LEASES = ['leader', 'deploy'];
@@ -67,11 +67,11 @@ export async function runChaos(options: ChaosOptions = {}): Promise<ChaosResult>
   if (faults.length === 0)
     return {
       kind: 'unknownScenario',
-      scenarios: [
-        ...Object.keys(SCENARIOS),
-        ...Object.keys(BUDGET_SCENARIOS),
-        ...FAULTS.map(({ name }) => name),
-      ],
+      groups: {
+        'Several faults': Object.keys(SCENARIOS),
+        Budgets: Object.keys(BUDGET_SCENARIOS),
+        'One fault': FAULTS.map(({ name }) => name),
+      },
     };
   const nodes = options.nodes ?? 3;
   const machines = new Machines({

@@ -39,6 +39,7 @@ export interface Board {
   readonly mode: string;
   readonly keys: number;
   readonly bytes: number;
+  readonly documents?: readonly string[];
 }
 
 /** How a call is made: flags that several commands share. */

@@ -47,6 +47,8 @@ export class Output {
 
   async error(body: ErrorBody): Promise<void> {
     if (this.json) await this.#io.writeOut(`${JSON.stringify({ error: body })}\n`);
-    this.#io.writeError(`${printable(body.message, { lines: true })}\n${printable(body.hint)}\n`);
+    this.#io.writeError(
+      `${printable(body.message, { lines: true })}\n${printable(body.hint, { lines: true })}\n`,
+    );
   }
 }

@@ -319,6 +319,40 @@ describe('board get', () => {
   });
 });
 
+describe('board list --documents', () => {
+  it('finds the board on whatever page it is, and tells the names', async () => {
+    const board = { name: 'main', mode: 'crdt', keys: 1, bytes: 1, documents: ['notes', 'a\u001bb'] };
+    node.reply = ({ url }, response) =>
+      send(response, 200, url.includes('cursor=c') ? { boards: [board] } : { boards: [], cursor: 'c' });
+    expect(await skein(at('board', 'list', 'main', '--documents'))).toMatchObject({
+      code: 0,
+      out: 'notes\na\\u{1b}b\n',
+    });
+    expect((await skein(at('board', 'list', 'main', '--documents', '--json'))).json).toEqual({
+      board: 'main',
+      documents: board.documents,
+    });
+    expect(node.asked.map(({ url }) => url).slice(0, 2)).toEqual([
+      '/v1/boards?limit=1000',
+      '/v1/boards?limit=1000&cursor=c',
+    ]);
+  });
+});
+
+describe('status', () => {
+  it('tells who shares out the budgets by name, and by id where no name is known', async () => {
+    const status = {
+      ...(CALLS.find(([[command]]) => command === 'status')?.[2] as object),
+      budgets: 1,
+      orchestrator: '12D3KooWy',
+    };
+    node.answers({ ...status, orchestratorName: 'b' });
+    expect((await skein(at('status'))).out).toMatch(/budgets 1, shared out by b\n/);
+    node.answers({ ...status, orchestratorName: null });
+    expect((await skein(at('status'))).out).toMatch(/budgets 1, shared out by 12D3KooWy\n/);
+  });
+});
+
 describe('board set', () => {
   it('reads "-" from standard input', async () => {
     node.answers({ revision: 1, session: 's' });

@@ -15,6 +15,7 @@ const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
   [['up', '--mesh-prot', '1'], /unknown option '--mesh-prot'/, /--mesh-port/],
   [['status', '--jsn'], /unknown option '--jsn'/, /--json/],
   [['board', 'get', 'main'], /missing required argument 'key'/, /help/],
+  [['board', 'list', '--documents'], /Whose documents/, /board list BOARD --documents/],
   [['board', 'delete', 'main'], /What to delete is not clear/, /--document NAME/],
   [['board', 'delete', 'main', 'k', '--document', 'd'], /What to delete is not clear/, /--document NAME/],
   [['board', 'get', 'main', 'a', 'b'], /too many arguments/, /help/],
@@ -58,6 +59,11 @@ const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
   [['simulate', 'clam'], /There is no scenario "clam"/, /Did you mean calm/],
   [['simulate', '--seeds', 'many'], /whole number/, /./],
   [['chaos', 'kils'], /There is no scenario "kils"/, /Did you mean kills/],
+  [
+    ['chaos', 'nonesuch'],
+    /no scenario/,
+    /There are:\n {2}Several faults: all.*\n {2}Budgets: .*\n {2}One fault: /,
+  ],
   [['chaos', '--nodes', '1'], /whole number from 2 to 9/, /./],
   [['config', 'validate', '/nonexistent.yaml'], /there is no such file/, /./],
 ];

@@ -249,6 +249,7 @@ export class Rest {
     const { blackboard, agents, mesh, budgets } = this.#catalogue.faces;
     const peers = mesh.peers();
     const count = (state: string) => peers.filter((peer) => peer.state === state).length;
+    const orchestrator = budgets?.orchestrator;
     sendJson(response, 200, {
       ...mesh.status(),
       problems: allProblems(this.#catalogue.faces),
@@ -256,7 +257,8 @@ export class Rest {
       boards: blackboard.boards().length,
       agents: agents.discover({}).length,
       budgets: budgets?.list().length ?? 0,
-      orchestrator: budgets?.orchestrator ?? null,
+      orchestrator: orchestrator ?? null,
+      orchestratorName: peers.find(({ nodeId }) => nodeId === orchestrator)?.name ?? null,
     });
   }
 

@@ -17,6 +17,7 @@ interface ListFlags extends BoardFlags {
   readonly prefix?: string;
   readonly limit?: number;
   readonly cursor?: string;
+  readonly documents?: boolean;
 }
 interface SetFlags extends BoardFlags {
   readonly ttl?: number;
@@ -74,9 +75,11 @@ function listCommand(io: Io): Command {
     .option('--prefix <prefix>', 'only keys that start so')
     .option('--limit <n>', 'at most so many (default 100)', wholeNumber(1, 1_000))
     .option('--cursor <cursor>', 'continue where an earlier answer ended')
+    .option('--documents', 'the names of its free documents, in place of its entries')
     .action(
       onNode(io, async (session: NodeSession<ListFlags>, board: string | undefined) => {
         const { flags, out } = session;
+        if (flags.documents === true) return listDocuments(session, board);
         const { limit, cursor, prefix } = flags;
         const query = { limit, cursor };
         const next =
@@ -107,6 +110,28 @@ async function listBoards(
   );
   if (answer.boards.length === 0) out.note('No boards.');
   return answer.cursor;
+}
+
+/** The first `limits.listedDocuments` names: what the node tells of a board. */
+async function listDocuments(
+  { client, out }: NodeSession<ListFlags>,
+  name: string | undefined,
+): Promise<void> {
+  if (name === undefined)
+    throw new UsageError('Whose documents is not said.', 'Name a board: skein board list BOARD --documents');
+  let cursor: string | undefined;
+  let board: Board | undefined;
+  do {
+    const page = await client.call<{ boards: readonly Board[]; cursor?: string }>('GET', '/v1/boards', {
+      query: { limit: limits.listPage, cursor },
+    });
+    board = page.boards.find((each) => each.name === name);
+    cursor = page.cursor;
+  } while (board === undefined && cursor !== undefined);
+  const documents = board?.documents ?? [];
+  await out.result({ board: name, documents }, () => documents.map((each) => printable(each)).join('\n'));
+  if (documents.length === 0) out.note('No documents.');
+  if (documents.length >= limits.listedDocuments) out.note(`The first ${limits.listedDocuments}.`);
 }
 
 async function listEntries(

@@ -24,7 +24,7 @@ interface Chaos<Report extends { readonly violations: readonly string[] }> {
       readonly onLine: (line: string) => void;
     },
   ): Promise<
-    | { readonly kind: 'unknownScenario'; readonly scenarios: readonly string[] }
+    | { readonly kind: 'unknownScenario'; readonly groups: Readonly<Record<string, readonly string[]>> }
     | { readonly kind: 'done'; readonly report: Report }
   >;
   describeReport(report: Report): string;
@@ -51,10 +51,15 @@ async function run({ io, flags, out }: Session<ChaosFlags>, scenario: string | u
     onLine: (line) => out.note(line),
   });
   if (result.kind === 'unknownScenario') {
-    const near = nearestWord(scenario ?? '', result.scenarios);
+    const groups = Object.entries(result.groups);
+    const near = nearestWord(
+      scenario ?? '',
+      groups.flatMap(([, names]) => names),
+    );
+    const lines = groups.map(([group, names]) => `  ${group}: ${names.join(', ')}`);
     throw new UsageError(
       `There is no scenario "${scenario}".`,
-      near === undefined ? `There are: ${result.scenarios.join(', ')}.` : `Did you mean ${near}?`,
+      near === undefined ? `There are:\n${lines.join('\n')}` : `Did you mean ${near}?`,
     );
   }
   const { report } = result;

@@ -11,8 +11,10 @@ interface Status extends MeshStatus {
   readonly agents: number;
   /** A node without a quorum store has none. */
   readonly budgets?: number;
-  /** Node that shares them out. */
+  /** Id of the node that shares them out. */
   readonly orchestrator?: string | null;
+  /** Null also where that node is not among the members that this one sees. */
+  readonly orchestratorName?: string | null;
 }
 
 export function statusCommand(io: Io): Command {
@@ -51,9 +53,12 @@ function quorumLines({ quorum }: Status): string[] {
   ];
 }
 
-function budgetLines({ budgets = 0, orchestrator = null }: Status): string[] {
+function budgetLines({ budgets = 0, orchestrator = null, orchestratorName = null }: Status): string[] {
   if (budgets === 0) return [];
-  const by = orchestrator === null ? 'shared out by each node itself' : `shared out by ${orchestrator}`;
+  const by =
+    orchestrator === null
+      ? 'shared out by each node itself'
+      : `shared out by ${orchestratorName ?? orchestrator}`;
   return [`  budgets ${budgets}, ${by}`];
 }
 

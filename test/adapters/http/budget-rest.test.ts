@@ -79,7 +79,11 @@ describe('REST of budgets', () => {
     expect((await get(`/v1/budgets?cursor=${page.cursor}`)).body).toMatchObject({
       budgets: [{ task_id: 'zz' }],
     });
-    expect((await get('/v1/status')).body).toMatchObject({ budgets: budgets + 1, orchestrator: null });
+    expect((await get('/v1/status')).body).toMatchObject({
+      budgets: budgets + 1,
+      orchestrator: null,
+      orchestratorName: null,
+    });
   });
 
   it('a refusal for lack of money is 402 with a time to come back', async () => {
