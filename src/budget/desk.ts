@@ -44,16 +44,12 @@ export class Desk {
   readonly #office: Office;
   readonly #hooks: DeskHooks;
   readonly #ttlMs: number;
-  /** Ids that callers did not give: of this run, then counted. */
-  readonly #prefix: string;
-  #count = 0;
   readonly #late = new Map<number, Late>();
 
   constructor(office: Office, ttlMs: number, hooks: DeskHooks) {
     this.#office = office;
     this.#hooks = hooks;
     this.#ttlMs = ttlMs;
-    this.#prefix = office.fresh().toString(36);
   }
 
   reserve(id: number, call: Reserve, now: Instant): void {
@@ -192,7 +188,9 @@ export class Desk {
     return this.#office.mirror.definitions.get(budget as BudgetName)?.unit;
   }
 
+  /** Who knows an id may settle the reservation, so none tells of another. */
   #freshId(): string {
-    return `${this.#prefix}.${(++this.#count).toString(36)}`;
+    const { fresh } = this.#office;
+    return `${fresh().toString(36)}.${fresh().toString(36)}`;
   }
 }

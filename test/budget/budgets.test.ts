@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parsePriceTable } from '../../src/budget/price.ts';
 import { limits } from '../../src/kernel/limits.ts';
+import { seededRng } from '../../src/kernel/rng.ts';
 import { Told } from '../quorum/register/support.ts';
 import { AGENT, BudgetWorld, worldWith } from './world.ts';
 
@@ -157,6 +158,33 @@ describe('budgets: settling', () => {
   it.each([0, -1, 1.5, Number.NaN, -0, 2 ** 53, '5', null])('B25 an amount of %s is refused', (amount) => {
     const { one } = worldWith(1);
     expect(one.reserve(amount as number)).toMatchObject({ ok: false, error: { code: 'INVALID_ARGUMENT' } });
+  });
+
+  it('an id that the node gives tells nothing of the next one, and is no longer than a caller may give', () => {
+    const drawn: number[] = [];
+    const rng = seededRng(9);
+    const fresh = (): number => {
+      drawn.push(1 + rng.below(2 ** 32) * 2 ** 20);
+      return drawn.at(-1)!;
+    };
+    const world = new BudgetWorld(1, { fresh });
+    world.one.call({ op: 'create', budget: 'team', limit: 1_000 });
+    const ids = [1, 2, 3].map(() => {
+      drawn.length = 0;
+      const held = world.one.reserve(1);
+      if (!held.ok) throw new Error(held.error.message);
+      const [id = ''] = held.value.reservationId.split('@');
+      // Of 53 random bits each, and of nothing else.
+      expect(id).toBe(
+        drawn
+          .slice(0, 2)
+          .map((number) => number.toString(36))
+          .join('.'),
+      );
+      return id;
+    });
+    expect(new Set(ids).size).toBe(3);
+    expect(Math.max(...ids.map(({ length }) => length))).toBeLessThanOrEqual(23);
   });
 
   it('prices the use of a model, in budgets of money only', () => {

@@ -11,10 +11,12 @@
  */
 import type { Received } from '../../kernel/effects.ts';
 import type { NodeId } from '../../kernel/ids.ts';
+import { limits } from '../../kernel/limits.ts';
 import type { Machine } from '../../kernel/machine.ts';
 import { type Deadline, earliest, type Instant } from '../../kernel/time.ts';
 import type { Amount } from '../amount.ts';
 import type { PurseKey } from '../names.ts';
+import { Allowances, type Rate } from './allowances.ts';
 import { Forwards } from './forwards.ts';
 import { type AnswerFrame, type CallFrame, decodeCall, encodeCall, type SettleFrame } from './frames.ts';
 import { Giving, isForeign } from './giving.ts';
@@ -23,6 +25,8 @@ import type { GatheringEffect, GatheringEvent, GatheringOptions } from './messag
 import { Want } from './want.ts';
 
 const TIDY_MS = 5_000;
+/** Settlements that one peer may have made here: all that it may have under way, and so many a second. */
+const SETTLES: Rate = { burst: limits.budgetForwards, perSecond: 2_000 };
 
 export class Gathering implements Machine<GatheringEvent, GatheringEffect> {
   readonly #options: GatheringOptions;
@@ -31,6 +35,7 @@ export class Gathering implements Machine<GatheringEvent, GatheringEffect> {
   readonly #holdings: Holdings;
   readonly #giving: Giving;
   readonly #forwards: Forwards;
+  readonly #settles = new Allowances(SETTLES);
   /** Settlements that others asked for, by the id given to `settleHere`. */
   readonly #settling = new Map<number, { readonly from: NodeId; readonly frame: SettleFrame }>();
   #out: GatheringEffect[] = [];
@@ -57,7 +62,6 @@ export class Gathering implements Machine<GatheringEvent, GatheringEffect> {
         break;
       case 'peerDown':
         this.#peers.delete(event.peer);
-        this.#giving.down(event.peer);
         this.#forwards.down(event);
         for (const want of this.#wants.values()) want.down(event.peer);
         break;
@@ -149,6 +153,8 @@ export class Gathering implements Machine<GatheringEvent, GatheringEffect> {
         this.#answered(from, frame, now);
         return;
       case 'settle': {
+        // Who sends more of them tries out ids; others send again what was passed over.
+        if (!this.#settles.isAllowed(from, now)) return;
         const id = ++this.#lastId;
         this.#settling.set(id, { from, frame });
         const { reservation, amount } = frame;

@@ -7,20 +7,15 @@ import { giftFor, goesBefore, type Holder, spareOf } from '../allocation.ts';
 import { type Amount, least, ZERO } from '../amount.ts';
 import { type AccountId, nodeOfAccount, type PurseKey } from '../names.ts';
 import type { Moved } from '../spending.ts';
+import { Allowances, type Rate } from './allowances.ts';
 import { type AskFrame, type CallFrame, encodeCall, type OrderFrame, type Waiting } from './frames.ts';
 import type { GatheringEffect, GatheringOptions } from './messages.ts';
 import { HORIZON_MS } from './want.ts';
 
 /** Requests that one peer may make at once, and in a second. */
-const ASKS_BURST = 400;
-const ASKS_PER_SECOND = 200;
+const ASKS: Rate = { burst: 400, perSecond: 200 };
 /** Behind what the ledger persists: an answer tells of rights that are gone from here for good. */
 const STREAM = 'budget';
-
-interface Allowance {
-  left: number;
-  atMs: number;
-}
 
 type Move =
   | { readonly kind: 'gift'; readonly from: NodeId; readonly frame: AskFrame }
@@ -32,7 +27,7 @@ export class Giving {
   readonly #ownWaiting: (purse: PurseKey) => Waiting | undefined;
   readonly #freshId: () => number;
   readonly #out: (effect: GatheringEffect) => void;
-  readonly #allowances = new Map<NodeId, Allowance>();
+  readonly #asks = new Allowances(ASKS);
   readonly #moves = new Map<number, Move>();
 
   constructor(
@@ -48,7 +43,7 @@ export class Giving {
   }
 
   asked(from: NodeId, frame: AskFrame, now: Instant): void {
-    if (!this.#isAllowed(from, now)) return;
+    if (!this.#asks.isAllowed(from, now)) return;
     const { ledger } = this.#options;
     const { purse } = frame;
     const sent = ledger.purses.get(purse)?.row.sent.get(frame.account) ?? ZERO;
@@ -106,10 +101,6 @@ export class Giving {
     else this.#send(from, { kind: 'ordered', id: frame.id, moved: result.ok ? result.value.moved : ZERO });
   }
 
-  down(peer: NodeId): void {
-    this.#allowances.delete(peer);
-  }
-
   /** What waits here, where it goes before what is asked for. */
   #before(frame: AskFrame): Waiting | undefined {
     const own = this.#ownWaiting(frame.purse);
@@ -161,14 +152,6 @@ export class Giving {
       row,
       before,
     });
-  }
-
-  #isAllowed(peer: NodeId, now: Instant): boolean {
-    const known = this.#allowances.get(peer);
-    const passedMs = now.monoMs - (known?.atMs ?? now.monoMs);
-    const left = Math.min(ASKS_BURST, (known?.left ?? ASKS_BURST) + (passedMs * ASKS_PER_SECOND) / 1_000);
-    this.#allowances.set(peer, { left: Math.max(0, left - 1), atMs: now.monoMs });
-    return left >= 1;
   }
 
   #send(to: NodeId, frame: CallFrame): void {

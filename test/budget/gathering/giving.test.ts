@@ -9,6 +9,7 @@ import { Paces } from '../../../src/budget/orchestrator/paces.ts';
 import type { Moved } from '../../../src/budget/spending.ts';
 import type { Result } from '../../../src/kernel/errors.ts';
 import type { NodeId } from '../../../src/kernel/ids.ts';
+import { limits } from '../../../src/kernel/limits.ts';
 import { amountOf, definitionOf, type Host, hostWith, nodeIdOf, purseOf, Store } from '../support.ts';
 
 const BUDGET = definitionOf();
@@ -182,5 +183,25 @@ describe('gathering: settling elsewhere', () => {
     expect(settled).toEqual([]);
     tell({ kind: 'received', channel: 'call', from: ASKER, bytes: encodeCall(frame) });
     expect(settled).toMatchObject([{ kind: 'settleHere', reservation: 'r' }]);
+  });
+
+  it('a peer may have as many settlements made as it may have under way, and 2,000 a second beyond: ids cannot be tried out', () => {
+    const { giver, settled, tell } = forwarding();
+    const many = limits.budgetForwards + 500;
+    const all = (): void => {
+      for (let id = 0; id < many; id++) {
+        const bytes = encodeCall({ kind: 'settle', id, reservation: `r${id}`, amount: amountOf(0) });
+        tell({ kind: 'received', channel: 'call', from: ASKER, bytes });
+      }
+    };
+    all();
+    expect(settled).toHaveLength(limits.budgetForwards);
+    tell({ kind: 'peerDown', peer: ASKER, reason: 'gone' });
+    tell({ kind: 'peerUp', peer: ASKER });
+    all();
+    expect(settled).toHaveLength(limits.budgetForwards);
+    giver.host.now = { ...giver.host.now, monoMs: giver.host.now.monoMs + 100 };
+    all();
+    expect(settled).toHaveLength(limits.budgetForwards + 200);
   });
 });
