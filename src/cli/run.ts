@@ -4,6 +4,7 @@ import { type ErrorBody, errorBody, SkeinError } from '../kernel/errors.ts';
 import { nearestWord } from '../kernel/nearest.ts';
 import { bodyOf, EXIT, exitCodeOf, Reported, UsageError } from './exit.ts';
 import { type Io, Output } from './io.ts';
+import { wrongArgument } from './node-arguments.ts';
 import { exitCodeOfSignal, processIo } from './process-io.ts';
 import { printable } from './text.ts';
 
@@ -83,7 +84,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   } catch (error) {
     if (error instanceof Reported) return error.exitCode;
     if (io.signal.aborted && !(error instanceof SkeinError)) return exitCodeOfSignal(io.signal.reason);
-    return report(error, out);
+    return report(error, out, argv);
   }
 }
 
@@ -148,14 +149,22 @@ function settled(command: Command, io: Io): Command {
   return command;
 }
 
-async function report(error: unknown, out: Output): Promise<number> {
+async function report(error: unknown, out: Output, argv: readonly string[]): Promise<number> {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return EXIT.done;
     // Help that was shown because a command is missing says enough.
     if (error.code !== 'commander.help') await out.error(usageBody(error));
     return EXIT.usage;
   }
-  await out.error(bodyOf(error));
+  const body = bodyOf(error);
+  const wrong = wrongArgument(body);
+  if (wrong !== undefined) {
+    // The words of the command alone: what comes after them may be options.
+    const words = argv.slice(0, 2).filter((word) => /^[a-z][a-z-]*$/.test(word));
+    await out.error({ ...body, ...wrong, hint: `See: skein ${words.join(' ')} --help` });
+    return EXIT.usage;
+  }
+  await out.error(body);
   if (!(error instanceof SkeinError) && error instanceof Error) out.warn(error.stack ?? '');
   return error instanceof SkeinError ? exitCodeOf(error) : EXIT.refused;
 }

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { errorBody, fail, failWith, type Result } from '../kernel/errors.ts';
 import { nearestWord } from '../kernel/nearest.ts';
+import { argumentProblem } from './argument-problem.ts';
 import type { NodeFaces } from './faces.ts';
 import type { Principal } from './principal.ts';
 
@@ -142,11 +143,17 @@ function argumentError(tool: string, names: readonly string[], issues: readonly 
     );
   }
   const where = issue?.path.map(String).join('.') ?? '';
-  const what = (issue?.message ?? 'is not valid').replace(/^Invalid input: /, '');
+  if (issue === undefined || where === '')
+    return errorBody(
+      'INVALID_ARGUMENT',
+      'The arguments must be an object.',
+      'Give each argument by its name.',
+    );
+  const problem = argumentProblem(issue);
   return errorBody(
     'INVALID_ARGUMENT',
-    where === '' ? `The arguments of ${tool}: ${what}.` : `Argument "${where}" of ${tool}: ${what}.`,
-    'See the input schema of the tool.',
-    { details: { argument: where } },
+    `The argument "${where}" ${problem}.`,
+    'Nothing was done. Call again with this argument mended.',
+    { details: { argument: where, problem } },
   );
 }

@@ -192,6 +192,22 @@ describe('a command', () => {
   );
 
   it.each([
+    [['budget', 'create', 'a b', '--limit', '1'], 'task_id', 'NAME'],
+    [['board', 'set', 'main', 'k', '1', '--ttl', '5'], 'ttl_seconds', '--ttl'],
+    [['budget', 'create', 'a', '--limit', '1', '--threshold', '5'], 'thresholds.0', '--threshold'],
+  ])('%j whose argument %s the node refuses is wrong usage, told of %s', async (argv, argument, name) => {
+    const details = { argument, problem: 'must be another' };
+    const message = `The argument "${argument}" must be another.`;
+    node.answers({ error: { code: 'INVALID_ARGUMENT', message, hint: 'x', retryable: false, details } }, 400);
+    const [command, sub] = argv;
+    expect(await skein(at(...argv))).toMatchObject({
+      code: 2,
+      out: '',
+      error: `${name} must be another.\nSee: skein ${command} ${sub} --help\n`,
+    });
+  });
+
+  it.each([
     ['<html>', 200],
     ['', 502],
     ['{"error":{"code":"MADE_UP"}}', 500],

@@ -183,3 +183,23 @@ describe('REST of budgets', () => {
     expect((await get('/v1/budgets/none')).status).toBe(404);
   });
 });
+
+describe('an argument of a budget over REST', () => {
+  it.each([
+    ['limit=0', 'limit', 'must be at least 1'],
+    ['limit=1001', 'limit', 'must be at most 1000'],
+    ['limit=1.5', 'limit', 'must be a whole number'],
+    ['task_id=a%20b', 'task_id', 'must be 1 to 64 of A-Z a-z 0-9 . _ : -, starting with a letter or digit'],
+  ])('a list with %s says what %s must be, in words of its own', async (query, argument, problem) => {
+    const { status, body } = await get(`/v1/budgets?${query}`);
+    expect([status, body.error]).toMatchObject([
+      400,
+      {
+        code: 'INVALID_ARGUMENT',
+        message: `The argument "${argument}" ${problem}.`,
+        details: { argument, problem },
+      },
+    ]);
+    expect(JSON.stringify(body)).not.toMatch(/budget_|[Ii]nvalid input|schema|Too/);
+  });
+});
