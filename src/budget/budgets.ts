@@ -4,7 +4,7 @@
  * The hot path, reserving and settling out of rights that are here, is one step of the ledger and one journal
  * record; whatever else there is (sums, notices, thresholds) is worked out later, when somebody asks or a timer is due.
  */
-import { failWith, ok, type Result } from '../kernel/errors.ts';
+import { fail, ok, type Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
@@ -30,6 +30,7 @@ import { Opening } from './opening.ts';
 import { Paces } from './orchestrator/paces.ts';
 import type { PriceTable } from './price.ts';
 import { beforeReading, Recovery } from './recovery.ts';
+import { diskFails } from './refusals.ts';
 import { DEFAULT_TTL_MS } from './requests.ts';
 import type { Entry } from './reserve-register.ts';
 import { Returns } from './returns.ts';
@@ -196,6 +197,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       case 'diskRecovered':
         this.#diskFailure = undefined;
         this.#office.tell(event, now);
+        this.#supply.retryAll(now);
         break;
       case 'memberChanged':
         this.#members.set(event.member, event.state);
@@ -283,7 +285,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       tell: (event, now) => this.#tell(event, now),
       send: (errand, { done, strong }, now) => {
         if (this.#diskFailure !== undefined) {
-          done(diskFails(this.#diskFailure), now);
+          done(fail(diskFails(this.#diskFailure, 'unknown')), now);
           return;
         }
         const { budget, purse, account } = errand;
@@ -394,7 +396,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   #diskFailed(reason: string, now: Instant): void {
     this.#diskFailure = reason;
     this.#tell({ kind: 'diskFailed', reason }, now);
-    this.#errands.fail(diskFails(reason), now);
+    this.#errands.fail(fail(diskFails(reason, 'unknown')), now);
   }
 
   #tell(event: LedgerEvent, now: Instant): void {
@@ -454,11 +456,4 @@ function defined<T extends object>(given: T): T {
 function endOf({ lastSequence, returned, writtenOff }: Entry): End | undefined {
   const takenBack = plus(returned, writtenOff);
   return lastSequence === undefined || takenBack === undefined ? undefined : { lastSequence, takenBack };
-}
-
-function diskFails(reason: string): Result<never> {
-  return failWith('INTERNAL', `The disk of this node fails: ${reason}`, 'Free or repair the disk.', {
-    retryable: true,
-    details: { outcome: 'unknown' },
-  });
 }

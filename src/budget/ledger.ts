@@ -15,7 +15,7 @@
  */
 import { Deadlines } from '../blackboard/deadlines.ts';
 import type { Mark } from '../kernel/effects.ts';
-import { failWith, type Result } from '../kernel/errors.ts';
+import { type ErrorBody, fail, failWith, type Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
@@ -36,6 +36,7 @@ import {
   rowKey,
 } from './names.ts';
 import { periodEndMs } from './period.ts';
+import { diskFails } from './refusals.ts';
 import { EMPTY_ROW, parseRow, rowBody, sum } from './row.ts';
 import { isRemembered, Rows } from './rows.ts';
 import {
@@ -132,6 +133,11 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   /** What a reservation that was made here took, as long as it is remembered. */
   reservedBy(reservation: string): Amount | undefined {
     return this.#state.holds.get(reservation)?.amount ?? this.#state.finished.get(reservation)?.reserved;
+  }
+
+  /** Why nothing is done now; `undefined` while the disk keeps what it is given. */
+  get diskError(): ErrorBody | undefined {
+    return this.#diskFailure === undefined ? undefined : diskFails(this.#diskFailure, 'not-done');
   }
 
   get rows(): Pick<Rows, 'of' | 'row' | 'proofs' | 'credible'> {
@@ -261,17 +267,8 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   }
 
   #answer(call: LedgerCall, now: Instant): Result<unknown> {
-    if (this.#diskFailure !== undefined) {
-      return failWith(
-        'INTERNAL',
-        `The disk of this node fails: ${this.#diskFailure}`,
-        'Free or repair the disk.',
-        {
-          retryable: true,
-          details: { outcome: 'not-done' },
-        },
-      );
-    }
+    const { diskError } = this;
+    if (diskError !== undefined) return fail(diskError);
     const books = { state: this.#state, definitions: this.#definitions, wallMs: now.wallMs };
     // What was spent already is counted at any time.
     if (call.op === 'settle') return this.#ended(settle(books, call), now);

@@ -115,6 +115,11 @@ export class Management {
       this.#office.answer(id, chain.ok ? (waitMs.ok ? tooMany() : waitMs) : chain);
       return;
     }
+    const { diskError } = this.#office.ledger;
+    if (diskError !== undefined) {
+      this.#office.answer(id, fail(diskError));
+      return;
+    }
     // Ancestors first: rights of a budget without those of its ancestors would only lie there.
     const purses = chain.value.map((level) => purseNow(level, now.wallMs)).reverse();
     this.#bring({ id, purses, amount, untilMs: now.monoMs + waitMs.value }, now);

@@ -44,3 +44,11 @@ export function unavailableError({ budget, reserve, rights }: Remains, retryAfte
     { retryAfterMs, details: { outcome: 'not-done', budget, remaining: rights, reserve } },
   );
 }
+
+/** `outcome`: of what was asked for. */
+export function diskFails(reason: string, outcome: 'not-done' | 'unknown'): ErrorBody {
+  return errorBody('INTERNAL', `The disk of this node fails: ${reason}`, 'Free or repair the disk.', {
+    retryable: true,
+    details: { outcome },
+  });
+}

@@ -285,6 +285,8 @@ export class Supply {
     retryAfterMs: number,
     now: Instant,
   ): Result<never> {
+    const { diskError } = this.#office.ledger;
+    if (diskError !== undefined) return fail(diskError);
     const remains = remainsOf(this.#office, purse, now);
     return fail(
       remains.reserve > 0 && this.#isStoreAway(now)
@@ -358,6 +360,7 @@ export class Supply {
   #mayAsk(purse: PurseKey, reachable: number, now: Instant): boolean {
     // A store that refuses at once is not asked again at once.
     if (!this.#opening.isOpen || now.monoMs - this.#unavailableMs < RETRY_MS) return false;
+    if (this.#office.ledger.diskError !== undefined) return false;
     const empty = this.#empty.get(purse);
     if (empty === undefined || now.monoMs - empty.atMs >= EMPTY_MS) return true;
     // It had too little for another, or for this one alone.
@@ -437,7 +440,7 @@ export class Supply {
       const isEmpty = result.error.code === 'BUDGET_EXHAUSTED' || result.error.code === 'CONFLICT';
       if (isEmpty) this.#empty.set(purse, { atMs: now.monoMs, reserve });
       if (result.error.code === 'CONFLICT') this.#opening.told(account, now);
-      else if (!isEmpty) this.#isAway(now);
+      else if (!isEmpty && this.#office.ledger.diskError === undefined) this.#isAway(now);
     }
     this.retry(purse, now);
   }

@@ -22,6 +22,25 @@ describe('budgets: a disk that fails, and a node that stops', () => {
     expect(one.status()).toMatchObject({ held: 1_000, remaining: 0, problems: [] });
   });
 
+  it('a store that was not asked since the disk failed is not taken for one that is away (B29)', () => {
+    const { one, now } = worldWith(1);
+    one.ask({ op: 'request', budget: 'team', amount: 100 });
+    one.tell({ kind: 'diskFailed', reason: 'full' });
+    const request = { op: 'request', budget: 'team', amount: 100 } as const;
+    expect(one.call(request)).toMatchObject({ ok: false, error: { code: 'INTERNAL' } });
+    one.tell({ kind: 'diskRecovered' });
+    expect(one.reserve(10)).toMatchObject({ ok: true });
+    expect(one.world.now.monoMs - now.monoMs).toBeLessThan(100);
+  });
+
+  it('what was requested before the disk failed is told that it is the disk (B29)', () => {
+    const { one } = worldWith(1);
+    const waiting = one.ask({ op: 'request', budget: 'team', amount: 100 });
+    one.tell({ kind: 'diskFailed', reason: 'full' });
+    one.world.pass(100);
+    expect(one.answers.get(waiting)).toMatchObject({ ok: false, error: { code: 'INTERNAL' } });
+  });
+
   it('a node that stops tells others first what it spent last', () => {
     const world = worldWith(2);
     const { one, two } = world;
