@@ -47,7 +47,9 @@ export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
     effects.push(...this.budgets.load(budgets, now));
     for (const { owner, key, body } of this.records.ofKind('budget')) {
       const version = this.records.sequenceOf(owner, 'budget', key);
-      effects.push(...this.budgets.handle({ kind: 'rowHeard', owner, key, version, body }, now));
+      effects.push(
+        ...this.budgets.handle({ kind: 'rowHeard', owner, key, version, body, isKept: true }, now),
+      );
     }
     return effects;
   }

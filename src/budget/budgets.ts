@@ -348,7 +348,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     if (place === undefined) return;
     if (event.owner !== this.#self) {
       if (this.#heardAt.size < limits.budgetRows || this.#heardAt.has(place.account))
-        this.#heardAt.set(place.account, now.wallMs);
+        this.#heardAt.set(place.account, heardAt(event, now));
       this.#notices.soon(budgetOf(place.purse), now);
     }
     this.#tell(event, now);
@@ -451,6 +451,11 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
 /** Without what was given as `undefined`. */
 function defined<T extends object>(given: T): T {
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as T;
+}
+
+/** The version of a record is at least the time by its writer's wall clock. */
+function heardAt({ version, isKept }: Extract<BudgetEvent, { kind: 'rowHeard' }>, now: Instant): number {
+  return isKept === true ? Math.min(version, now.wallMs) : now.wallMs;
 }
 
 function endOf({ lastSequence, returned, writtenOff }: Entry): End | undefined {

@@ -37,13 +37,14 @@ export type BudgetEvent =
   | { readonly kind: 'storeRead'; readonly revision: number; readonly entries: readonly KeyValue[] }
   /** All changes of one revision under `ALL_BUDGETS`; in order, each revision once. */
   | { readonly kind: 'storeChanged'; readonly revision: number; readonly changes: readonly KeyChange[] }
-  /** A signed record of kind `budget`, checked to be its owner's; `body` is `undefined` where it was withdrawn. */
+  /** A signed record of kind `budget`, checked to be its owner's; `body` is `undefined` where it was withdrawn. `isKept`: read from this node's disk at its start. */
   | {
       readonly kind: 'rowHeard';
       readonly owner: NodeId;
       readonly key: string;
       readonly version: number;
       readonly body: unknown;
+      readonly isKept?: boolean;
     }
   | { readonly kind: 'memberChanged'; readonly member: NodeId; readonly state: 'alive' | 'suspect' | 'dead' }
   | PeerUp

@@ -296,7 +296,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     const effects: InnerEffect[] = [...budgets.load(journal, now)];
     for (const { owner, key, body } of this.records.ofKind('budget')) {
       const version = this.records.sequenceOf(owner, 'budget', key);
-      effects.push(...budgets.handle({ kind: 'rowHeard', owner, key, version, body }, now));
+      effects.push(...budgets.handle({ kind: 'rowHeard', owner, key, version, body, isKept: true }, now));
     }
     return effects;
   }

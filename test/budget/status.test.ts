@@ -77,3 +77,33 @@ describe('budget status: what remains is never told twice (I7)', () => {
     expect(remaining({ reserve: 80, entries: [granted], rows })).toBe(100);
   });
 });
+
+describe('budget status: how old the news are', () => {
+  it.each([
+    { kept: true, asOf: 600_000, what: 'kept from before a restart are as old as when they were written' },
+    { kept: false, asOf: 1_000_000, what: 'that come in are of now' },
+  ])('rows $what', ({ kept, asOf }) => {
+    const now = { monoMs: 0, wallMs: 1_000_000 };
+    const budgets = new Budgets({ self: SELF, fresh: freshNumber, place: 'here', rng: seededRng(1), now });
+    budgets.load([], now);
+    const told = [
+      entry(definitionKey(TEAM.name), { ...TEAM, parent: null }),
+      entry(accountKey(LEFTS), { nonce: 5, fenced: false }),
+    ];
+    const zero = {
+      granted: 0,
+      returned: 0,
+      received: [],
+      sent: [],
+      held: 0,
+      overrun: 0,
+      covered: 0,
+      spent: 0,
+    };
+    const heard = { kind: 'rowHeard', owner: LEFT, key: rowKey(PURSE, LEFTS), version: 600_000 } as const;
+    budgets.handle({ ...heard, body: { ...zero, sequence: 1 }, isKept: kept }, now);
+    budgets.handle({ kind: 'storeRead', revision: 2, entries: told }, now);
+    budgets.handle({ kind: 'memberChanged', member: LEFT, state: 'dead' }, now);
+    expect(budgets.status(TEAM.name, now)).toMatchObject({ value: { asOf } });
+  });
+});
