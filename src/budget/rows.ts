@@ -137,8 +137,10 @@ export class Rows {
   /** Those whose transfers could be taken in: what others have counts for this node only then. */
   credible(purse: PurseKey, self: AccountId, own: Row): ReadonlySet<AccountId> {
     const credible = new Set<AccountId>();
+    const backed = new Set<Row>();
     for (const account of this.#purses.get(purse)?.keys() ?? [])
-      if (!this.#isQuarantined(account) && this.#isBacked(purse, account, self, own)) credible.add(account);
+      if (!this.#isQuarantined(account) && this.#isBacked(purse, account, self, own, backed))
+        credible.add(account);
     return credible;
   }
 
@@ -147,7 +149,14 @@ export class Rows {
     this.#purses.delete(purse);
   }
 
-  #isBacked(purse: PurseKey, account: AccountId, self: AccountId, own: Row): boolean {
+  /** `backed`: rows that are known to be, to which those are added that were found to be. */
+  #isBacked(
+    purse: PurseKey,
+    account: AccountId,
+    self: AccountId,
+    own: Row,
+    backed: Set<Row> = new Set(),
+  ): boolean {
     const others = this.#purses.get(purse);
     const first = others?.get(account)?.heard?.row;
     const seen = new Set<Row>(first === undefined ? [] : [first]);
@@ -160,11 +169,13 @@ export class Rows {
         const backing = said.find((each) => (each.sent.get(writer) ?? ZERO) >= total);
         if (backing === undefined && this.#isCoveredByEnd(purse, from, self, own)) continue;
         if (backing === undefined) return false;
-        if (from === self || seen.has(backing)) continue;
+        if (from === self || seen.has(backing) || backed.has(backing)) continue;
         seen.add(backing);
         open.push([from, backing]);
       }
     }
+    // Whatever backs it was found to be backed on the way.
+    for (const row of seen) backed.add(row);
     return first !== undefined;
   }
 
