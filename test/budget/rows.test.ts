@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type AccountId, accountOf } from '../../src/budget/names.ts';
-import { parseRow, type Row, rowBody, standingOf } from '../../src/budget/row.ts';
+import { EMPTY_ROW, parseRow, type Row, rowBody, standingOf } from '../../src/budget/row.ts';
 import { Rows } from '../../src/budget/rows.ts';
 import { amountOf, definitionOf, nodeIdOf, purseOf } from './support.ts';
 
@@ -97,5 +97,40 @@ describe('rows', () => {
     )!;
     expect(JSON.stringify(rowBody(row))).not.toContain(WRITER);
     expect(parseRow({ ...row, received: [], sent: [[WRITER, 1]] }, WRITER)).toBeUndefined();
+  });
+});
+
+describe('rows: what is said to have come from an account that was written off', () => {
+  const rowOf = (writer: AccountId, given: object): Row =>
+    parseRow({ ...(rowBody(EMPTY_ROW) as object), sequence: 1, ...given }, writer)!;
+
+  // The third was granted 100, of which nobody here heard that it sent anything.
+  it.each([
+    { received: 60, takenBack: undefined, isBelieved: false },
+    { received: 60, takenBack: 40, isBelieved: true },
+    { received: 61, takenBack: 40, isBelieved: false },
+    { received: 100, takenBack: 0, isBelieved: true },
+    { received: 101, takenBack: 0, isBelieved: false },
+  ])(
+    'of 100 with $takenBack taken back, $received: believed $isBelieved (I1, B16)',
+    ({ received, takenBack, isBelieved }) => {
+      const rows = new Rows(() => false);
+      const end = takenBack === undefined ? undefined : { lastSequence: 1, takenBack: amountOf(takenBack) };
+      rows.registered(PURSE, THIRD, amountOf(100), end);
+      rows.registered(PURSE, WRITER, amountOf(0));
+      const row = rowOf(WRITER, { received: [[THIRD, received]], sent: [[SELF, 10]] });
+      rows.hear(PURSE, WRITER, { row, version: 1 });
+      expect(rows.creditsFor(PURSE, SELF, EMPTY_ROW).get(WRITER)).toBe(isBelieved ? 10 : undefined);
+      expect(rows.credible(PURSE, SELF, EMPTY_ROW).has(WRITER)).toBe(isBelieved);
+    },
+  );
+
+  it('what several say to have of it counts together', () => {
+    const rows = new Rows(() => false);
+    rows.registered(PURSE, THIRD, amountOf(100), { lastSequence: 1, takenBack: amountOf(0) });
+    const row = rowOf(WRITER, { received: [[THIRD, 60]], sent: [[SELF, 10]] });
+    rows.hear(PURSE, WRITER, { row, version: 1 });
+    const own = rowOf(SELF, { received: [[THIRD, 60]] });
+    expect(rows.creditsFor(PURSE, SELF, own).size).toBe(0);
   });
 });
