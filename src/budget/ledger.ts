@@ -20,7 +20,7 @@ import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
-import type { Amount } from './amount.ts';
+import { type Amount, ZERO } from './amount.ts';
 import type { Change, Part } from './change.ts';
 import type { Definition } from './definition.ts';
 import { changesRecord, JournalReader, stateRecords } from './journal.ts';
@@ -429,6 +429,12 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     for (const change of former?.unconfirmed ?? []) {
       this.#state.apply(change, this.#sequence + 1);
       for (const purse of pursesOf(change)) this.#dirty.add(purse);
+    }
+    // A row of its own, be it empty, tells others that what the former account had can be spent by nobody.
+    for (const { key, rights, held } of former?.purses.values() ?? []) {
+      if (rights === 0 && held === 0) continue;
+      this.#state.apply({ kind: 'granted', purse: key, total: ZERO }, this.#sequence + 1);
+      this.#dirty.add(key);
     }
     this.#persistState();
     this.#ask(true);
