@@ -204,7 +204,7 @@ describe('mcp pins', () => {
           message: expect.any(String) as string,
           hint: expect.any(String) as string,
           retryable: false,
-          details: { argument: 'key' },
+          details: { argument: 'key', problem: 'is missing' },
         },
       },
       content: [{ type: 'text', text: JSON.stringify(result.structuredContent) }],
