@@ -4,6 +4,7 @@
  */
 import type { Channel } from '../../src/kernel/effects.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
+import { drawSchedule, type SchedulePlan, type When } from '../lib/fault-schedule.ts';
 
 /** A machine by its index, whoever is orchestrator when the fault strikes, or who has the most to lose. */
 export type Target = number | 'orchestrator' | 'richest';
@@ -61,11 +62,7 @@ export type BudgetFault = { readonly atMs: number; readonly forMs: number } & (
 export type BudgetFaultKind = BudgetFault['kind'];
 export type BudgetFaultMix = Readonly<Partial<Record<BudgetFaultKind, number>>>;
 
-export interface BudgetFaultPlan {
-  readonly mix: BudgetFaultMix;
-  readonly everyMs: number;
-  readonly longestMs: number;
-}
+export type BudgetFaultPlan = SchedulePlan<BudgetFaultKind>;
 
 /** None before `fromMs`: the budgets are made first. */
 export function drawBudgetFaults(
@@ -75,25 +72,7 @@ export function drawBudgetFaults(
   fromMs: number,
   untilMs: number,
 ): readonly BudgetFault[] {
-  const kinds = Object.entries(plan.mix) as [BudgetFaultKind, number][];
-  const total = kinds.reduce((sum, [, weight]) => sum + weight, 0);
-  const faults: BudgetFault[] = [];
-  if (total === 0) return faults;
-  for (let atMs = fromMs; atMs < untilMs; atMs += 2 * plan.everyMs * rng.float() + 1) {
-    let at = rng.float() * total;
-    const [kind] = kinds.find(([, weight]) => {
-      at -= weight;
-      return at < 0;
-    }) ?? [kinds[0]?.[0] ?? 'crash'];
-    const forMs = Math.min(untilMs - atMs, plan.longestMs * rng.float() * rng.float() + 50);
-    faults.push(drawFault(rng, kind, nodes, { atMs: Math.round(atMs), forMs: Math.round(forMs) }));
-  }
-  return faults;
-}
-
-interface When {
-  readonly atMs: number;
-  readonly forMs: number;
+  return drawSchedule(rng, plan, fromMs, untilMs, (kind, when) => drawFault(rng, kind, nodes, when));
 }
 
 function drawFault(rng: Rng, kind: BudgetFaultKind, nodes: number, when: When): BudgetFault {

@@ -1,6 +1,7 @@
 /** Carries out a schedule of faults in a world of money. */
 import { type AccountId, accountOf, type PurseKey, rowKey } from '../../src/budget/names.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
+import { flap } from '../lib/fault-schedule.ts';
 import { DISK_HEALTHY } from '../lib/machine.ts';
 import type { Books } from './books.ts';
 import type { BudgetFault, BudgetFaultKind, Target } from './faults.ts';
@@ -8,7 +9,6 @@ import type { BudgetMachine } from './machine.ts';
 import type { BudgetWorld } from './world.ts';
 
 const REMEMBERED_FRAMES = 150;
-const FLAP_MS = 1_000;
 const IMAGE_EVERY_MS = 1_500;
 const IMAGES = 8;
 const LONELY_MS = 2_000;
@@ -370,17 +370,8 @@ export class BudgetFaultInjector {
 
   #flap(fault: Extract<BudgetFault, { kind: 'flapping' }>): boolean {
     const { network, nowMs } = this.#world;
-    const [from, to] = [this.#world.machine(fault.from).nodeId, this.#world.machine(fault.to).nodeId];
-    for (let atMs = nowMs; atMs < nowMs + fault.forMs; atMs += 2 * FLAP_MS) {
-      this.#at(atMs, () => {
-        network.cut(from, to);
-        network.cut(to, from);
-      });
-      this.#at(Math.min(atMs + FLAP_MS, nowMs + fault.forMs), () => {
-        network.mend(from, to);
-        network.mend(to, from);
-      });
-    }
+    const link = [this.#world.machine(fault.from).nodeId, this.#world.machine(fault.to).nodeId] as const;
+    flap(network, link, { nowMs, forMs: fault.forMs }, (atMs, callback) => this.#at(atMs, callback));
     return true;
   }
 

@@ -7,6 +7,7 @@ import type { Rng } from '../../src/kernel/rng.ts';
 import { decodeFrame } from '../../src/quorum/frames.ts';
 import { serverIdOf } from '../../src/quorum/server.ts';
 import { wishKey, wishValue } from '../../src/quorum/voters/voter-wishes.ts';
+import { drawSchedule, flap, type SchedulePlan, type When } from '../lib/fault-schedule.ts';
 import { DISK_HEALTHY } from '../lib/machine.ts';
 import type { QuorumMachine } from './machine.ts';
 import type { QuorumWorld } from './world.ts';
@@ -65,11 +66,7 @@ export type QuorumFault = { readonly atMs: number; readonly forMs: number } & (
 export type QuorumFaultKind = QuorumFault['kind'];
 export type QuorumFaultMix = Readonly<Partial<Record<QuorumFaultKind, number>>>;
 
-export interface QuorumFaultPlan {
-  readonly mix: QuorumFaultMix;
-  readonly everyMs: number;
-  readonly longestMs: number;
-}
+export type QuorumFaultPlan = SchedulePlan<QuorumFaultKind>;
 
 /** None before `fromMs`: the store is founded first. */
 export function drawQuorumFaults(
@@ -79,28 +76,10 @@ export function drawQuorumFaults(
   fromMs: number,
   untilMs: number,
 ): readonly QuorumFault[] {
-  const kinds = Object.entries(plan.mix) as [QuorumFaultKind, number][];
-  const total = kinds.reduce((sum, [, weight]) => sum + weight, 0);
-  const faults: QuorumFault[] = [];
-  if (total === 0) return faults;
-  for (let atMs = fromMs; atMs < untilMs; atMs += 2 * plan.everyMs * rng.float() + 1) {
-    let at = rng.float() * total;
-    const [kind] = kinds.find(([, weight]) => {
-      at -= weight;
-      return at < 0;
-    }) ?? [kinds[0]?.[0] ?? 'crash'];
-    const forMs = Math.min(untilMs - atMs, plan.longestMs * rng.float() * rng.float() + 50);
-    faults.push(drawFault(rng, kind, nodes, { atMs: Math.round(atMs), forMs: Math.round(forMs) }));
-  }
-  return faults;
+  return drawSchedule(rng, plan, fromMs, untilMs, (kind, when) => drawFault(rng, kind, nodes, when));
 }
 
-function drawFault(
-  rng: Rng,
-  kind: QuorumFaultKind,
-  nodes: number,
-  when: { readonly atMs: number; readonly forMs: number },
-): QuorumFault {
+function drawFault(rng: Rng, kind: QuorumFaultKind, nodes: number, when: When): QuorumFault {
   const node: Target = rng.chance(0.4) ? 'leader' : rng.below(nodes);
   const from = rng.below(nodes);
   const to = (from + 1 + rng.below(Math.max(1, nodes - 1))) % nodes;
@@ -171,7 +150,6 @@ export const FROZEN_MS = 1_300;
 const VOTE_BYTES = 48;
 /** For so long a voter that fell over is asked again. */
 const AGAIN_MS = 1_500;
-const FLAP_MS = 1_000;
 const IMAGE_EVERY_MS = 2_000;
 
 interface SentFrame {
@@ -367,17 +345,8 @@ export class QuorumFaultInjector {
 
   #flap(fault: Extract<QuorumFault, { kind: 'flapping' }>): boolean {
     const { network, nowMs } = this.#world;
-    const [from, to] = [this.#id(fault.from), this.#id(fault.to)];
-    for (let atMs = nowMs; atMs < nowMs + fault.forMs; atMs += 2 * FLAP_MS) {
-      this.#at(atMs, () => {
-        network.cut(from, to);
-        network.cut(to, from);
-      });
-      this.#at(Math.min(atMs + FLAP_MS, nowMs + fault.forMs), () => {
-        network.mend(from, to);
-        network.mend(to, from);
-      });
-    }
+    const link = [this.#id(fault.from), this.#id(fault.to)] as const;
+    flap(network, link, { nowMs, forMs: fault.forMs }, (atMs, callback) => this.#at(atMs, callback));
     return true;
   }
 
