@@ -52,6 +52,8 @@ export interface BudgetsOptions {
   readonly self: NodeId;
   /** 53 random bits that were never used before, from `Entropy`; never 0. */
   readonly fresh: () => FreshNumber;
+  /** The same, for the ids of requests alone: many, and two copies of this process may draw the same. Default: `fresh`. */
+  readonly drawn?: () => FreshNumber;
   /** What tells the place of the data from a copy of it. */
   readonly place: string;
   /** None: what is spent is given as amounts. */
@@ -267,7 +269,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     );
   }
 
-  #officeOf({ self, prices, nameOf, fresh }: BudgetsOptions): Office {
+  #officeOf({ self, prices, nameOf, fresh, drawn }: BudgetsOptions): Office {
     return {
       self,
       ledger: this.#ledger,
@@ -278,6 +280,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       nameOf: nameOf ?? ((node) => node.slice(-8)),
       stateOf: (node) => (node === self ? 'alive' : this.#members.get(node)),
       fresh,
+      drawn: drawn ?? fresh,
       heardAt: this.#heardAt,
       order: (effect) => this.#out.push(effect),
       answer: (id, result) => this.#answer(id, result),

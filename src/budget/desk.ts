@@ -11,7 +11,7 @@ import type { Instant } from '../kernel/time.ts';
 import type { Amount } from './amount.ts';
 import type { Report, Reserve, Settle } from './api.ts';
 import type { Unit } from './definition.ts';
-import type { BudgetName, PurseKey } from './names.ts';
+import { type BudgetName, freshText, type PurseKey } from './names.ts';
 import type { Office } from './office.ts';
 import type { Pull } from './pulls.ts';
 import { lackingPurse } from './refusals.ts';
@@ -190,7 +190,7 @@ export class Desk {
 
   /** Who knows an id may settle the reservation, so none tells of another. */
   #freshId(): string {
-    const { fresh } = this.#office;
-    return `${fresh().toString(36)}.${fresh().toString(36)}`;
+    const { drawn } = this.#office;
+    return freshText(drawn(), drawn());
   }
 }

@@ -17,6 +17,27 @@ export type PurseKey = Branded<string, 'PurseKey'>;
 /** 53 random bits, never 0: the data of one account, one opening of it, or one minting of a budget. */
 export type FreshNumber = number;
 
+/** Without letters that look like others; 32 of them. */
+const DIGITS = Uint8Array.from('0123456789abcdefghjkmnpqrstvwxyz', (digit) => digit.charCodeAt(0));
+const FRESH_TEXT = Array.from({ length: 22 }, () => 0);
+
+/** Both numbers, whole, as text without signs: `toString(36)` takes more than ten times as long. */
+export function freshText(left: FreshNumber, right: FreshNumber): string {
+  writeDigits(0, 6, Math.floor(left / 2 ** 25));
+  writeDigits(6, 5, left % 2 ** 25);
+  writeDigits(11, 6, Math.floor(right / 2 ** 25));
+  writeDigits(17, 5, right % 2 ** 25);
+  return String.fromCharCode(...FRESH_TEXT);
+}
+
+function writeDigits(from: number, count: number, value: number): void {
+  let left = value;
+  for (let at = from + count - 1; at >= from; at--) {
+    FRESH_TEXT[at] = DIGITS[left & 31] as number;
+    left >>>= 5;
+  }
+}
+
 export interface PurseId {
   readonly budget: BudgetName;
   /** A budget that was deleted and made again under its name has another one: their money never mixes. */

@@ -24,6 +24,8 @@ export interface Office {
   /** `undefined` for a node that nobody has heard of. */
   readonly stateOf: (node: NodeId) => MemberState | undefined;
   readonly fresh: () => FreshNumber;
+  /** For the ids of requests. */
+  readonly drawn: () => FreshNumber;
   /** When a row of an account was last heard, by the wall clock. */
   readonly heardAt: ReadonlyMap<string, number>;
   order(effect: BudgetEffect): void;

@@ -76,6 +76,8 @@ interface NodeBudgets {
   readonly place: string;
   /** 53 random bits that were never used before; never 0. */
   readonly fresh: () => FreshNumber;
+  /** The same, for the ids of requests alone. */
+  readonly drawn?: () => FreshNumber;
   readonly prices: PriceTable;
   readonly defaults: BudgetDefaults;
   readonly isOrchestrator: boolean;

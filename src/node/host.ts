@@ -17,7 +17,7 @@ import type { QuorumConfig } from '../quorum/config.ts';
 import type { NamedLeases } from '../quorum/leases.ts';
 import type { QuorumStore } from '../quorum/port.ts';
 import type { Voters } from '../quorum/voters/voters-api.ts';
-import { budgetSettings, budgetsOf, freshNumber, placeOf } from './budget-face.ts';
+import { budgetSettings, budgetsOf, drawnNumbers, freshNumber, placeOf } from './budget-face.ts';
 import { BudgetStore } from './budget-store.ts';
 import { Calls } from './calls.ts';
 import type { Config } from './config/options.ts';
@@ -102,6 +102,7 @@ export class Host {
       budgets: {
         place: placeOf(parts.config.node.data),
         fresh: () => freshNumber(this.#entropy),
+        drawn: drawnNumbers(this.#entropy),
         ...budgetSettings(parts.config),
         isOrchestrator: roles.includes('orchestrator'),
       },

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { freshText } from '../../src/budget/names.ts';
 import { parsePriceTable } from '../../src/budget/price.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { seededRng } from '../../src/kernel/rng.ts';
@@ -175,12 +176,7 @@ describe('budgets: settling', () => {
       if (!held.ok) throw new Error(held.error.message);
       const [id = ''] = held.value.reservationId.split('@');
       // Of 53 random bits each, and of nothing else.
-      expect(id).toBe(
-        drawn
-          .slice(0, 2)
-          .map((number) => number.toString(36))
-          .join('.'),
-      );
+      expect(id).toBe(freshText(drawn[0]!, drawn[1]!));
       return id;
     });
     expect(new Set(ids).size).toBe(3);

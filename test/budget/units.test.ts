@@ -6,6 +6,7 @@ import { chainOf, parseDefinition, passedThresholds } from '../../src/budget/def
 import {
   type AccountId,
   accountOf,
+  freshText,
   nodeOfAccount,
   numberOfAccount,
   parseAccountId,
@@ -85,6 +86,20 @@ describe('names', () => {
       '../5/all',
     ])
       expect(parsePurseKey(odd)).toBeUndefined();
+  });
+});
+
+describe('ids that nobody guesses', () => {
+  it('tell all bits of both numbers, in a length that does not depend on them', () => {
+    const most = Number.MAX_SAFE_INTEGER;
+    const numbers = [1, 2, 31, 32, 2 ** 25 - 1, 2 ** 25, 2 ** 50, most - 1, most];
+    const texts = numbers.flatMap((left) => numbers.map((right) => freshText(left, right)));
+    expect(new Set(texts).size).toBe(numbers.length ** 2);
+    for (const text of texts) expect(text).toMatch(/^[0-9a-z]{22}$/);
+    for (let bit = 0; bit < 53; bit++) {
+      expect(freshText(most - 2 ** bit, most)).not.toBe(freshText(most, most));
+      expect(freshText(most, most - 2 ** bit)).not.toBe(freshText(most, most));
+    }
   });
 });
 

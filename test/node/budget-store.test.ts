@@ -7,7 +7,7 @@ import type { Result } from '../../src/kernel/errors.ts';
 import { failWith } from '../../src/kernel/errors.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import type { Entropy } from '../../src/kernel/ports.ts';
-import { budgetSettings, freshNumber, placeOf } from '../../src/node/budget-face.ts';
+import { budgetSettings, drawnNumbers, freshNumber, placeOf } from '../../src/node/budget-face.ts';
 import { BudgetStore } from '../../src/node/budget-store.ts';
 import type { KeyRange, QuorumStore, RangeAnswer, Transaction } from '../../src/quorum/port.ts';
 import { ManualClock, SingleStore, settled } from '../support/single-store.ts';
@@ -163,6 +163,15 @@ describe('what tells an account from others', () => {
     const entropy = { bytes: () => drawn.shift() ?? new Uint8Array(7) } as unknown as Entropy;
     expect(freshNumber(entropy)).toBe(Number.MAX_SAFE_INTEGER);
     expect(drawn).toEqual([]);
+  });
+
+  it('numbers drawn ahead have 53 bits, are never 0, and none is given twice', () => {
+    const drawn = [Uint8Array.of(0, 0, 224, 255, 0, 0, 0, 0), new Uint8Array(24).fill(255)];
+    const entropy = { bytes: () => drawn.shift() ?? new Uint8Array(8).fill(1) } as unknown as Entropy;
+    const next = drawnNumbers(entropy);
+    // Of the first word only 21 bits count, so the first number would be 0.
+    expect([next(), next(), next()]).toEqual(Array(3).fill(Number.MAX_SAFE_INTEGER));
+    expect(next()).toBe(0x01_0101 * 2 ** 32 + 0x0101_0101);
   });
 
   it('prices that make no sense keep a node from starting', () => {
