@@ -49,6 +49,8 @@ interface ExecutorOptions<Event, Effect> {
   readonly defer: (callback: () => void) => void;
   /** Carries out every effect but `persist` and `awaitDisk`, which the executor does itself. */
   readonly perform: (effect: Effect) => void;
+  /** The disk fails, with the reason, or works again; by then the machine knows. */
+  readonly onDisk?: (failure: string | undefined) => void;
   /** The machine threw: an invariant is broken and nothing it would do next can be trusted. */
   readonly onBroken: (error: unknown) => void;
   /** Log below which no checkpoint is worth its work and its syncs, in bytes; default 8 MiB. */
@@ -277,6 +279,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     if (this.#diskBroken) {
       this.#diskBroken = false;
       this.deliver({ kind: 'diskRecovered' });
+      this.#options.onDisk?.(undefined);
     }
     for (const stream of this.#streams.values()) this.#release(stream.waiting);
     this.#drainRest();
@@ -311,6 +314,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     if (!this.#diskBroken) {
       this.#diskBroken = true;
       this.deliver({ kind: 'diskFailed', reason: error.message });
+      this.#options.onDisk?.(error.message);
     }
     this.#probeLater();
   }

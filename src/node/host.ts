@@ -80,6 +80,7 @@ export class Host {
   readonly #renewal: NodeJS.Timeout;
   #certifiedAtMs = 0;
   #isBroken = false;
+  #diskFailure: string | undefined;
   #services: QuorumServices | undefined;
   #budgetStore: BudgetStore | undefined;
   /** Problems of the world outside the core: multicast, a registry. */
@@ -123,6 +124,7 @@ export class Host {
       now: () => this.#clock.now(),
       problems: () => [
         ...journalProblems(parts.journal),
+        ...diskProblems(this.#diskFailure),
         ...this.#problems.flatMap((problems) => problems()),
       ],
     });
@@ -184,6 +186,11 @@ export class Host {
         setImmediate(callback);
       },
       perform: (effect) => perform(effect, performers),
+      onDisk: (failure) => {
+        this.#diskFailure = failure;
+        if (failure === undefined) logger.log('info', 'disk.recovered', {});
+        else logger.log('error', 'disk.failed', { reason: failure });
+      },
       onBroken: (error) => {
         logger.log('error', 'node.broken', { error: error instanceof Error ? error.stack : String(error) });
         this.#isBroken = true;
@@ -293,6 +300,17 @@ function journalProblems(journal: JournalContents): readonly Problem[] {
     message: `A file of the journal was damaged and is kept aside as ${file}.`,
     hint: 'What was readable is in use, and the rest comes back from the other nodes; check the disk, then delete the file.',
   }));
+}
+
+function diskProblems(failure: string | undefined): readonly Problem[] {
+  if (failure === undefined) return [];
+  return [
+    {
+      code: 'DISK_FAILS',
+      message: `This node cannot write to its disk, and refuses whatever needs it: ${failure}.`,
+      hint: 'Free space in the data directory, or repair the disk; writes are accepted again by themselves.',
+    },
+  ];
 }
 
 function quorumOf({ mesh, node, quorum }: Config): QuorumConfig | undefined {

@@ -278,12 +278,19 @@ describe.skipIf(!isRoot)('a full disk', { timeout: 60_000 }, () => {
       const { code, error } = await command(node, 'board', 'set', 'main', 'from-the-shell', '1');
       expect(code).toBe(1);
       expect(error).toMatch(/Free space/);
+      expect(await problemsOf(node)).toContainEqual({
+        code: 'DISK_FAILS',
+        message: expect.stringContaining('no space left'),
+        hint: expect.stringContaining('Free space'),
+      });
+      expect(node.log).toMatch(/disk\.failed/);
 
       disk.free();
       await eventually('writes are taken again', async () => {
         const { isError } = await client.call('board_write', { key: 'again', value: 1 });
         return !isError || undefined;
       });
+      expect((await problemsOf(node)).map(({ code }) => code)).not.toContain('DISK_FAILS');
       await ledger.write('after', mcpWriter(client), () => ledger.acknowledged >= 40);
       ledger.check(await entriesOf(node));
       await node.end('SIGKILL');
