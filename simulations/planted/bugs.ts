@@ -333,9 +333,9 @@ export const plantedBugs: readonly PlantedBug[] = [
         replace: 'if (ours.store === theirs.store) return false;',
       },
       {
-        file: 'store/replica.ts',
-        find: 'if (into === undefined || (command[0] === DISSOLVE && !isEmpty)) return;',
-        replace: 'if (into === undefined) return;',
+        file: 'store/endings.ts',
+        find: '  if (command[0] === DISSOLVE && !isEmpty) return undefined;\n',
+        replace: '',
       },
     ],
   },

@@ -10,7 +10,7 @@
  * Limits: a member is trusted with what it proposes (it may write any key); the guard stands before this machine.
  */
 import type { PeerDown, PeerUp, Received } from '../kernel/effects.ts';
-import { fail, ok, type Result } from '../kernel/errors.ts';
+import type { Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Cryptography } from '../kernel/ports.ts';
@@ -19,30 +19,27 @@ import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts'
 import { Calls } from './calls/calls.ts';
 import { Forwarded } from './calls/forwarded.ts';
 import { freshIds } from './calls/fresh-ids.ts';
-import { conflict } from './calls/requests.ts';
 import type { QuorumConfig } from './config.ts';
 import { decodeFrame, encodeGreeting, type Greeting, type StoreFrame } from './frames.ts';
-import type { QuorumCall, QuorumEffect, QuorumEvent, QuorumRequested } from './messages.ts';
-import { unavailable } from './messages.ts';
+import { leadersCare, unasked } from './leaders-care.ts';
+import { type QuorumEffect, type QuorumEvent, type QuorumRequested, unavailable } from './messages.ts';
+import { Orders } from './orders.ts';
 import type { Configuration, ServerId } from './raft/types.ts';
 import { encodeCommand } from './register/command.ts';
 import { NEWEST_FORMAT } from './register/format.ts';
 import type { Applied } from './register/outcome.ts';
 import { Register } from './register/register.ts';
-import { nodeOf, parseStoreId } from './server.ts';
+import { nodeOf } from './server.ts';
 import { type QuorumStatus, statusOf, type Unavailability, whyUnavailable } from './status.ts';
 import { Carrier } from './store/carrier.ts';
 import { LeaseKeeper } from './store/lease-keeper.ts';
-import { abandonCommand, dissolveCommand, type Replica, type ReplicaFact } from './store/replica.ts';
+import type { Replica, ReplicaFact } from './store/replica.ts';
 import { Trust } from './store/trust.ts';
-import { formatConflict, raiseCommand } from './voters/formats.ts';
-import { decide, yields } from './voters/founding.ts';
+import { Upkeep } from './upkeep.ts';
+import { decide } from './voters/founding.ts';
 import { Neighbours } from './voters/neighbours.ts';
 import { ownGreeting } from './voters/own-greeting.ts';
 import { VainJoins } from './voters/vain-joins.ts';
-import { membersOf } from './voters/voter-candidates.ts';
-import { nextVoters } from './voters/voter-policy.ts';
-import { wishesOf } from './voters/voter-wishes.ts';
 
 interface QuorumOptions {
   readonly self: NodeId;
@@ -56,11 +53,6 @@ interface QuorumOptions {
   readonly now: Instant;
 }
 
-/** While something is under way, and for a while after what a leader may have to act on. */
-const TICK_MS = 200;
-const RESTLESS_MS = 10_000;
-/** Of a leader with nothing to do: who votes is a matter of time too. */
-const LEADERS_TICK_MS = 1_000;
 const STREAM = 'quorum';
 const NOW_STREAM = 'quorum/now';
 /** How long a store must have had no leader here before a recovered one takes its place. */
@@ -84,13 +76,10 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   readonly #vainJoins = new VainJoins();
   readonly #trust: Trust;
   readonly #boot: number;
-  /** Answers to a person's orders that wait for a store to be written. */
-  readonly #orders = new Map<number, Result<unknown>>();
+  readonly #orders: Orders;
+  readonly #upkeep: Upkeep;
   #storelessSinceMs: number;
   #leaderlessSinceMs: number | undefined;
-  /** When upkeep is due; `undefined` while there is nothing to look after. */
-  #tickMs: number | undefined;
-  #restlessUntilMs: number;
   /** What may change of the own greeting without an event of its own, as it was told. */
   #greeted: Greeted | undefined;
   #isDiskBroken = false;
@@ -105,10 +94,16 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#carrier = new Carrier({ self, raft, newestFormat, freshId: this.#freshId, rng });
     this.#trust = new Trust(this.#carrier, this.#neighbours, config.raft.electionTimeoutMs, now);
     this.#calls = new Calls(this.#freshId, (id, result) => this.#answer(id, result));
+    this.#orders = new Orders(this.#carrier, this.#neighbours, {
+      restart: (at) => this.#restart(false, at),
+      began: (effects, at) => this.#began(effects, at),
+      propose: (replica, command, at) => this.#take(replica.step(unasked(command), at), at),
+      answer: (id, result) => this.#answer(id, result),
+      answerBehindDisk: (id, result) => this.#effects.push({ kind: 'answer', stream: STREAM, id, result }),
+    });
     this.#boot = this.#freshId();
     this.#storelessSinceMs = now.monoMs;
-    this.#tickMs = now.monoMs + TICK_MS;
-    this.#restlessUntilMs = now.monoMs + RESTLESS_MS;
+    this.#upkeep = new Upkeep(now);
   }
 
   /** This node's copy, as far as it has followed; empty where it carries no store. Read only. */
@@ -147,7 +142,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
         break;
       case 'quorumCancelled':
         this.#calls.cancel(event.id);
-        this.#orders.delete(event.id);
+        this.#orders.cancel(event.id);
         break;
       case 'diskReached':
         this.#diskReached(event.sequence, now);
@@ -155,9 +150,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       case 'diskFailed':
       case 'diskRecovered':
         this.#isDiskBroken = event.kind === 'diskFailed';
-        for (const id of this.#orders.keys())
-          this.#answer(id, fail(unavailable('The disk of this node fails.', 'unknown')));
-        this.#orders.clear();
+        this.#orders.failAll(unavailable('The disk of this node fails.', 'unknown'));
         this.#take(this.replica?.step({ kind: event.kind }, now), now);
         if (event.kind === 'diskRecovered') this.#effects.push(...this.#carrier.diskRecovered());
         break;
@@ -170,7 +163,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       this.#take(this.#calls.propose(this.replica, this.#isDiskBroken, now), now);
     this.#take(this.replica?.expire(now), now);
     if (isDue(this.#leases.deadline, now)) this.#endLeases(now);
-    if (isDue(this.#tickDeadline, now)) this.#tick(now);
+    if (isDue(this.#upkeep.deadline, now)) this.#tick(now);
     return this.#settle(now);
   }
 
@@ -187,12 +180,8 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   deadline(): Deadline | undefined {
     return (
       this.#calls.deadline ??
-      earliest([this.replica?.deadline(), this.#leases.deadline, this.#trust.deadline, this.#tickDeadline])
+      earliest([this.replica?.deadline(), this.#leases.deadline, this.#trust.deadline, this.#upkeep.deadline])
     );
-  }
-
-  get #tickDeadline(): Deadline | undefined {
-    return this.#tickMs === undefined ? undefined : { atMs: this.#tickMs, reason: 'quorum upkeep' };
   }
 
   status(): QuorumStatus {
@@ -203,9 +192,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   #diskReached(sequence: number, now: Instant): void {
     if (this.#carrier.isBeginning) {
       this.#effects.push(...this.#carrier.diskReached(sequence));
-      const orders = this.#carrier.isBeginning ? [] : [...this.#orders];
-      if (orders.length > 0) this.#orders.clear();
-      for (const [id, result] of orders) this.#answerOrder(id, result);
+      this.#orders.diskReached();
       this.#greet(now);
     }
     this.#take(this.replica?.diskReached(sequence, now), now);
@@ -214,14 +201,14 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   // Neighbours.
 
   #peerUp({ peer }: PeerUp, now: Instant): void {
-    this.#stir(now);
+    this.#upkeep.stir(now);
     this.#neighbours.up(peer);
     this.#greet(now);
     this.#reach(now);
   }
 
   #peerDown({ peer }: PeerDown, now: Instant): void {
-    this.#stir(now);
+    this.#upkeep.stir(now);
     this.#neighbours.down(peer);
     this.#reach(now);
   }
@@ -231,7 +218,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     if (frame === undefined) {
       this.#effects.push({ kind: 'penalise', peer: from, reason: 'a malformed frame of the quorum store' });
     } else if (frame.kind === 'greeting') {
-      this.#stir(now);
+      this.#upkeep.stir(now);
       this.#neighbours.greeted(from, frame, now);
       this.#examine(from, frame, now);
       this.#heed(now);
@@ -358,73 +345,19 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#calls.restart(tookNoEffect, now);
   }
 
-  /** As leader of an empty store that met another: give way by a command, which takes effect only while it is empty. */
-  #considerYielding(replica: Replica, now: Instant): void {
-    const ours = { store: replica.carried.store, hasData: this.#carrier.hasData };
-    for (const [store, { hasData }] of this.#neighbours.otherStores(ours.store)) {
-      if (this.#carrier.identity.dissolved.includes(store) || !yields(ours, { store, hasData })) continue;
-      this.#proposeUnasked(replica, dissolveCommand(store), now);
-      return;
-    }
-  }
-
   // Calls of this node.
 
   #requested({ id, call }: QuorumRequested, now: Instant): void {
-    this.#hasten(now);
+    this.#upkeep.hasten(now);
     switch (call.op) {
       case 'found':
       case 'recover':
       case 'abandon':
-        this.#answerOrder(id, this.#administer(call, now));
+        this.#orders.handle(id, call, now);
         return;
       default:
         this.#take(this.#calls.ask(id, call, this.replica, now), now);
     }
-  }
-
-  /** A store that was begun at a person's order is on disk before that is said. */
-  #answerOrder(id: number, result: Result<unknown>): void {
-    if (!result.ok) this.#answer(id, result);
-    else if (this.#carrier.isBeginning) this.#orders.set(id, result);
-    else this.#effects.push({ kind: 'answer', stream: STREAM, id, result });
-  }
-
-  /** What a person orders where the rules alone must not decide. */
-  #administer(
-    call: Extract<QuorumCall, { op: 'found' | 'recover' | 'abandon' }>,
-    now: Instant,
-  ): Result<unknown> {
-    const replica = this.replica;
-    if (this.#carrier.isBeginning) return fail(conflict('The store is being written to the disk.'));
-    const wrong = formatConflict(this.#carrier);
-    if (wrong !== undefined) return fail(wrong);
-    if (call.op === 'found') {
-      if (replica !== undefined) return fail(conflict('This node carries a store already.'));
-      this.#began(this.#carrier.found(now), now);
-    } else if (replica === undefined) {
-      return fail(conflict('This node carries no store.'));
-    } else if (call.op === 'recover') {
-      if (replica.raft.leader !== undefined)
-        return fail(conflict('The store has a leader: its voters are not lost.'));
-      this.#restart(false, now);
-      this.#began(this.#carrier.recover(now), now);
-    } else {
-      const keep = parseStoreId(Number.parseInt(call.keep, 36));
-      if (keep === undefined || !this.#neighbours.otherStores(replica.carried.store).has(keep))
-        return fail(conflict(`No member that can be reached carries the store ${call.keep}.`));
-      if (!replica.isLeader)
-        return fail(conflict('Only the leader of the store that is given up can do this.'));
-      this.#proposeUnasked(replica, abandonCommand(keep), now);
-    }
-    return ok({ store: this.status().store });
-  }
-
-  // Proposals.
-
-  /** A command that nobody waits for. */
-  #proposeUnasked(replica: Replica, command: Uint8Array, now: Instant): void {
-    this.#take(replica.step({ kind: 'proposed', proposals: [{ token: 0, command }] }, now), now);
   }
 
   // What the replica says.
@@ -479,11 +412,11 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     const replica = this.replica;
     const leases = replica === undefined ? [] : this.#leases.takeDue(replica, now);
     if (replica === undefined || leases.length === 0) return;
-    this.#proposeUnasked(replica, encodeCommand({ kind: 'expireLeases', leases }), now);
+    this.#take(replica.step(unasked(encodeCommand({ kind: 'expireLeases', leases })), now), now);
   }
 
   #leadershipChanged(now: Instant): void {
-    this.#stir(now);
+    this.#upkeep.stir(now);
     const replica = this.replica;
     this.#leases.led(replica, now);
     if (replica === undefined) return;
@@ -495,7 +428,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
   // Upkeep.
 
   #tick(now: Instant): void {
-    this.#tickMs = undefined;
+    this.#upkeep.done();
     this.#heed(now);
     this.#greet(now);
     const replica = this.replica;
@@ -504,34 +437,20 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#calls.wake();
     this.#calls.giveUpLate(now, () => this.#whyNot());
     if (replica?.isLeader !== true) return;
-    this.#considerYielding(replica, now);
-    const raise = raiseCommand(this.#carrier.newestFormat, replica, this.#neighbours);
-    if (raise !== undefined) this.#proposeUnasked(replica, raise, now);
-    this.#considerVoters(replica, now);
+    for (const order of leadersCare(replica, this.#carrier, this.#neighbours, this.#options.config, now))
+      this.#take(replica.step(order, now), now);
   }
 
-  /** Something changed that the rules on stores and voters go by. */
-  #stir(now: Instant): void {
-    this.#restlessUntilMs = now.monoMs + RESTLESS_MS;
-    this.#hasten(now);
-  }
-
-  /** A leader that had nothing to do may have put upkeep off for longer. */
-  #hasten(now: Instant): void {
-    this.#tickMs = Math.min(this.#tickMs ?? Number.POSITIVE_INFINITY, now.monoMs + TICK_MS);
-  }
-
-  #nextTick(now: Instant): number | undefined {
+  /** Nothing is under way, as far as this node knows. */
+  get #isQuiet(): boolean {
     const { replica } = this;
-    const isQuiet =
+    return (
       this.#calls.isIdle &&
       replica?.raft.leader !== undefined &&
       this.#neighbours.isSettled &&
       this.#isGreetingTrue &&
-      replica.register.revision >= this.#carrier.identity.revisionToPass;
-    if (!isQuiet) return now.monoMs + TICK_MS;
-    if (!replica.isLeader) return undefined;
-    return now.monoMs + (now.monoMs < this.#restlessUntilMs ? TICK_MS : LEADERS_TICK_MS);
+      replica.register.revision >= this.#carrier.identity.revisionToPass
+    );
   }
 
   /** Neighbours were told of the voters, the format and the data that the copy has now. */
@@ -553,7 +472,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     const { revisionToPass } = this.#carrier.identity;
     if (replica.register.revision >= revisionToPass) return;
     const command = encodeCommand({ kind: 'advance', revision: revisionToPass });
-    if (replica.isLeader) this.#proposeUnasked(replica, command, now);
+    if (replica.isLeader) this.#take(replica.step(unasked(command), now), now);
     else
       this.#effects.push(
         ...replica.sendTo(leader, { kind: 'propose', requests: [{ sequence: 0, command }] }),
@@ -564,24 +483,10 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     return whyUnavailable(this.#carrier, this.#neighbours, this.#isDiskBroken);
   }
 
-  #considerVoters(replica: Replica, now: Instant): void {
-    const { raft, register, server } = replica;
-    if (raft.isChanging) return;
-    const voters = nextVoters(
-      this.#options.config.voters,
-      server,
-      raft.configuration,
-      membersOf(replica, this.#neighbours),
-      wishesOf(register).get(this.#options.self),
-      now.monoMs,
-    );
-    if (voters !== undefined) this.#take(replica.step({ kind: 'changeAsked', token: 0, voters }, now), now);
-  }
-
   #settle(now: Instant): readonly QuorumEffect[] {
     this.#trust.consider(now);
-    this.#tickMs ??= this.#nextTick(now);
-    const replica = this.replica;
+    const { replica } = this;
+    this.#upkeep.settle(() => this.#isQuiet, replica?.isLeader === true, now);
     if (replica !== undefined) this.#calls.answerReads(replica);
     const effects = this.#effects;
     this.#effects = [];

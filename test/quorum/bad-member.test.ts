@@ -13,7 +13,7 @@ import { Quorum } from '../../src/quorum/quorum.ts';
 import { encodeCommand } from '../../src/quorum/register/command.ts';
 import { Register } from '../../src/quorum/register/register.ts';
 import { parseServerId, type StoreId, storeName } from '../../src/quorum/server.ts';
-import { abandonCommand, dissolveCommand } from '../../src/quorum/store/replica.ts';
+import { abandonCommand, dissolveCommand } from '../../src/quorum/store/endings.ts';
 import { nodeNumber, storeNumber } from './names.ts';
 
 function put(key: string, lease?: number): QuorumCall {

@@ -3,7 +3,8 @@ import type { Instant } from '../../kernel/time.ts';
 import type { QuorumEffect } from '../messages.ts';
 import type { ServerId } from '../raft/types.ts';
 import { nodeOf } from '../server.ts';
-import { isForLeadersOnly, type Replica, type ReplicaFact } from '../store/replica.ts';
+import { isForLeadersOnly } from '../store/endings.ts';
+import type { Replica, ReplicaFact } from '../store/replica.ts';
 import type { Request } from './proposals.ts';
 
 export class Forwarded {

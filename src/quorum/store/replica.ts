@@ -5,7 +5,6 @@
  * Streams: `quorum` waits for the disk (votes, acknowledgements), `quorum/now` does not (a leader's appends leave
  * while its own disk writes; answers rest on a majority, not on this disk).
  */
-import { ByteReader, ByteWriter } from '../../kernel/bytes.ts';
 import type { Mark } from '../../kernel/effects.ts';
 import type { NodeId } from '../../kernel/ids.ts';
 import type { Rng } from '../../kernel/rng.ts';
@@ -24,13 +23,15 @@ import type {
   ServerId,
   SnapshotPoint,
 } from '../raft/types.ts';
-import { type ClientId, isExpiry, raisedFormat } from '../register/command.ts';
+import { type ClientId, raisedFormat } from '../register/command.ts';
 import type { Applied } from '../register/outcome.ts';
 import type { Register } from '../register/register.ts';
-import { nodeOf, parseServerId, parseStoreId, type StoreId, serverIdOf, storeName } from '../server.ts';
+import { nodeOf, parseServerId, type StoreId, serverIdOf, storeName } from '../server.ts';
+import { isEnding, successorOf } from './endings.ts';
 import { Promises } from './promises.ts';
-import { type Arrived, Capture, SnapshotReceiver, SnapshotSenders } from './snapshot-transfer.ts';
-import type { Captured, Carried, Incoming, StorageWriter, StoredIdentity } from './storage.ts';
+import { SnapshotIntake } from './snapshot-intake.ts';
+import { type Arrived, Capture, SnapshotSenders } from './snapshot-transfer.ts';
+import type { Captured, Carried, StorageWriter, StoredIdentity } from './storage.ts';
 import { type Asked, type Outdated, Turns } from './turns.ts';
 
 /** What the replica says besides orders. */
@@ -66,9 +67,6 @@ interface ReplicaOptions {
 
 const STREAM = 'quorum';
 const NOW_STREAM = 'quorum/now';
-/** First byte of commands that are not the register's: it uses low kinds. */
-const DISSOLVE = 0xff;
-const ABANDON = 0xfe;
 /** The log is cut when this much was applied since it last was; sooner where the tail that stays is set to be short. */
 const COMPACT_ENTRIES = 20_000;
 const COMPACT_BYTES = 8 * 1024 * 1024;
@@ -85,15 +83,11 @@ export class Replica {
   readonly #generation: number;
   readonly #compactEntries: number;
   readonly #senders = new SnapshotSenders();
-  readonly #receiver: SnapshotReceiver;
+  readonly #intake: SnapshotIntake;
   readonly #turns = new Turns();
   readonly #newestFormat: number;
   #neededFormat: number | undefined;
   readonly #promises: Promises;
-  /** Of the snapshot whose pieces come in: those that were given to the disk. */
-  #incoming: Incoming | undefined;
-  /** Whole snapshots that are on their way to the disk, by the number awaited. */
-  readonly #arriving = new Map<number, { readonly arrived: Arrived; readonly incoming: Incoming }>();
   /** What the Raft core calls the moments that it awaits. */
   readonly #raftSequences = new Map<number, number>();
   #register: Register;
@@ -113,7 +107,7 @@ export class Replica {
     this.#writer = options.writer;
     this.#generation = options.generation;
     this.#newestFormat = options.newestFormat;
-    this.#receiver = new SnapshotReceiver(undefined, options.newestFormat);
+    this.#intake = new SnapshotIntake(options.writer, options.newestFormat);
     const { tailEntries } = options.config;
     this.#compactEntries = tailEntries === undefined ? COMPACT_ENTRIES : 2 * tailEntries + 1;
     this.#applied = restored.point;
@@ -260,9 +254,7 @@ export class Replica {
 
   /** What waits for the disk may never be there: snapshots are to be sent again, the core orders the rest anew. */
   #forgetAwaited(): void {
-    this.#incoming = undefined;
-    this.#arriving.clear();
-    this.#receiver.forget();
+    this.#intake.forget();
     this.#raftSequences.clear();
   }
 
@@ -289,7 +281,7 @@ export class Replica {
     if (Math.floor(sequence / GENERATION) !== this.#generation) return [];
     const number = sequence % GENERATION;
     const out: (QuorumEffect | ReplicaFact)[] = [];
-    const arrived = this.#arriving.get(number);
+    const arrived = this.#intake.reached(number);
     if (arrived === undefined) {
       const reached = this.#raftSequences.get(number);
       this.#raftSequences.delete(number);
@@ -298,8 +290,7 @@ export class Replica {
       this.#takeTurns(out, now);
       return out;
     }
-    this.#arriving.delete(number);
-    this.#install(arrived.arrived, out, now);
+    this.#install(arrived, out, now);
     return out;
   }
 
@@ -330,19 +321,13 @@ export class Replica {
   /** Everything as it is at this moment; the register's part is encoded as it is taken. */
   captured(identity: StoredIdentity): Captured {
     const { hardState } = this.raft;
-    const whole = [...this.#arriving.values()]
-      .map(({ incoming }) => incoming)
-      .reduce<Incoming | undefined>(
-        (newest, incoming) => ((newest?.point.index ?? 0) > incoming.point.index ? newest : incoming),
-        undefined,
-      );
     return {
       identity,
       hardState,
       point: this.#applied,
       pieces: this.#register.capture(),
       entries: this.raft.entries().filter((entry) => entry.index > this.#applied.index),
-      incoming: [whole, this.#incoming].filter((incoming) => incoming !== undefined),
+      incoming: this.#intake.captured(),
     };
   }
 
@@ -466,9 +451,9 @@ export class Replica {
   }
 
   #dissolve(command: Uint8Array, out: (QuorumEffect | ReplicaFact)[]): void {
-    const into = parseStoreId(new ByteReader(command, 1).uint56());
     const isEmpty = this.#register.revision <= EMPTY_REVISION;
-    if (into === undefined || (command[0] === DISSOLVE && !isEmpty)) return;
+    const into = successorOf(command, isEmpty);
+    if (into === undefined) return;
     this.#isDissolved = true;
     out.push({ kind: 'dissolved', into, tookNoEffect: isEmpty });
   }
@@ -487,7 +472,6 @@ export class Replica {
       this.#carryOut(this.raft.handle({ kind: 'snapshotSent', ...outcome }, now), out, now);
   }
 
-  /** A snapshot older than what is applied here would take state back: it is confirmed and dropped. */
   #snapshotPiece(
     from: ServerId,
     frame: Extract<StoreFrame, { kind: 'snapshot' }>,
@@ -495,28 +479,10 @@ export class Replica {
   ): void {
     // Whoever sends one had its appends answered in this term, so it is known; pieces that come too early are sent again.
     if (frame.term !== this.raft.term || this.raft.leader !== from) return;
-    const { answer, afterDisk, isNext, arrived } = this.#receiver.take(from, frame);
-    if (isNext && frame.point.index > this.#applied.index) this.#persistPiece(frame, arrived, out);
+    const { records, whole, answer, afterDisk } = this.#intake.take(from, frame, this.#applied.index);
+    if (records.length > 0) this.#persist(records, out);
+    if (whole !== undefined) this.#intake.awaited(this.#awaitDisk(out), whole);
     this.#send(from, answer, afterDisk ? STREAM : NOW_STREAM, out);
-  }
-
-  /** Each piece as it comes, confirmed behind the disk: never does more of a store wait for the disk than a few pieces. */
-  #persistPiece(
-    frame: Extract<StoreFrame, { kind: 'snapshot' }>,
-    arrived: Arrived | undefined,
-    out: (QuorumEffect | ReplicaFact)[],
-  ): void {
-    const before = frame.piece === 0 ? undefined : this.#incoming;
-    const { incoming, record } = this.#writer.part(before, frame.point, frame.bytes);
-    this.#incoming = incoming;
-    if (arrived === undefined) {
-      this.#persist([record], out);
-      return;
-    }
-    const whole = this.#writer.whole(incoming);
-    this.#incoming = undefined;
-    this.#persist([record, whole.record], out);
-    this.#arriving.set(this.#awaitDisk(out), { arrived, incoming: whole.incoming });
   }
 
   #install(arrived: Arrived, out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
@@ -528,30 +494,4 @@ export class Replica {
     const { point, from, term } = arrived;
     this.#carryOut(this.raft.handle({ kind: 'snapshotInstalled', point, from, term }, now), out, now);
   }
-}
-
-/** A command that ends this store in favour of another, where no client has written to it. */
-export function dissolveCommand(into: StoreId): Uint8Array {
-  return endingCommand(DISSOLVE, into);
-}
-
-/** The same, whatever it holds. */
-export function abandonCommand(into: StoreId): Uint8Array {
-  return endingCommand(ABANDON, into);
-}
-
-/** What a leader alone may bring forward: the end of the store, and of leases, and what all copies must understand. */
-export function isForLeadersOnly(command: Uint8Array): boolean {
-  return isEnding(command) || isExpiry(command) || raisedFormat(command) > 0;
-}
-
-function isEnding(command: Uint8Array): boolean {
-  return command[0] === DISSOLVE || command[0] === ABANDON;
-}
-
-function endingCommand(kind: number, into: StoreId): Uint8Array {
-  const out = new ByteWriter(16);
-  out.byte(kind);
-  out.uint56(into);
-  return out.take();
 }
