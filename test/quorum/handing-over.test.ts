@@ -67,6 +67,29 @@ describe('quorum store: a leader that goes', () => {
     },
   );
 
+  it.each([
+    [7, 0],
+    [7, 1],
+    [8, 0],
+    [8, 1],
+  ])(
+    'passes over a voter that nobody wants to vote, while nobody can take its place (n=3, seed %i, follower %i)',
+    (seed, which) => {
+      const { cluster, leader } = running(3, seed);
+      const followers = cluster.machines.filter((machine) => machine !== leader);
+      const [unwanted, other] = [followers[which], followers[1 - which]] as SimulatedMachine[];
+      const never = { op: 'put', key: wishKey(unwanted!.nodeId), value: wishValue('never') } as const;
+      const transaction = { compares: [], then: [never], otherwise: [] };
+      expect(ask(cluster, leader, { op: 'transact', transaction })).toMatchObject({ ok: true });
+      cluster.scheduler.runUntil(cluster.nowMs + 1_000);
+      expect(votersOf(leader)).toBe(3);
+      leader.handOver();
+      until(cluster, 500, () => leader.quorum?.isHandingOver === false);
+      expect(leader.quorum?.replica?.leader).toBe(other!.nodeId);
+      expect(cluster.violations).toEqual([]);
+    },
+  );
+
   it('without another voter in reach there is nothing to wait for', () => {
     const { cluster, leader } = running(3, 4);
     for (const machine of cluster.machines) if (machine !== leader) machine.crash('kill');

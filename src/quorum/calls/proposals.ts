@@ -45,6 +45,7 @@ interface Unanswered {
 
 /** Twice the round to a slow disk: an answer that takes longer was probably lost. */
 const RESEND_MS = 400;
+/** With the first upkeep after that: who has too much to do is not helped by more. */
 const BUSY_MS = 30;
 /** Whose time is up is looked for every 200 ms; the caller is answered within the limit all the same. */
 export const GIVE_UP_MS = limits.quorumWaitMs - 300;

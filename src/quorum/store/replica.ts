@@ -27,6 +27,7 @@ import { type ClientId, raisedFormat } from '../register/command.ts';
 import type { Applied } from '../register/outcome.ts';
 import type { Register } from '../register/register.ts';
 import { nodeOf, parseServerId, type StoreId, serverIdOf, storeName } from '../server.ts';
+import { wishesOf } from '../voters/voter-wishes.ts';
 import { isEnding, successorOf } from './endings.ts';
 import { Promises } from './promises.ts';
 import { SnapshotIntake } from './snapshot-intake.ts';
@@ -197,14 +198,21 @@ export class Replica {
     return out;
   }
 
-  /** As leader, before this node goes: the voter that can be reached and lacks least is to lead. */
+  /**
+   * As leader, before this node goes: the voter that can be reached and lacks least is to lead, before all one that nobody
+   * wants to vote no more, which would have to hand over once again.
+   */
   handOver(now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
     if (!this.isLeader) return [];
     const { incoming } = this.raft.configuration;
+    const wishes = wishesOf(this.#register);
+    const isUnwanted = (server: ServerId) => Number(wishes.get(nodeOf(server)) === 'never');
     const [fittest] = this.raft
       .progress()
       .filter(({ server }) => incoming.includes(server) && this.isReachable(server))
-      .toSorted((left, right) => right.match - left.match);
+      .toSorted(
+        (left, right) => isUnwanted(left.server) - isUnwanted(right.server) || right.match - left.match,
+      );
     return fittest === undefined
       ? []
       : this.step({ kind: 'transferAsked', token: 0, to: fittest.server }, now);
