@@ -72,19 +72,20 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
 /** Runs one command. Never throws; whatever went wrong has been printed when it resolves. */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   const out = new Output(io, argv.includes('--json'));
+  let program: Command | undefined;
   try {
     if (argv[0] === '--version' || argv[0] === '-V') {
       const { VERSION } = await import('../node/version.ts');
       await io.writeOut(`${VERSION}\n`);
       return EXIT.done;
     }
-    const program = await programFor(argv, io);
+    program = await programFor(argv, io);
     await program.parseAsync([...argv], { from: 'user' });
     return EXIT.done;
   } catch (error) {
     if (error instanceof Reported) return error.exitCode;
     if (io.signal.aborted && !(error instanceof SkeinError)) return exitCodeOfSignal(io.signal.reason);
-    return report(error, out, argv);
+    return report(error, out, seeHelp(program, argv));
   }
 }
 
@@ -149,19 +150,17 @@ function settled(command: Command, io: Io): Command {
   return command;
 }
 
-async function report(error: unknown, out: Output, argv: readonly string[]): Promise<number> {
+async function report(error: unknown, out: Output, help: string): Promise<number> {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return EXIT.done;
     // Help that was shown because a command is missing says enough.
-    if (error.code !== 'commander.help') await out.error(usageBody(error));
+    if (error.code !== 'commander.help') await out.error(usageBody(error, help));
     return EXIT.usage;
   }
   const body = bodyOf(error);
   const wrong = wrongArgument(body);
   if (wrong !== undefined) {
-    // The words of the command alone: what comes after them may be options.
-    const words = argv.slice(0, 2).filter((word) => /^[a-z][a-z-]*$/.test(word));
-    await out.error({ ...body, ...wrong, hint: `See: skein ${words.join(' ')} --help` });
+    await out.error({ ...body, ...wrong, hint: help });
     return EXIT.usage;
   }
   await out.error(body);
@@ -169,8 +168,20 @@ async function report(error: unknown, out: Output, argv: readonly string[]): Pro
   return error instanceof SkeinError ? exitCodeOf(error) : EXIT.refused;
 }
 
-function usageBody(error: CommanderError): ErrorBody {
+/** Names the help of the command that the arguments begin with. */
+function seeHelp(program: Command | undefined, argv: readonly string[]): string {
+  const words: string[] = [];
+  let command = program;
+  for (const word of argv) {
+    command = command?.commands.find((each) => each.name() === word);
+    if (command === undefined) break;
+    words.push(word);
+  }
+  return ['See: skein', ...words, '--help'].join(' ');
+}
+
+function usageBody(error: CommanderError, help: string): ErrorBody {
   const [message = '', suggestion] = error.message.replace(/^error: /, '').split('\n', 2);
-  const hint = suggestion === undefined ? 'See: skein help COMMAND' : suggestion.replace(/^\(|\)$/g, '');
+  const hint = suggestion === undefined ? help : suggestion.replace(/^\(|\)$/g, '');
   return errorBody('INVALID_ARGUMENT', `${message.replace(/[^.]$/, '$&.')}`, hint);
 }

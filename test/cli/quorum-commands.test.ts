@@ -59,6 +59,14 @@ it('the list of voters shows whose version is too old for the store (K45)', asyn
   expect(out).toMatch(/new +voter +alive +x/);
 });
 
+it('the list of voters pages: what flags ask for is passed on, and the next page is named', async () => {
+  const voter = { nodeId: 'x', name: 'one', serverId: 'x/1', role: 'voter', state: 'alive' };
+  node.answers({ voters: [voter], storeId: 'abc', leader: 'x', cursor: 'next' });
+  const { error } = await skein(at('voters', 'list', '--limit', '1', '--cursor', 'from'));
+  expect(node.last.url).toBe('/v1/voters?limit=1&cursor=from');
+  expect(error).toMatch(/There are more: --cursor next/);
+});
+
 it('a merge exports the quorum boards with entries before it gives the store up', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-merge-'));
   const entry = {

@@ -58,7 +58,8 @@ const WRONG: [argv: string[], says: RegExp, suggests: RegExp][] = [
   [['up', '--config', '/nonexistent.yaml'], /there is no such file/, /./],
   [['simulate', 'clam'], /There is no scenario "clam"/, /Did you mean calm/],
   [['simulate', '--seeds', 'many'], /whole number/, /./],
-  [['chaos', 'kils'], /There is no scenario "kils"/, /Did you mean kills/],
+  [['chaos', 'kils'], /There is no scenario "kils"/, /Did you mean kills\?\n?.*There are:\n {2}Several/s],
+  [['simulate', 'strom'], /There is no scenario "strom"/, /Did you mean storm\? There are: .*quorum/],
   [
     ['chaos', 'nonesuch'],
     /no scenario/,
@@ -95,6 +96,17 @@ describe('wrong usage', () => {
       expect(error).toMatch(/Commands:/);
     },
   );
+});
+
+describe('the hint of a wrong usage names the help of that very command:', () => {
+  it.each([
+    [['board', 'set', 'main'], 'skein board set --help'],
+    [['up', '--prot', '1'], 'skein up --help'],
+    [['board', 'cas', 'tasks', 'k', 'v'], 'skein board cas --help'],
+    [['--bogus'], 'skein --help'],
+  ])('%j', async (argv, help) => {
+    expect((await skein(argv)).error).toContain(`See: ${help}\n`);
+  });
 });
 
 describe('help', () => {

@@ -57,9 +57,10 @@ async function run({ io, flags, out }: Session<ChaosFlags>, scenario: string | u
       groups.flatMap(([, names]) => names),
     );
     const lines = groups.map(([group, names]) => `  ${group}: ${names.join(', ')}`);
+    const all = `There are:\n${lines.join('\n')}`;
     throw new UsageError(
       `There is no scenario "${scenario}".`,
-      near === undefined ? `There are:\n${lines.join('\n')}` : `Did you mean ${near}?`,
+      near === undefined ? all : `Did you mean ${near}?\n${all}`,
     );
   }
   const { report } = result;

@@ -61,9 +61,10 @@ async function run({ io, flags, out }: Session<SimulateFlags>, scenario: string 
   });
   if (result.kind === 'unknownScenario') {
     const near = nearestWord(scenario ?? '', result.scenarios);
+    const all = `There are: ${result.scenarios.join(', ')}.`;
     throw new UsageError(
       `There is no scenario "${scenario}".`,
-      near === undefined ? `There are: ${result.scenarios.join(', ')}.` : `Did you mean ${near}?`,
+      near === undefined ? all : `Did you mean ${near}? ${all}`,
     );
   }
   const { reports, failed } = result;

@@ -1,11 +1,15 @@
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Board } from '../board-api.ts';
-import { type NodeFlags, type NodeSession, onNode, withNode } from '../context.ts';
+import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from '../context.ts';
 import type { Io } from '../io.ts';
 import { count, printable, table } from '../text.ts';
 import { exportBoard } from './board-transfer.ts';
 
+interface ListFlags extends NodeFlags {
+  readonly limit?: number;
+  readonly cursor?: string;
+}
 interface RecoverFlags extends NodeFlags {
   readonly confirm?: string;
 }
@@ -27,6 +31,7 @@ interface Voters {
   readonly voters: readonly Voter[];
   readonly storeId: string | null;
   readonly leader: string | null;
+  readonly cursor?: string;
 }
 
 export function votersCommand(io: Io): Command {
@@ -41,9 +46,15 @@ export function votersCommand(io: Io): Command {
 function listCommand(io: Io): Command {
   return withNode(new Command('list'), io)
     .description('who votes on the quorum store, who leads, and who only has a copy')
+    .option('--limit <n>', 'at most so many', wholeNumber(1, 1_000))
+    .option('--cursor <cursor>', 'continue where an earlier answer ended')
     .action(
-      onNode(io, async (session: NodeSession<NodeFlags>) => {
-        await shown(session, await session.client.call('GET', '/v1/voters'));
+      onNode(io, async (session: NodeSession<ListFlags>) => {
+        const { limit, cursor } = session.flags;
+        const query = { limit, cursor };
+        const answer = await session.client.call<Voters>('GET', '/v1/voters', { query });
+        await shown(session, answer);
+        if (answer.cursor !== undefined) session.out.note(`There are more: --cursor ${answer.cursor}`);
       }),
     );
 }
