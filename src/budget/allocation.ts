@@ -12,6 +12,8 @@ import type { AccountId } from './names.ts';
 export const STRANDED_PARTS = 50;
 /** Of what is left in the reserve, one chunk is this part at most, however many spend: what lies elsewhere can be had back. */
 const FAIR_PARTS = 4;
+/** One chunk is this part of the largest at least, as far as there is so much: who begins to spend does not know yet how fast. */
+const LEAST_PARTS = 8;
 /** Transfers that one request for rights may cause, but for gathering. */
 export const TRANSFERS_PER_REQUEST = 3;
 
@@ -91,8 +93,10 @@ export function chunkOf(demand: Demand): { readonly amount: Amount; readonly atL
   const most = Math.max(1, Math.floor(limit / STRANDED_PARTS));
   const fair = Math.floor(reserve / Math.min(Math.max(1, spenders), FAIR_PARTS));
   const lacking = Math.max(0, need - rights);
-  const wanted = Math.max(lacking, expected(burnPerMs, horizonMs) + need - rights);
-  const amount = Math.max(lacking, Math.min(wanted, most - rights, fair));
+  const least = Math.max(0, Math.min(Math.floor(most / LEAST_PARTS), reserve));
+  const ahead = expected(burnPerMs, horizonMs) + need - rights;
+  const wanted = lacking === 0 ? Math.max(0, ahead) : Math.max(lacking + least, ahead);
+  const amount = Math.max(lacking, Math.min(wanted, most - rights, Math.max(fair, least)));
   return { amount: amount as Amount, atLeast: lacking as Amount };
 }
 

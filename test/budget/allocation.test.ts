@@ -60,7 +60,10 @@ describe('allocation: chunks', () => {
   });
 
   it.each([
-    [{ burnPerMs: 0 }, 10],
+    // Who begins to spend gets an eighth of the largest chunk beyond what it needs, since nobody knows yet how fast it will.
+    [{ burnPerMs: 0 }, 35],
+    [{ burnPerMs: 0, reserve: 30 }, 25],
+    [{ burnPerMs: 0, reserve: 10 }, 10],
     [{ burnPerMs: 0.05 }, 60],
     [{ burnPerMs: 100 }, 200],
     [{ burnPerMs: 100, need: 500 }, 500],
