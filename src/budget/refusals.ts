@@ -9,22 +9,27 @@ export function lackingPurse(result: Result<unknown>): PurseKey | undefined {
   return result.error.details?.purse as PurseKey | undefined;
 }
 
-/** `reachable`: what all that were asked have, without the reserve; else what was heard of them counts. */
+/**
+ * `reachable`: what all that were asked have, without the reserve; else what was heard of them counts. `limit`: of the
+ * budget, or of each of its periods.
+ */
 export function exhaustedError(
   remains: Remains,
   needed: number,
   reachable: number | undefined,
   retryAfterMs: number,
+  limit: number,
 ): ErrorBody {
   const { budget, reserve, rights, held, machines, periodEndsInMs } = remains;
   const left = reserve + (reachable ?? rights);
   // What is held may be given back; nothing else comes before the next period, or a higher limit.
-  const waitMs = left + held >= needed ? retryAfterMs : periodEndsInMs;
+  const later = left + held >= needed ? retryAfterMs : periodEndsInMs;
+  const waitMs = needed > limit ? undefined : later;
   const named = machines.map(({ nodeId, ...machine }) => ({ machine_id: nodeId, ...machine }));
   return errorBody(
     'BUDGET_EXHAUSTED',
     `Of budget "${budget}" ${left} can be had from here, and ${needed} is asked for.`,
-    held > 0
+    held > 0 && needed <= limit
       ? `${held} is held by reservations that may be settled for less; ask for less, or raise the limit.`
       : 'Ask for less, or raise the limit (skein budget limit).',
     {

@@ -288,10 +288,11 @@ export class Supply {
     const { diskError } = this.#office.ledger;
     if (diskError !== undefined) return fail(diskError);
     const remains = remainsOf(this.#office, purse, now);
+    const limit = this.#office.mirror.definitions.get(remains.budget as BudgetName)?.limit;
     return fail(
       remains.reserve > 0 && this.#isStoreAway(now)
         ? unavailableError(remains, RETRY_MS)
-        : exhaustedError(remains, needed, reachable, retryAfterMs),
+        : exhaustedError(remains, needed, reachable, retryAfterMs, limit ?? needed),
     );
   }
 
