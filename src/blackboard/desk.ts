@@ -339,7 +339,7 @@ export class Desk {
       return failWith(
         'QUOTA_EXCEEDED',
         `The board "${board.name}" has its ${quotaKeys} keys.`,
-        'Delete keys that are no longer needed, give entries a time to live, or raise quotaKeys.',
+        'Delete keys that are no longer needed, give entries a time to live, or raise its quota.keys in the configuration.',
         { details },
       );
     }
@@ -347,7 +347,7 @@ export class Desk {
       return failWith(
         'QUOTA_EXCEEDED',
         `The board "${board.name}" has its ${quotaBytes} bytes.`,
-        'Delete entries and documents that are no longer needed, write smaller values, or raise quotaBytes.',
+        'Delete entries and documents that are no longer needed, write smaller values, or raise its quota.bytes in the configuration.',
         { details },
       );
     }

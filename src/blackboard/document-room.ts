@@ -18,7 +18,7 @@ export function noRoom(
     return failWith(
       'QUOTA_EXCEEDED',
       `The board "${board.name}" has its ${quotaBytes} bytes.`,
-      'Delete entries and documents that are no longer needed, or raise quotaBytes.',
+      'Delete entries and documents that are no longer needed, or raise its quota.bytes in the configuration.',
       { details },
     );
   }

@@ -297,7 +297,7 @@ export class QuorumWrites {
       return failWith(
         'QUOTA_EXCEEDED',
         `The board "${name}" has its ${quotaKeys} keys.`,
-        'Delete keys that are no longer needed, give entries a time to live, or raise quotaKeys.',
+        'Delete keys that are no longer needed, give entries a time to live, or raise its quota.keys in the configuration.',
         { details },
       );
     }
@@ -305,7 +305,7 @@ export class QuorumWrites {
       return failWith(
         'QUOTA_EXCEEDED',
         `The board "${name}" has its ${quotaBytes} bytes.`,
-        'Delete entries that are no longer needed, write smaller values, or raise quotaBytes.',
+        'Delete entries that are no longer needed, write smaller values, or raise its quota.bytes in the configuration.',
         { details },
       );
     }
