@@ -182,9 +182,10 @@ export class Gathering implements Machine<GatheringEvent, GatheringEffect> {
   /** Late answers count as well: what was given is on its way. */
   #answered(from: NodeId, frame: AnswerFrame, now: Instant): void {
     const want = this.#wants.get(frame.purse);
-    if (want?.owns(frame.id, from) !== true) return;
+    const asker = want?.askedFor(frame.id, from);
+    if (want === undefined || asker === undefined) return;
     this.#holdings.tell(frame.purse, from, frame.account, frame.row, now);
-    this.#holdings.sentHere(frame.purse, frame.account, frame.total, now);
+    this.#holdings.sentHere(frame.purse, frame.account, asker, frame.total, now);
     want.answered(frame, now);
   }
 

@@ -37,12 +37,14 @@ export class Holdings {
   readonly #ledger: LedgerView;
   readonly #peers: ReadonlySet<NodeId>;
   readonly #told = new Map<PurseKey, Map<NodeId, Told>>();
-  /** What accounts say that they sent here, of which some has not been taken in. */
+  /** What accounts say that they sent to `#sentTo`, of which some has not been taken in. */
   readonly #sent = new Map<PurseKey, Map<AccountId, Sent>>();
+  #sentTo: AccountId;
 
   constructor(ledger: LedgerView, peers: ReadonlySet<NodeId>) {
     this.#ledger = ledger;
     this.#peers = peers;
+    this.#sentTo = ledger.account;
   }
 
   tell(purse: PurseKey, node: NodeId, account: AccountId, row: Row | undefined, now: Instant): void {
@@ -54,10 +56,10 @@ export class Holdings {
     told.set(node, { account, row, atMs: now.monoMs });
   }
 
-  /** An account says, by its row or in an answer, what it sent here in all. */
-  sentHere(purse: PurseKey, account: AccountId, total: Amount, now: Instant): void {
-    if (total <= this.above(purse, account)) return;
-    const sent = this.#sent.get(purse) ?? new Map<AccountId, Sent>();
+  /** An account says, by its row or in an answer, what it sent to `to` in all, which may be an account that this node had before. */
+  sentHere(purse: PurseKey, account: AccountId, to: AccountId, total: Amount, now: Instant): void {
+    if (to !== this.#ledger.account || total <= this.above(purse, account)) return;
+    const sent = this.#sentHere(purse) ?? new Map<AccountId, Sent>();
     sent.set(account, { total, atMs: now.monoMs });
     this.#sent.set(purse, sent);
   }
@@ -65,20 +67,20 @@ export class Holdings {
   rowTaken(purse: PurseKey, now: Instant): void {
     const { account: self, rows } = this.#ledger;
     for (const { account, row } of rows.of(purse))
-      this.sentHere(purse, account, row?.sent.get(self) ?? ZERO, now);
+      this.sentHere(purse, account, self, row?.sent.get(self) ?? ZERO, now);
   }
 
   /** What `account` is known to have sent here in all, taken in or not. */
   above(purse: PurseKey, account: AccountId): Amount {
     const received = this.#received(purse, account);
-    const said = this.#sent.get(purse)?.get(account)?.total ?? ZERO;
+    const said = this.#sentHere(purse)?.get(account)?.total ?? ZERO;
     return received > said ? received : said;
   }
 
   /** Sent here, and not taken in yet. */
   arriving(purse: PurseKey, now: Instant): number {
     let sum = 0;
-    for (const [account, { total, atMs }] of this.#sent.get(purse) ?? [])
+    for (const [account, { total, atMs }] of this.#sentHere(purse) ?? [])
       if (now.monoMs - atMs < ARRIVING_MS) sum += Math.max(0, total - this.#received(purse, account));
     return sum;
   }
@@ -134,12 +136,19 @@ export class Holdings {
     return sum;
   }
 
+  /** What was sent to an account that this node had before will never be taken in. */
+  #sentHere(purse: PurseKey): Map<AccountId, Sent> | undefined {
+    if (this.#sentTo !== this.#ledger.account) this.#sent.clear();
+    this.#sentTo = this.#ledger.account;
+    return this.#sent.get(purse);
+  }
+
   #received(purse: PurseKey, account: AccountId): Amount {
     return this.#ledger.purses.get(purse)?.row.received.get(account) ?? ZERO;
   }
 
   #owes(purse: PurseKey, account: AccountId | undefined, now: Instant): boolean {
-    const sent = account === undefined ? undefined : this.#sent.get(purse)?.get(account);
+    const sent = account === undefined ? undefined : this.#sentHere(purse)?.get(account);
     if (account === undefined || sent === undefined) return false;
     return now.monoMs - sent.atMs >= ARRIVING_MS && sent.total > this.#received(purse, account);
   }

@@ -12,7 +12,7 @@ import {
   TRANSFERS_PER_REQUEST,
 } from '../allocation.ts';
 import { type Amount, ZERO } from '../amount.ts';
-import type { PurseKey } from '../names.ts';
+import type { AccountId, PurseKey } from '../names.ts';
 import { type AnswerFrame, type AskFrame, encodeCall, type Waiting } from './frames.ts';
 import type { Holding, Holdings } from './holdings.ts';
 import type { Exhausted, GatheringEffect, GatheringOptions } from './messages.ts';
@@ -123,8 +123,10 @@ export class Want {
     if (known.reduce((sum, { rights }) => sum + rights, 0) >= this.#lack(now)) this.#again(now);
   }
 
-  owns(id: number, node: NodeId): boolean {
-    return this.#open.get(id)?.node === node;
+  /** For which account `node` was asked under this number; `undefined` where it was not. */
+  askedFor(id: number, node: NodeId): AccountId | undefined {
+    const ask = this.#open.get(id);
+    return ask?.node === node ? ask.frame.account : undefined;
   }
 
   answered(frame: AnswerFrame, now: Instant): void {

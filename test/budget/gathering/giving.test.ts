@@ -22,6 +22,8 @@ class Giver {
   readonly gathering: Gathering;
   lead: Lead | undefined = { node: LEADER, fence: { key: 'budget-orchestrator', createRevision: 7 } };
   readonly frames: ReturnType<typeof decodeCall>[] = [];
+  /** Whom it asked, newest last. */
+  readonly asked: NodeId[] = [];
 
   constructor(host: Host) {
     this.host = host;
@@ -45,7 +47,12 @@ class Giver {
   }
 
   want(need: number): void {
-    this.#carry(this.gathering.handle({ kind: 'wanted', purse: PURSE, need: amountOf(need) }, this.host.now));
+    const amount = amountOf(need);
+    this.handle({ kind: 'wanted', purse: PURSE, need: amount, waiting: amount });
+  }
+
+  handle(event: GatheringEvent): void {
+    this.#carry(this.gathering.handle(event, this.host.now));
   }
 
   ask(given: Partial<AskFrame> = {}): void {
@@ -63,6 +70,7 @@ class Giver {
   #carry(effects: readonly GatheringEffect[]): void {
     for (const effect of effects) {
       if (effect.kind === 'send' && effect.stream === 'budget') this.frames.push(decodeCall(effect.bytes));
+      if (effect.kind === 'send' && effect.stream === 'budget/call') this.asked.push(...effect.to);
       if (effect.kind !== 'moveRights') continue;
       const result = this.host.call(effect.call) as Result<Moved>;
       this.#carry(this.gathering.handle({ kind: 'rightsMoved', id: effect.id, result }, this.host.now));
@@ -132,6 +140,48 @@ describe('gathering: giving', () => {
       { kind: 'answer', total: 0 },
     ]);
     expect(giver.host.rights(PURSE)).toBe(100);
+  });
+
+  it('who sent rights to an account that this node had before is asked for what it has left (B12, B23)', () => {
+    const { giver, store } = giverWith(0);
+    const { host } = giver;
+    const other = hostWith(store, 2, 100);
+    const former = host.ledger.account;
+    other.transfer(PURSE, former, 60, 0);
+    const entry = store.entry(PURSE, other.ledger.account);
+    host.deliver({
+      kind: 'registered',
+      purse: PURSE,
+      account: other.ledger.account,
+      granted: entry!.granted,
+    });
+    const tell = (): void => {
+      other.pass(1_000);
+      other.sync();
+      for (const row of other.published) host.deliver({ kind: 'rowHeard', ...row });
+      giver.handle({ kind: 'rowTaken', purse: PURSE });
+    };
+    const row = other.row(PURSE);
+    const answer = {
+      kind: 'answer',
+      purse: PURSE,
+      account: other.ledger.account,
+      total: amountOf(60),
+    } as const;
+    other.published.length = 0;
+    // Told of by an answer, of which the row never comes, in this life of the node.
+    other.call({ op: 'report', id: 'x', budget: 'team', agent: 'ann', amount: 1 });
+    giver.want(5);
+    giver.receive(ASKER, { ...answer, id: 1, row, before: undefined });
+    host.deliver({ kind: 'fenced', account: former, reason: 'another start' });
+    giver.receive(ASKER, { ...answer, id: 2, row, before: undefined });
+    host.open(store);
+    tell();
+    host.pass(3_000);
+    giver.want(0);
+    const before = giver.asked.length;
+    giver.want(5);
+    expect(giver.asked.slice(before)).toEqual([ASKER]);
   });
 
   it('one peer is answered 400 times at once, then 200 times a second', () => {
