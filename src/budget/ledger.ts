@@ -414,10 +414,10 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     const accounts = former === undefined ? [] : [...former.former, former.account];
     this.#state = new LedgerState(accountOf(this.#self, this.#fresh()), this.#place, accounts);
     for (const account of former?.quarantined ?? []) this.#state.quarantined.add(account);
-    // From here on the former account is one among others.
+    // From here on the former account is one among others. What it had told others may be less than this, and was signed before.
     for (const { key, row } of former?.purses.values() ?? []) {
       this.#rows.registered(key, former?.account ?? this.account, row.granted);
-      this.#rows.hear(key, former?.account ?? this.account, { row, version: 0 });
+      this.#rows.hear(key, former?.account ?? this.account, { row, version: Number.MAX_SAFE_INTEGER });
     }
     this.#holdTimes = new Deadlines();
     this.#holdIds.clear();

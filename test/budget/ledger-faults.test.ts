@@ -1,6 +1,7 @@
 /** What the simulator found once in the ledger, each as a short story. */
 import { describe, expect, it } from 'vitest';
-import { definitionOf, Host, nodeIdOf, purseOf, reserveCall, Store } from './support.ts';
+import { rowBody } from '../../src/budget/row.ts';
+import { amountOf, definitionOf, Host, nodeIdOf, purseOf, reserveCall, Store } from './support.ts';
 
 const TEAM = definitionOf({ limit: 1_000 });
 const PURSE = purseOf(TEAM);
@@ -113,4 +114,54 @@ describe('ledger: what was found once', () => {
     host.open(store);
     expect(host.row(PURSE)?.overrun ?? 0).toBe(0);
   });
+
+  it('an account that ends is no liar to the one that takes its place, though it had told less than its disk has (B10, B11)', () => {
+    const store = new Store([TEAM]);
+    const host = new Host(nodeIdOf(0));
+    const other = new Host(nodeIdOf(1));
+    for (const each of [host, other]) each.open(store);
+    host.take(store, PURSE, 100);
+    host.pass(2_000);
+    host.sync();
+    const told = host.published.at(-1);
+    host.report('untold', 10);
+    const former = host.ledger.account;
+    host.place = 'elsewhere';
+    host.crash();
+    host.open(store);
+    expect(host.ledger.account).not.toBe(former);
+    host.deliver({ kind: 'rowHeard', ...told! });
+    expect(host.marks).not.toContain('budget.quarantined');
+    // What it had told last, after the disk's state, is heard; so who got something of it can pass that on.
+    const row = { ...rowBody(host.ledger.rows.row(PURSE, former)!)!, sequence: 90, sent: [] as unknown[] };
+    row.sent = [[other.ledger.account, 20]];
+    other.deliver({ kind: 'registered', purse: PURSE, account: former, granted: amountOf(100) });
+    for (const each of [host, other]) each.deliver({ kind: 'rowHeard', ...told!, version: 1e9, body: row });
+    other.sync();
+    expect(other.rights(PURSE)).toBe(20);
+    other.transfer(PURSE, host.ledger.account, 20, 0);
+    host.hear(other);
+    expect(host.rights(PURSE)).toBe(20);
+  });
+
+  for (const [aheadMs, when] of [
+    [1_800_000, 'was ahead when they were made'],
+    [-1_800_000, 'is behind when the node starts again'],
+  ] as const) {
+    it(`reservations end in their time from a restart on, though the wall clock ${when} (B13, B19)`, () => {
+      const store = new Store([TEAM]);
+      const host = new Host(nodeIdOf(0));
+      host.open(store);
+      host.take(store, PURSE, 100);
+      host.pass(0, 7_200_000 + Math.max(0, aheadMs));
+      host.reserve('r', 40, { ttlMs: 5_000 });
+      host.pass(0, -Math.abs(aheadMs));
+      host.crash();
+      host.open(store);
+      host.pass(4_999);
+      expect(host.row(PURSE)).toMatchObject({ held: 40, spent: 0 });
+      host.pass(1);
+      expect(host.row(PURSE)).toMatchObject({ held: 0, spent: 40 });
+    });
+  }
 });
