@@ -54,7 +54,7 @@ const bugs: readonly PlantedBug[] = [
     edits: [
       {
         file: 'ledger.ts',
-        find: 'for (const hold of state.holds.values()) this.#time(hold.id, hold.expiresAt, now);',
+        find: 'for (const hold of state.holds.values()) this.#time(hold, now);',
         replace:
           "for (const hold of [...state.holds.values()]) {\n        const step = expired(state, { ...hold, expiry: 'free' });\n        if (step.ok) this.#commit(step.value.changes, now);\n      }",
       },

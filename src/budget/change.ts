@@ -44,6 +44,8 @@ export type Change =
       readonly purses: readonly PurseKey[];
       /** Wall time in ms. */
       readonly expiresAt: number;
+      /** From when it was made: whatever the wall clock says after a restart, it does not live longer than that from there. */
+      readonly ttlMs: number;
       readonly expiry: Expiry;
     }
   | {
@@ -86,6 +88,7 @@ const FIELDS: { readonly [Kind in Change['kind']]: Readonly<Record<string, Field
     amount: parseAmount1,
     purses: listOf(parseKey, limits.budgetLevels),
     expiresAt: parseAmount0,
+    ttlMs: parseAmount0,
     expiry: (value) => EXPIRIES.find((word) => word === value),
   },
   settled: {

@@ -51,7 +51,7 @@ import {
   settle,
   transfer,
 } from './spending.ts';
-import { LedgerState } from './state.ts';
+import { type Hold, LedgerState } from './state.ts';
 
 export interface LedgerOptions {
   readonly self: NodeId;
@@ -159,7 +159,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     else if (state.place !== this.#place) this.#replace('the data lie in another place', state);
     else {
       this.#state = state;
-      for (const hold of state.holds.values()) this.#time(hold.id, hold.expiresAt, now);
+      for (const hold of state.holds.values()) this.#time(hold, now);
       for (const purse of state.purses.keys()) this.#dirty.add(purse);
       this.#ask(false);
     }
@@ -285,8 +285,9 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     if (call.op === 'return') return this.#done(giveBack(this.#state, call), now);
     const step = reserve(books, call);
     const result = this.#done(step, now);
-    if (step.ok && step.value.changes.length > 0)
-      this.#time(step.value.value.id, step.value.value.expiresAt, now);
+    const made = step.ok && step.value.changes.length > 0 ? step.value.value.id : undefined;
+    const hold = made === undefined ? undefined : this.#state.holds.get(made);
+    if (hold !== undefined) this.#time(hold, now);
     return result;
   }
 
@@ -528,8 +529,8 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     this.#out.push({ kind: 'publishRow', stream: STREAM, key: rowKey(purse, this.account), body: undefined });
   }
 
-  #time(id: string, expiresAt: number, now: Instant): void {
-    const leftMs = Math.min(Math.max(0, expiresAt - now.wallMs), limits.budgetTtlMs);
+  #time({ id, expiresAt, ttlMs }: Hold, now: Instant): void {
+    const leftMs = Math.min(Math.max(0, expiresAt - now.wallMs), ttlMs);
     const number = ++this.#holdCount;
     this.#holdTimes.add(number, now.monoMs + leftMs);
     this.#holdIds.set(number, id);

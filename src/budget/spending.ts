@@ -114,7 +114,7 @@ export function reserve(
   const expiry = levels.value[0]?.expiry ?? 'charge';
   const purses = levels.value.map(({ key }) => key);
   return ok({
-    changes: [{ kind: 'reserved', id, agent, amount, purses, expiresAt, expiry }],
+    changes: [{ kind: 'reserved', id, agent, amount, purses, expiresAt, ttlMs, expiry }],
     value: { id, amount, expiresAt },
   });
 }

@@ -31,6 +31,7 @@ export interface Hold {
   readonly purses: readonly PurseKey[];
   /** Wall time in ms. */
   readonly expiresAt: number;
+  readonly ttlMs: number;
   readonly expiry: Expiry;
 }
 
@@ -333,11 +334,12 @@ function parseHold(value: unknown): Hold | undefined {
     parsePurseKey(key) === undefined ? undefined : (key as PurseKey),
   );
   const expiresAt = parseAmount(given.expiresAt);
+  const ttlMs = parseAmount(given.ttlMs);
   const expiry = EXPIRIES.find((word) => word === given.expiry);
   if (id === undefined || agent === undefined || amount === undefined || purses === undefined)
     return undefined;
-  if (expiresAt === undefined || expiry === undefined) return undefined;
-  return { id, agent, amount, purses, expiresAt, expiry };
+  if (expiresAt === undefined || ttlMs === undefined || expiry === undefined) return undefined;
+  return { id, agent, amount, purses, expiresAt, ttlMs, expiry };
 }
 
 function parseFinished(value: unknown): Finished | undefined {
