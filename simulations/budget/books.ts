@@ -7,7 +7,7 @@
  * was spent of it than anybody had heard, what a disk that was put back in place had done since, what both runs of a
  * copied machine image had at that moment, grants that a store founded anew has forgotten.
  */
-import { type Balance, balanceOf, type Position } from '../../src/budget/conservation.ts';
+import { type Balance, type Between, balanceOf, type Position } from '../../src/budget/conservation.ts';
 import { type Definition, parseDefinition } from '../../src/budget/definition.ts';
 import {
   type AccountId,
@@ -45,6 +45,7 @@ interface Truth {
 /** What stands for one purse at the moment. */
 export interface Standing {
   readonly balance: Balance;
+  readonly between: ReadonlyMap<AccountId, Between>;
   readonly problems: readonly string[];
 }
 
@@ -68,6 +69,8 @@ export class Books {
   /** What these were told: to be counted once the older image has been found out. */
   readonly #toldToOld = new Map<BudgetMachine, (readonly [readonly PurseKey[], number])[]>();
   readonly #definitions = new Map<BudgetName, Definition>();
+  /** The highest limit that each has had. */
+  readonly #highest = new Map<BudgetName, number>();
   readonly #reserves = new Map<PurseKey, Reserve>();
   readonly #entries = new Map<PurseKey, Map<AccountId, Entry>>();
   readonly #touched = new Set<PurseKey>();
@@ -239,21 +242,21 @@ export class Books {
     return reserveOf(definition);
   }
 
-  /** Accounts that are not any running machine's own, with what they have of the purse. */
-  deadIn(purse: PurseKey): readonly Position[] {
-    const living = new Set(this.#world.machines.map(({ budgets }) => budgets?.ledger.account));
-    const entries = this.#entries.get(purse);
-    return [...this.#accounts]
-      .filter(([account]) => !living.has(account))
-      .map(([account, { rows }]) => ({ account, row: rows.get(purse), entry: entries?.get(account) }));
-  }
-
   /** The last row of every account in the purse. */
   rowsOf(purse: PurseKey): readonly (readonly [AccountId, Row])[] {
     return [...this.#accounts].flatMap(([account, { rows }]) => {
       const row = rows.get(purse);
       return row === undefined ? [] : [[account, row] as const];
     });
+  }
+
+  /** Grants and transfers to the accounts that machines stand for now, and what those gave back. */
+  onTheWayToLiving(purse: PurseKey): number {
+    const { between } = this.standing(purse);
+    let sum = 0;
+    for (const { budgets } of this.#world.machines)
+      sum += (budgets && between.get(budgets.ledger.account)?.onTheWay) ?? 0;
+    return sum;
   }
 
   /** Whether sums of this purse are exact: no account in it has two truths. */
@@ -396,7 +399,10 @@ export class Books {
     const content = decode(value);
     if (place.kind === 'definition') {
       const parsed = parseDefinition(content);
-      if (parsed.ok) this.#definitions.set(parsed.value.name, parsed.value);
+      if (!parsed.ok) return;
+      const { name, limit } = parsed.value;
+      this.#definitions.set(name, parsed.value);
+      this.#highest.set(name, Math.max(limit, this.#highest.get(name) ?? 0));
     } else if (place.kind === 'reserve') {
       const reserve = parseReserve(content);
       if (reserve === undefined) this.#world.violate('register', `${key} makes no sense`);
@@ -425,8 +431,8 @@ export class Books {
   }
 
   #checkOne(purse: PurseKey): void {
-    const { balance, problems } = this.standing(purse);
-    const forgiven = this.#forgivenIn(purse) + this.#unheard(purse);
+    const { balance, between, problems } = this.standing(purse);
+    const forgiven = this.#forgivenIn(purse) + this.#unheard(purse, between);
     if (this.isExact(purse)) {
       const real = problems.filter((problem) => !this.#isUnheard(purse, problem));
       if (real.length > 0) this.#world.violate('conservation', `${purse}: ${real.join('; ')}`);
@@ -454,6 +460,11 @@ export class Books {
     const raise = Math.max(0, balance.limit - (this.#limits.get(purse) ?? balance.limit));
     this.#limits.set(purse, balance.limit);
     if (last?.remaining === remaining && raise === 0) return;
+    // Nothing happened in it before: it had what the budget was made with.
+    if (last === undefined) {
+      const first = this.#highest.get(parsePurseKey(purse)?.budget ?? ('' as BudgetName)) ?? 0;
+      moments.push({ atMs: 0, remaining: Math.max(first, remaining), raised: 0 });
+    }
     moments.push({ atMs: this.#world.nowMs, remaining, raised: (last?.raised ?? 0) + raise });
     if (moments.length > 2 * REMEMBERED) moments.splice(0, REMEMBERED);
   }
@@ -469,12 +480,15 @@ export class Books {
     return sum;
   }
 
-  /** Written off on a row behind which the account had done more. */
-  #unheard(purse: PurseKey): number {
+  /** Written off on a row behind which the account had done more: what that was, or all of it where sums are not exact. */
+  #unheard(purse: PurseKey, between: ReadonlyMap<AccountId, Between>): number {
+    const isExact = this.isExact(purse);
     let sum = 0;
     for (const [account, { writtenOff, lastSequence }] of this.#entries.get(purse) ?? []) {
       const row = this.#accounts.get(account)?.rows.get(purse);
-      if (lastSequence !== undefined && (row?.sequence ?? 0) > lastSequence) sum += writtenOff;
+      if (row === undefined || lastSequence === undefined || row.sequence <= lastSequence) continue;
+      const most = row.held - (between.get(account)?.lost ?? 0);
+      sum += isExact ? Math.min(writtenOff, Math.max(0, most)) : writtenOff;
     }
     return sum;
   }

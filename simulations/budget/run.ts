@@ -176,7 +176,7 @@ class BudgetRun {
     }
     for (const purse of this.#current()) {
       if (!this.#books.isExact(purse)) continue;
-      const onTheWay = this.#onTheWay(purse);
+      const onTheWay = this.#books.onTheWayToLiving(purse);
       if (onTheWay > 0) left.push(`${onTheWay} of ${purse} are on the way to the living`);
     }
     return left;
@@ -188,31 +188,6 @@ class BudgetRun {
     return [...this.#books.definitions.values()].map(({ name, epoch, window }) =>
       purseKey({ budget: name, epoch, period: periodAt(window, wallMs) }),
     );
-  }
-
-  /** Grants and transfers to accounts that live, and what they gave back. */
-  #onTheWay(purse: PurseKey): number {
-    const { balance } = this.#books.standing(purse);
-    const all = balance.grantsOnTheWay + balance.transfersOnTheWay + balance.returnsOnTheWay;
-    return all - this.#strandedOnTheWay(purse);
-  }
-
-  #strandedOnTheWay(purse: PurseKey): number {
-    let sum = 0;
-    const dead = this.#books.deadIn(purse);
-    for (const { account, row, entry } of dead) {
-      if (entry?.lastSequence !== undefined) continue;
-      sum += (entry?.granted ?? 0) - (row?.granted ?? 0) + (row?.returned ?? 0) - (entry?.returned ?? 0);
-      for (const [from, total] of this.#sentTo(purse, account)) sum += total - (row?.received.get(from) ?? 0);
-    }
-    return sum;
-  }
-
-  #sentTo(purse: PurseKey, account: string): readonly (readonly [never, number])[] {
-    return this.#books.rowsOf(purse).flatMap(([from, row]) => {
-      const total = row.sent.get(account as never);
-      return total === undefined ? [] : [[from as never, total] as const];
-    });
   }
 
   /** From one node, in one reservation, everything that no dead account has (I8). */

@@ -42,6 +42,8 @@ export interface Between {
   readonly onTheWay: number;
   /** What others took in from it and its row does not know of: it is with them. */
   readonly passedOn: number;
+  /** Of one that was written off, what did not go back to the reserve; below zero where more did than it had. Else 0. */
+  readonly lost: number;
 }
 
 /** Empty `problems` on a consistent cut, or money was made or lost. */
@@ -69,7 +71,8 @@ export function balanceOf(
   const rows = new Map(positions.map(({ account, row }) => [account, row]));
   const onTheWayTo = transfersOnTheWay(positions, rows);
   const passedOnBy = passedOnUnseen(positions, rows);
-  for (const { account, row, entry } of positions) {
+  for (const position of positions) {
+    const { account, row, entry } = position;
     const rights = row === undefined ? ZERO : rightsOf(row);
     if (rights === undefined) problems.push(`${account} has less than nothing`);
     const grants = (entry?.granted ?? 0) - (row?.granted ?? 0);
@@ -78,16 +81,18 @@ export function balanceOf(
     if (returns < 0) problems.push(`${-returns} came back from ${account} that it did not return`);
     const transfers = onTheWayTo.get(account) ?? 0;
     const passedOn = passedOnBy.get(account) ?? 0;
-    between.set(account, { onTheWay: grants + returns + transfers, passedOn });
+    const onTheWay = grants + returns + transfers;
     sums.spent += row?.spent ?? 0;
     sums.overrun += (row?.overrun ?? 0) - (row?.covered ?? 0);
     if (entry?.lastSequence !== undefined) {
-      const had = (rights ?? 0) + (row?.held ?? 0);
-      const lost = had + grants + returns + transfers - passedOn - entry.writtenOff;
+      const had = (rights ?? 0) + (row?.held ?? 0) + voided(position, rows);
+      const lost = had + onTheWay - passedOn - entry.writtenOff;
+      between.set(account, { onTheWay, passedOn, lost });
       if (lost < 0) problems.push(`${-lost} more was written off than ${account} had`);
       sums.lost += lost;
       continue;
     }
+    between.set(account, { onTheWay, passedOn, lost: 0 });
     sums.rights += rights ?? 0;
     sums.held += row?.held ?? 0;
     sums.grantsOnTheWay += grants;
@@ -117,13 +122,32 @@ function transfersOnTheWay(
   rows: ReadonlyMap<AccountId, Row | undefined>,
 ): ReadonlyMap<AccountId, number> {
   const onTheWay = new Map<AccountId, number>();
-  for (const { account, row } of positions) {
-    for (const [to, total] of row?.sent ?? []) {
-      const rest = Math.max(0, total - (rows.get(to)?.received.get(account) ?? 0));
-      onTheWay.set(to, (onTheWay.get(to) ?? 0) + rest);
-    }
+  for (const position of positions) {
+    if (wentOn(position)) continue;
+    for (const [to, rest] of unreceived(position, rows)) onTheWay.set(to, (onTheWay.get(to) ?? 0) + rest);
   }
   return onTheWay;
+}
+
+/** It was written off, and did more than that was based on before it heard of it. */
+export function wentOn({ row, entry }: Position): boolean {
+  return entry?.lastSequence !== undefined && (row?.sequence ?? 0) > entry.lastSequence;
+}
+
+/** What it sent after it was written off is believed by nobody, and counts as what it still had: the reserve has it. */
+function voided(position: Position, rows: ReadonlyMap<AccountId, Row | undefined>): number {
+  let sum = 0;
+  if (wentOn(position)) for (const [, rest] of unreceived(position, rows)) sum += rest;
+  return sum;
+}
+
+/** By receiver, what it sent and they do not say that they have. */
+function* unreceived(
+  { account, row }: Position,
+  rows: ReadonlyMap<AccountId, Row | undefined>,
+): Generator<readonly [AccountId, number]> {
+  for (const [to, total] of row?.sent ?? [])
+    yield [to, Math.max(0, total - (rows.get(to)?.received.get(account) ?? 0))];
 }
 
 /** By sender: what receivers say beyond what it says. Of a lost account that row may be older than what it did last. */

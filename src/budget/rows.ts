@@ -66,6 +66,11 @@ export class Rows {
     return this.#purses.keys();
   }
 
+  /** Accounts, purse by purse. */
+  get count(): number {
+    return this.#count;
+  }
+
   get isEmpty(): boolean {
     return this.#purses.size === 0;
   }
@@ -126,9 +131,11 @@ export class Rows {
   /** What accounts sent to `self` that can be believed, in all: at least what was believed before. */
   creditsFor(purse: PurseKey, self: AccountId, own: Row): ReadonlyMap<AccountId, Amount> {
     const credits = new Map<AccountId, Amount>();
-    for (const [account, { heard }] of this.#purses.get(purse) ?? []) {
+    for (const [account, { heard, lastSequence }] of this.#purses.get(purse) ?? []) {
       const total = heard?.row.sent.get(self) ?? ZERO;
       if (total <= (own.received.get(account) ?? ZERO) || this.#isQuarantined(account)) continue;
+      // The reserve has it already: it was written off on an earlier row.
+      if ((heard?.row.sequence ?? 0) > lastSequence) continue;
       if (this.#isBacked(purse, account, self, own)) credits.set(account, total);
     }
     return credits;

@@ -22,7 +22,7 @@ import { EMPTY_ROW, type Row, rightsOf } from './row.ts';
 const PUBLISH_DELAY_MS = 1_000;
 /** Machines that a refusal names. */
 const NAMED = 16;
-const NOTHING: Between = { onTheWay: 0, passedOn: 0 };
+const NOTHING: Between = { onTheWay: 0, passedOn: 0, lost: 0 };
 
 export function purseNow({ name, epoch, window }: Definition, wallMs: number): PurseKey {
   return purseKey({ budget: name, epoch, period: periodAt(window, wallMs) });

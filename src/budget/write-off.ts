@@ -7,7 +7,7 @@ import { parseNodeId } from '../kernel/ids.ts';
 import type { Instant } from '../kernel/time.ts';
 import { type Amount, minus, parseAmount, ZERO } from './amount.ts';
 import type { WriteOff } from './api.ts';
-import { balanceOf } from './conservation.ts';
+import { balanceOf, type Position, wentOn } from './conservation.ts';
 import type { Definition } from './definition.ts';
 import { type AccountId, nodeOfAccount, type PurseKey, parseAccountId } from './names.ts';
 import type { Office } from './office.ts';
@@ -22,7 +22,7 @@ import {
   reserveOf,
   type View,
 } from './reserve-register.ts';
-import type { Row } from './row.ts';
+import { EMPTY_ROW, type Row } from './row.ts';
 import { positionsOf, purseNow } from './status.ts';
 
 interface Case {
@@ -30,8 +30,10 @@ interface Case {
   readonly purse: PurseKey;
   readonly account: AccountId;
   readonly row: Row | undefined;
-  /** What others sent it and its row does not know of. */
+  /** What others sent it and its row does not know of, as far as they can be believed. */
   readonly unreceived: Amount;
+  /** What it says that it got from others, of which nothing can be proved. */
+  readonly unproved: Amount;
   /** What others took in from it and its row does not know of: it is with them. */
   readonly passedOn: Amount;
 }
@@ -86,21 +88,37 @@ export class WriteOffs {
         { details: { outcome: 'not-done', account: alive.account } },
       );
     }
+    const proved = this.#proved(purse, positions);
     return ok(
-      open.map((position) => {
-        let unreceived = 0;
-        for (const { row } of positions) unreceived += row?.sent.get(position.account) ?? 0;
-        for (const total of position.row?.received.values() ?? []) unreceived -= total;
-        return {
-          definition,
-          purse,
-          account: position.account,
-          row: position.row,
-          unreceived: parseAmount(Math.max(0, unreceived)) ?? ZERO,
-          passedOn: parseAmount(between.get(position.account)?.passedOn) ?? ZERO,
-        };
-      }),
+      open.map(({ account, row }) => ({
+        definition,
+        purse,
+        account,
+        row,
+        unreceived: sumOf(proved, ([from, { sent }]) =>
+          Math.max(0, (sent.get(account) ?? 0) - (row?.received.get(from) ?? 0)),
+        ),
+        unproved: proved.has(account)
+          ? ZERO
+          : sumOf(row?.received ?? [], ([from, total]) =>
+              Math.max(0, total - (proved.get(from)?.sent.get(account) ?? 0)),
+            ),
+        passedOn: parseAmount(between.get(account)?.passedOn) ?? ZERO,
+      })),
     );
+  }
+
+  /** Rows where the money adds up, as if it were taken in: else a member could fill the reserve by what it claims to have sent. */
+  #proved(purse: PurseKey, positions: readonly Position[]): ReadonlyMap<AccountId, Row> {
+    const { ledger } = this.#office;
+    const credible = ledger.rows.credible(purse, ledger.account, ledger.purses.get(purse)?.row ?? EMPTY_ROW);
+    const proved = new Map<AccountId, Row>();
+    for (const position of positions) {
+      const { account, row } = position;
+      if (row === undefined || wentOn(position)) continue;
+      if (account === ledger.account || credible.has(account)) proved.set(account, row);
+    }
+    return proved;
   }
 
   /** A former account of a machine that is alive may be written off, the one that it spends from may not. */
@@ -153,7 +171,7 @@ export class WriteOffs {
   }
 
   #writeDown(of: Case, done: (result: Result<Outcome>, now: Instant) => void, now: Instant): void {
-    const { definition, purse, account, row, unreceived, passedOn } = of;
+    const { definition, purse, account, row, unreceived, unproved, passedOn } = of;
     const held = row?.held ?? ZERO;
     let most = ZERO;
     const plan = (view: View): Result<Plan<Entry>> => {
@@ -164,7 +182,8 @@ export class WriteOffs {
         lastSequence: undefined,
       };
       most = mostToWriteOff(entry, row, unreceived);
-      return planWriteOff(view, row, unreceived, minus(minus(most, held) ?? ZERO, passedOn) ?? ZERO);
+      const kept = (held + passedOn + unproved) as Amount;
+      return planWriteOff(view, row, unreceived, minus(most, kept) ?? ZERO);
     };
     this.#office.send(
       { budget: definition.name, purse, account, plan },
@@ -199,6 +218,12 @@ export class WriteOffs {
       now,
     );
   }
+}
+
+function sumOf<T>(parts: Iterable<T>, amountOf: (part: T) => number): Amount {
+  let sum = 0;
+  for (const part of parts) sum += amountOf(part);
+  return parseAmount(sum) ?? ZERO;
 }
 
 /** An account that was never opened has nothing to fence off. */

@@ -125,6 +125,22 @@ describe('rows: what is said to have come from an account that was written off',
     },
   );
 
+  it('what it sent after the row on which it was written off is not taken in: the reserve has it', () => {
+    for (const isHeardFirst of [true, false]) {
+      const rows = new Rows(() => false);
+      const own = { ...EMPTY_ROW, sequence: 1 };
+      const body = {
+        ...{ sequence: 8, granted: 100, received: [], sent: [[SELF, 30]], returned: 0 },
+        ...{ spent: 20, held: 0, overrun: 0, covered: 0 },
+      };
+      const hear = () => rows.hear(PURSE, WRITER, { row: parseRow(body, WRITER)!, version: 1 });
+      if (isHeardFirst) hear();
+      rows.registered(PURSE, WRITER, amountOf(100), { lastSequence: 5, takenBack: amountOf(80) });
+      if (!isHeardFirst) hear();
+      expect(rows.creditsFor(PURSE, SELF, own)).toEqual(new Map());
+    }
+  });
+
   it('what several say to have of it counts together', () => {
     const rows = new Rows(() => false);
     rows.registered(PURSE, THIRD, amountOf(100), { lastSequence: 1, takenBack: amountOf(0) });

@@ -2,6 +2,7 @@
 import type { BudgetAnswers, BudgetCall } from '../../src/budget/api.ts';
 import { Budgets, type BudgetsOptions } from '../../src/budget/budgets.ts';
 import type { BudgetEffect, BudgetEvent, StoreCall } from '../../src/budget/messages.ts';
+import type { PurseKey } from '../../src/budget/names.ts';
 import { ALL_BUDGETS } from '../../src/budget/reserve-register.ts';
 import { type ErrorBody, fail, failWith, type Result } from '../../src/kernel/errors.ts';
 import type { AgentId, NodeId } from '../../src/kernel/ids.ts';
@@ -9,7 +10,7 @@ import { seededRng } from '../../src/kernel/rng.ts';
 import type { Instant } from '../../src/kernel/time.ts';
 import type { Transaction, TransactionAnswer } from '../../src/quorum/port.ts';
 import { Told } from '../quorum/register/support.ts';
-import { freshNumber, nodeIdOf } from './support.ts';
+import { freshNumber, nodeIdOf, purseOf } from './support.ts';
 
 export const AGENT = 'agent' as AgentId;
 
@@ -134,6 +135,12 @@ export class BudgetWorld {
       this.nodes.push(new WorldNode(this, nodeIdOf(index), options));
     for (const node of this.nodes) this.connect(node);
     this.pass(1);
+  }
+
+  /** Of the budget that was made first, which has no window. */
+  get purse(): PurseKey {
+    const [definition] = this.one.budgets.ledger.definitions.values();
+    return purseOf(definition!);
   }
 
   get one(): WorldNode {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { WorldNode, worldWith } from './world.ts';
+import { type AccountId, accountOf, rowKey } from '../../src/budget/names.ts';
+import { type BudgetWorld, WorldNode, worldWith } from './world.ts';
 
 describe('budgets: lost accounts', () => {
   it('what others took in of a lost account is not given back, though its own last row does not tell of it', () => {
@@ -74,5 +75,50 @@ describe('budgets: lost accounts', () => {
     expect([...two.budgets.ledger.purses.values()].map(({ rights }) => rights)).toEqual([0]);
     expect(twin.budgets.ledger).toMatchObject({ account, isConfirmed: true });
     expect(one.status().limit).toBe(1_000);
+  });
+
+  /** The third says what it likes in rows of accounts that it makes up. */
+  const zero = { granted: 0, received: [], sent: [], returned: 0, spent: 0, held: 0, overrun: 0, covered: 0 };
+  const claim = (world: BudgetWorld, liar: WorldNode, number: number, body: object): AccountId => {
+    const account = accountOf(liar.self, number);
+    world.publish(liar, rowKey(world.purse, account), { sequence: 1, ...zero, ...body });
+    return account;
+  };
+
+  it('what a member claims to have sent to a lost account comes to the reserve only where it can be proved (B26, B27)', () => {
+    const world = worldWith(3);
+    const [one, two, three] = world.nodes as [WorldNode, WorldNode, WorldNode];
+    three.call({ op: 'request', budget: 'team', amount: 200 });
+    two.call({ op: 'request', budget: 'team', amount: 500 });
+    two.reserve(300);
+    world.pass(2_000);
+    two.isUp = false;
+    const lost = two.budgets.ledger.account;
+    const transfer = { op: 'transfer', budget: 'team', to: two.self, amount: 40 } as const;
+    expect(three.call(transfer)).toMatchObject({ ok: true });
+    claim(world, three, 77, { granted: 250, sent: [[lost, 250]] });
+    world.pass(2_000);
+    world.kill(two);
+    const written = one.call({ op: 'writeOff', budget: 'team', account: two.self });
+    expect(written).toMatchObject({ ok: true, value: { writtenOff: 240 } });
+    world.pass(2_000);
+    expect(one.status()).toMatchObject({ reserve: 540 });
+  });
+
+  it('what an account claims to have got is given back only where who sent it says so (B27)', () => {
+    const world = worldWith(3);
+    const [one, two, three] = world.nodes as [WorldNode, WorldNode, WorldNode];
+    two.call({ op: 'request', budget: 'team', amount: 500 });
+    two.reserve(450);
+    three.call({ op: 'request', budget: 'team', amount: 100 });
+    three.call({ op: 'transfer', budget: 'team', to: two.self, amount: 30 });
+    world.pass(2_000);
+    const made = claim(world, three, 77, { received: [[two.budgets.ledger.account, 400]] });
+    world.kill(three);
+    expect(one.call({ op: 'writeOff', budget: 'team', account: made })).toMatchObject({
+      ok: true,
+      value: { writtenOff: 0 },
+    });
+    expect(one.status()).toMatchObject({ reserve: 400 });
   });
 });
