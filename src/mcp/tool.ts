@@ -129,7 +129,9 @@ function listingOf<Shape extends z.ZodRawShape>(
 }
 
 function argumentError(tool: string, names: readonly string[], issues: readonly z.core.$ZodIssue[]) {
-  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
+  // Within an argument, what is missing tells more of its form than what is too much.
+  const issue =
+    issues.find(({ code, path }) => code === 'unrecognized_keys' && path.length === 0) ?? issues[0];
   if (issue?.code === 'unrecognized_keys' && issue.path.length === 0) {
     const unknown = issue.keys[0] ?? '';
     const nearest = nearestWord(unknown, names);

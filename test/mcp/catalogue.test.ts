@@ -44,6 +44,12 @@ describe('catalogue: arguments', () => {
     expect(error.hint).toContain(`"${nearest}"`);
   });
 
+  it('says of an edit in a wrong form what it must have, rather than what it must not', async () => {
+    const edits = [{ append: 'more' }];
+    const error = errorOf(await open().run('document_edit', { document: 'd', edits }));
+    expect(error.message).toBe('The argument "edits.0.kind" must be one of replace, insert_after, append.');
+  });
+
   it('lists the arguments where none is near', async () => {
     const error = errorOf(await open().run('board_read', { key: 'a', zzzzzzzzzz: 1 }));
     expect(error.hint).toBe('Its arguments are: board, key, level, session.');
