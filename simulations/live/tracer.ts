@@ -11,7 +11,8 @@ export type Tampering =
   /** It takes so much longer. */
   | { readonly kind: 'syncIsSlow'; readonly ms: number };
 
-const SYNCS = 'fsync,fdatasync';
+/** Files at positions are written by the journal alone, and mostly so that the write is the sync. */
+const SYNCS = 'fsync,fdatasync,pwrite64';
 const ATTACH_MS = 10_000;
 
 export class Tracer {

@@ -21,9 +21,10 @@ const held = new Set(records.map(numberOf));
 let next = Math.max(-1, ...held) + 1;
 let syncs = 0;
 // One of the journal's own, before the first checkpoint: the syncs of checkpoints come in between as the disk pleases.
+const forcing = process.platform === 'linux' ? 'writeThrough' : 'sync';
 if (mode === 'fault')
   faulty.fault = (operation) =>
-    operation === 'sync' && ++syncs === 3 ? new DiskError('a sync that fails', false) : undefined;
+    operation === forcing && ++syncs === 3 ? new DiskError('a sync that fails', false) : undefined;
 
 async function appendBatch(): Promise<void> {
   const numbers = [next, next + 1, next + 2];

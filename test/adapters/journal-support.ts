@@ -20,18 +20,33 @@ export async function temporaryDirectory(): Promise<{ path: string; dispose: () 
   return { path, dispose: () => rm(path, { recursive: true, force: true }) };
 }
 
+/** The two ways to force records to the disk; the second is that of systems which have nothing else. */
+export const WAYS = ['write through', 'write, then sync'] as const;
+export type Way = (typeof WAYS)[number];
+
 /** The real files, of which any operation can be made to fail. */
 export class FaultyFiles {
   fault: ((operation: keyof Files) => DiskError | undefined) | undefined;
+  readonly #way: Way;
+
+  constructor(way: Way = 'write through') {
+    this.#way = way;
+  }
 
   readonly files: Files = Object.fromEntries(
     Object.entries(nodeFiles).map(([operation, call]) => [
       operation,
       (...args: never[]) => {
+        if (operation === 'openThrough' && this.#way === 'write, then sync')
+          return Promise.resolve(undefined);
         const error = this.fault?.(operation as keyof Files);
-        return error === undefined
-          ? (call as (...args: never[]) => Promise<unknown>)(...args)
-          : Promise.reject(error);
+        if (error === undefined) return (call as (...args: never[]) => Promise<unknown>)(...args);
+        // The worst of its failures: all is in the file, and may be on the disk or not.
+        const written =
+          operation === 'writeThrough'
+            ? (call as (...args: never[]) => Promise<unknown>)(...args)
+            : Promise.resolve();
+        return written.then(() => Promise.reject(error));
       },
     ]),
   ) as unknown as Files;
@@ -76,9 +91,9 @@ export async function fileImage(path: string): Promise<Buffer> {
   return readFile(path);
 }
 
-export async function journalHarness(): Promise<DiskHarness> {
+export async function journalHarness(way: Way): Promise<DiskHarness> {
   const directory = await temporaryDirectory();
-  const faulty = new FaultyFiles();
+  const faulty = new FaultyFiles(way);
   return {
     open: () => new Journal({ directory: directory.path, files: faulty.files }),
     // What only memory held is gone once nobody uses the object; dying processes are tested with processes.
@@ -86,7 +101,9 @@ export async function journalHarness(): Promise<DiskHarness> {
     until,
     breakWrites: (full) => {
       faulty.fault = (operation) =>
-        operation === 'write' || operation === 'sync' ? new DiskError('broken by the test', full) : undefined;
+        ['write', 'sync', 'writeThrough'].includes(operation)
+          ? new DiskError('broken by the test', full)
+          : undefined;
     },
     repair: () => {
       faulty.fault = undefined;

@@ -1,4 +1,4 @@
 import { diskContract } from '../contracts/disk.contract.ts';
-import { journalHarness } from './journal-support.ts';
+import { journalHarness, WAYS } from './journal-support.ts';
 
-diskContract('journal', journalHarness);
+for (const way of WAYS) diskContract(`journal, ${way}`, () => journalHarness(way));

@@ -14,6 +14,7 @@ import {
   lastSegment,
   syncOf,
   temporaryDirectory,
+  WAYS,
 } from './journal-support.ts';
 
 let directory: { path: string; dispose: () => Promise<void> };
@@ -46,7 +47,7 @@ describe('journal: group commit', () => {
     const journal = await opened(faulty);
     let writes = 0;
     faulty.fault = (operation) => {
-      if (operation === 'write') writes += 1;
+      if (operation === 'writeThrough' || operation === 'write') writes += 1;
       return undefined;
     };
     journal.append([bytes('first')]);
@@ -85,6 +86,28 @@ describe('journal: group commit', () => {
     expect([...sizes.values()].reduce((sum, size) => sum + size, 0)).toBe(logBytes + checkpointBytes);
     expect(sizes.size).toBe(2);
     await journal.close();
+  });
+
+  it.each([
+    ['what fits one write goes to the disk in one step', 1_000_000, ['writeThrough']],
+    [
+      'more is written in pieces, and forced to the disk once',
+      2_500_000,
+      ['write', 'write', 'write', 'sync'],
+    ],
+  ] as const)('%s (bytes=%d)', async (_, size, expected) => {
+    const faulty = new FaultyFiles();
+    const journal = await opened(faulty);
+    const operations: string[] = [];
+    faulty.fault = (operation) => {
+      operations.push(operation);
+      return undefined;
+    };
+    journal.append(Array.from({ length: size / 500_000 }, () => new Uint8Array(500_000).fill(1)));
+    expect(await syncOf(journal)).toBeUndefined();
+    expect(operations).toEqual(expected);
+    await journal.close();
+    expect((await contentsOf(directory.path)).records.length).toBe(size / 500_000);
   });
 
   it('a record that spans many blocks is read back (5 MB between small ones)', async () => {
@@ -260,23 +283,28 @@ describe('journal: damage', () => {
 });
 
 describe('journal: a failing disk', () => {
-  it('a failed fsync is never made good by a later one: the records are written again in a fresh segment (B29, K32)', async () => {
-    const faulty = new FaultyFiles();
-    const journal = await opened(faulty);
-    journal.append([bytes('good')]);
-    expect(await syncOf(journal)).toBeUndefined();
-    let failures = 1;
-    faulty.fault = (operation) =>
-      operation === 'sync' && failures-- > 0 ? new DiskError('EIO', false) : undefined;
-    journal.append([bytes('doubtful')]);
-    expect(await syncOf(journal)).toMatchObject({ full: false });
-    faulty.fault = undefined;
-    expect(await syncOf(journal)).toBeUndefined();
-    await journal.close();
-    expect((await fileImage(join(directory.path, 'journal-1.log'))).length).toBe(framed('good'));
-    expect((await fileImage(join(directory.path, 'journal-2.log'))).length).toBe(framed('doubtful'));
-    expect((await contentsOf(directory.path)).records.map(text)).toEqual(['good', 'doubtful']);
-  });
+  it.each(WAYS)(
+    'a failed sync is never made good by a later one: the records are written again in a fresh segment (%s) (B29, K32)',
+    async (way) => {
+      const faulty = new FaultyFiles(way);
+      const journal = await opened(faulty);
+      journal.append([bytes('good')]);
+      expect(await syncOf(journal)).toBeUndefined();
+      let failures = 1;
+      faulty.fault = (operation) =>
+        ['sync', 'writeThrough'].includes(operation) && failures-- > 0
+          ? new DiskError('EIO', false)
+          : undefined;
+      journal.append([bytes('doubtful')]);
+      expect(await syncOf(journal)).toMatchObject({ full: false });
+      faulty.fault = undefined;
+      expect(await syncOf(journal)).toBeUndefined();
+      await journal.close();
+      expect((await fileImage(join(directory.path, 'journal-1.log'))).length).toBe(framed('good'));
+      expect((await fileImage(join(directory.path, 'journal-2.log'))).length).toBe(framed('doubtful'));
+      expect((await contentsOf(directory.path)).records.map(text)).toEqual(['good', 'doubtful']);
+    },
+  );
 
   it('any operation may fail at any time: acknowledged records stay, in order (property)', async () => {
     const step = fc.record({ failing: fc.boolean(), full: fc.boolean(), checkpoint: fc.nat(9) });

@@ -31,7 +31,7 @@ export async function budget(options: Options, report: Report): Promise<void> {
   if (purses.length > 0)
     report.remark(
       `${SECTION}: spenders are in the process of the node, or of the client of Redis (appendfsync always, ioredis, a Lua script for ` +
-        'each of the two steps; `pipelined` with enableAutoPipelining). `disk` is one write and fdatasync for each step, callers that ' +
+        'each of the two steps; `pipelined` with enableAutoPipelining). `disk` is one write with O_DSYNC for each step, callers that ' +
         'wait meanwhile sharing the next.',
     );
   if (wanted(options, ...MESH_PARTS)) await budgetMesh(options, report);

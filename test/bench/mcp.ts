@@ -42,7 +42,7 @@ interface Operation {
 }
 
 const ECHO: Operation = { name: 'echo', call: (caller) => caller.call('echo', { text: TEXT }) };
-const SAFE: Operation = { name: 'write + fdatasync', call: (caller) => caller.call('', {}) };
+const SAFE: Operation = { name: 'write to the disk', call: (caller) => caller.call('', {}) };
 const WRITE: Operation = {
   name: 'board_write',
   call: (caller, index) =>

@@ -30,6 +30,10 @@ export interface Files {
   read(file: number, into: Uint8Array, position: number): Promise<number>;
   /** Forces content and length to disk. */
   sync(file: number): Promise<void>;
+  /** The same file once more, for `writeThrough` alone; `undefined` where the system has nothing of the kind. */
+  openThrough(path: string): Promise<number | undefined>;
+  /** `write` and `sync` in one, as far as `bytes` are concerned. */
+  writeThrough(file: number, bytes: Uint8Array, position: number): Promise<void>;
   truncate(file: number, bytes: number): Promise<void>;
   sizeOf(file: number): Promise<number>;
   close(file: number): Promise<void>;
@@ -76,6 +80,8 @@ const calls = {
 };
 
 const CREATE = constants.O_CREAT | constants.O_TRUNC | constants.O_RDWR;
+/** Elsewhere than on Linux such writes may end in the memory of the drive, which `fdatasync` empties. */
+const THROUGH = process.platform === 'linux' ? constants.O_WRONLY | constants.O_DSYNC : undefined;
 
 async function writeAll(file: number, bytes: Uint8Array, position: number): Promise<void> {
   let written = 0;
@@ -90,6 +96,18 @@ async function writeAll(file: number, bytes: Uint8Array, position: number): Prom
     if (bytesWritten === 0) throw new Error('the system wrote nothing');
     written += bytesWritten;
   }
+}
+
+/** One promise and one trip to another thread: a write that somebody waits for is little else. */
+function writeThrough(file: number, bytes: Uint8Array, position: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    write(file, bytes, 0, bytes.length, position, (error, written) => {
+      if (error !== null) reject(error);
+      else if (written === bytes.length) resolve();
+      else if (written === 0) reject(new Error('the system wrote nothing'));
+      else resolve(writeThrough(file, bytes.subarray(written), position + written));
+    });
+  });
 }
 
 async function readUpTo(file: number, into: Uint8Array, position: number): Promise<number> {
@@ -117,6 +135,12 @@ export const nodeFiles: Files = {
   write: (file, bytes, position) => attempt('cannot write', () => writeAll(file, bytes, position)),
   read: (file, into, position) => attempt('cannot read', () => readUpTo(file, into, position)),
   sync: (file) => attempt('cannot force data to disk', () => calls.fdatasync(file)),
+  openThrough: async (path) =>
+    THROUGH === undefined
+      ? undefined
+      : attempt(`cannot open ${basename(path)}`, () => calls.open(path, THROUGH)),
+  writeThrough: (file, bytes, position) =>
+    attempt('cannot write to the disk', () => writeThrough(file, bytes, position)),
   truncate: (file, bytes) => attempt('cannot cut a file', () => calls.ftruncate(file, bytes)),
   sizeOf: (file) => attempt('cannot stat', async () => (await calls.fstat(file)).size),
   close: (file) => attempt('cannot close', () => calls.close(file)),

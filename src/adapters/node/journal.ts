@@ -3,7 +3,9 @@
  *
  * Intuition: forcing data to disk costs the same for one record as for thousands. So appends only queue, and one
  * worker writes all that has queued with one write and one sync, answers everybody who was waiting for it, and takes
- * what queued meanwhile. Nothing runs on the event loop but copying and checksumming.
+ * what queued meanwhile. Nothing runs on the event loop but copying and checksumming. Where the system can, what fits
+ * one write goes through a second descriptor of the segment that forces each write to disk: one trip to another thread
+ * and back instead of two. What counts as durable, and what a failure means, is the same on both ways.
  *
  * Failure: a write or sync that fails is an error for everyone who waited for it. What such a file holds is not known
  * any more (after a failed fsync the system may drop the data and report success next time), so the segment is cut
@@ -23,7 +25,7 @@ import { CheckpointFile } from './checkpoint.ts';
 import { crashesNext, crashPoint } from './crash-points.ts';
 import { diskError, type Files, nodeFiles } from './files.ts';
 import { checkpointName, loadJournal, segmentName } from './journal-load.ts';
-import { frame, framedBytes, Pieces } from './segment.ts';
+import { frame, framedBytes, Pieces, WRITE_BYTES } from './segment.ts';
 
 interface JournalOptions {
   /** An existing directory that this process alone uses (see `data-directory.ts`). */
@@ -48,6 +50,8 @@ interface Waiter {
 interface Segment {
   readonly number: number;
   readonly file: number;
+  /** The same file: what is written there is on the disk once the write is done. */
+  readonly through: number | undefined;
   durableBytes: number;
 }
 
@@ -86,9 +90,11 @@ export class Journal implements Disk {
     this.#segments = loaded.segments;
     this.#checkpoints = loaded.checkpoints;
     this.#lastNumber = Math.max(0, ...loaded.segments.keys(), ...[...loaded.checkpoints.keys()].map(before));
-    if (loaded.current !== undefined)
-      this.#segment = { ...loaded.current, durableBytes: loaded.segments.get(loaded.current.number) ?? 0 };
-    else await this.#startSegment().catch(() => this.#fail());
+    const { current } = loaded;
+    if (current !== undefined) {
+      const through = await this.#openThrough(current.number);
+      this.#segment = { ...current, through, durableBytes: loaded.segments.get(current.number) ?? 0 };
+    } else await this.#startSegment().catch(() => this.#fail());
     this.#state = 'open';
     return loaded.contents;
   }
@@ -150,7 +156,7 @@ export class Journal implements Disk {
     await this.#running;
     await this.#checkpointFile()?.abandon();
     this.#checkpoint = undefined;
-    if (this.#segment !== undefined) await this.#files.close(this.#segment.file).catch(() => undefined);
+    if (this.#segment !== undefined) await this.#closeSegment(this.#segment);
     this.#segment = undefined;
   }
 
@@ -213,20 +219,40 @@ export class Journal implements Disk {
     if (group.bytes === 0) return;
     const segment = this.#segment as Segment;
     crashPoint('journal.before-write');
-    let end = segment.durableBytes;
-    for (const piece of frame(group.records, this.#pieces.take)) {
+    const { through } = segment;
+    // A crash between the write and the sync can only be staged where they are two.
+    const isStaged = crashesNext('journal.mid-write') || crashesNext('journal.after-write');
+    if (through !== undefined && group.bytes <= WRITE_BYTES && !isStaged)
+      await this.#writeThrough(through, segment.durableBytes, group.records);
+    else await this.#writeThenSync(segment, group.records);
+    crashPoint('journal.after-sync');
+    segment.durableBytes += group.bytes;
+    this.#segments.set(segment.number, segment.durableBytes);
+    this.#queuedBytes -= group.bytes;
+  }
+
+  async #writeThrough(through: number, start: number, records: readonly Uint8Array[]): Promise<void> {
+    let end = start;
+    for (const piece of frame(records, this.#pieces.take)) {
+      await this.#files.writeThrough(through, piece, end);
+      end += piece.length;
+    }
+    // Passed, so that the n-th passage is the n-th write on either way.
+    crashPoint('journal.mid-write');
+    crashPoint('journal.after-write');
+  }
+
+  async #writeThenSync({ file, durableBytes }: Segment, records: readonly Uint8Array[]): Promise<void> {
+    let end = durableBytes;
+    for (const piece of frame(records, this.#pieces.take)) {
       if (crashesNext('journal.mid-write'))
-        await this.#files.write(segment.file, piece.subarray(0, piece.length >> 1), end);
+        await this.#files.write(file, piece.subarray(0, piece.length >> 1), end);
       crashPoint('journal.mid-write');
-      await this.#files.write(segment.file, piece, end);
+      await this.#files.write(file, piece, end);
       end += piece.length;
     }
     crashPoint('journal.after-write');
-    await this.#files.sync(segment.file);
-    crashPoint('journal.after-sync');
-    segment.durableBytes = end;
-    this.#segments.set(segment.number, end);
-    this.#queuedBytes -= group.bytes;
+    await this.#files.sync(file);
   }
 
   /** Puts unwritten records back in front of what queued meanwhile; a checkpoint that could not begin is off. */
@@ -249,8 +275,18 @@ export class Journal implements Disk {
     if (segment === undefined) return;
     await this.#files.truncate(segment.file, segment.durableBytes).catch(() => undefined);
     await this.#files.sync(segment.file).catch(() => undefined);
-    await this.#files.close(segment.file).catch(() => undefined);
+    await this.#closeSegment(segment);
     crashPoint('failure.after-abandon');
+  }
+
+  async #closeSegment({ file, through }: Segment): Promise<void> {
+    for (const descriptor of [file, through])
+      if (descriptor !== undefined) await this.#files.close(descriptor).catch(() => undefined);
+  }
+
+  /** Where it cannot be had, the segment is written and synced: nothing but time is lost. */
+  #openThrough(number: number): Promise<number | undefined> {
+    return this.#files.openThrough(join(this.#directory, segmentName(number))).catch(() => undefined);
   }
 
   #fail(): void {
@@ -289,10 +325,11 @@ export class Journal implements Disk {
     }
     crashPoint('segment.after-directory-sync');
     const previous = this.#segment;
+    const through = await this.#openThrough(number);
     this.#lastNumber = number;
     this.#segments.set(number, 0);
-    this.#segment = { number, file, durableBytes: 0 };
-    if (previous !== undefined) await this.#files.close(previous.file).catch(() => undefined);
+    this.#segment = { number, file, through, durableBytes: 0 };
+    if (previous !== undefined) await this.#closeSegment(previous);
   }
 
   async #beginSegment(): Promise<void> {

@@ -15,7 +15,7 @@ export const FOOTER_BYTES = HEADER_BYTES + 4;
 const FOOTER_MARK = 0xffffffff;
 const BLOCK_BYTES = 1024 * 1024;
 /** One write; keeps the copy that is made of the records small beside the records themselves. */
-const WRITE_BYTES = 1024 * 1024;
+export const WRITE_BYTES = 1024 * 1024;
 
 export function framedBytes(record: Uint8Array): number {
   return HEADER_BYTES + record.length;

@@ -1,8 +1,8 @@
 /**
- * What the disk alone takes to make a small record safe: one write and one sync, calls that wait meanwhile sharing
- * the next. No write that is acknowledged only once it is on disk can be faster.
+ * What the disk alone takes to make a small record safe: one write that is forced to it, calls that wait meanwhile
+ * sharing the next. No write that is acknowledged only once it is on disk can be faster.
  */
-import { closeSync, fdatasync, openSync, write } from 'node:fs';
+import { closeSync, constants, openSync, write } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Caller } from './mcp-client.ts';
@@ -10,10 +10,11 @@ import type { Caller } from './mcp-client.ts';
 /** About what the journal keeps of a `board_write` of 200 bytes. */
 const RECORD_BYTES = 280;
 
-const calls = { write: promisify(write), fdatasync: promisify(fdatasync) };
+const writeThrough = promisify(write);
+const { O_CREAT, O_TRUNC, O_WRONLY, O_DSYNC } = constants;
 
 export function diskFloor(directory: string): Caller {
-  const file = openSync(join(directory, 'disk-floor'), 'w');
+  const file = openSync(join(directory, 'disk-floor'), O_CREAT | O_TRUNC | O_WRONLY | O_DSYNC);
   let position = 0;
   let waiting: (() => void)[] = [];
   let failed: (error: unknown) => void = () => undefined;
@@ -24,9 +25,8 @@ export function diskFloor(directory: string): Caller {
       const served = waiting;
       waiting = [];
       const bytes = Buffer.alloc(RECORD_BYTES * served.length, 0x5a);
-      await calls.write(file, bytes, 0, bytes.length, position);
+      await writeThrough(file, bytes, 0, bytes.length, position);
       position += bytes.length;
-      await calls.fdatasync(file);
       for (const done of served) done();
     }
     running = false;
