@@ -27,7 +27,9 @@ import { type FreshNumber, type PurseKey, parseRowKey } from './names.ts';
 import { Notices } from './notices.ts';
 import type { MemberState, Office } from './office.ts';
 import { Opening } from './opening.ts';
+import { Closing } from './orchestrator/closing.ts';
 import { Paces } from './orchestrator/paces.ts';
+import { CLOSING_TIMES, type ClosingTimes } from './over-periods.ts';
 import type { PriceTable } from './price.ts';
 import { beforeReading, Recovery } from './recovery.ts';
 import { diskFails } from './refusals.ts';
@@ -63,6 +65,8 @@ export interface BudgetsOptions {
   readonly isOrchestrator?: boolean;
   /** How a node is called; default: the end of its id. */
   readonly nameOf?: (node: NodeId) => string;
+  /** When periods are closed; default: `CLOSING_TIMES`. */
+  readonly times?: ClosingTimes;
   readonly rng: Rng;
   readonly now: Instant;
 }
@@ -86,6 +90,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   readonly #writeOffs: WriteOffs;
   readonly #notices: Notices;
   readonly #auditor: Auditor;
+  readonly #closing: Closing;
   readonly #heardAt = new Map<string, number>();
   readonly #defaults: BudgetDefaults;
   /** Purses whose rights have changed within this run. */
@@ -96,10 +101,10 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   #out: BudgetEffect[] = [];
 
   constructor(options: BudgetsOptions) {
-    const { self, fresh, place, rng, now } = options;
+    const { self, fresh, place, rng, now, times = CLOSING_TIMES } = options;
     this.#self = self;
     this.#defaults = options.defaults ?? DEFAULTS;
-    this.#ledger = new Ledger({ self, fresh, place, now });
+    this.#ledger = new Ledger({ self, fresh, place, now, times });
     this.#errands = new Errands((effect) => this.#out.push(effect));
     this.#office = this.#officeOf(options);
     this.#opening = new Opening(this.#office, rng.fork(), (at) => this.#supply.retryAll(at));
@@ -114,6 +119,8 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     this.#writeOffs = new WriteOffs(this.#office);
     this.#notices = new Notices(this.#office);
     this.#auditor = new Auditor(this.#office, now);
+    const leads = () => this.#exchange.lead?.node === self;
+    this.#closing = new Closing(this.#office, times, rng.fork(), leads, now);
     this.#management = new Management(this.#office, this.#supply, (definition, at) =>
       this.#statusOf(definition, at),
     );
@@ -219,6 +226,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     this.#recovery.expire(now);
     this.#notices.expire(now);
     this.#auditor.expire(now);
+    this.#closing.expire(now);
     return this.#finish(now);
   }
 
@@ -232,6 +240,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       this.#supply.deadline(),
       this.#notices.deadline(),
       this.#auditor.deadline(),
+      this.#closing.deadline(),
     ]);
   }
 

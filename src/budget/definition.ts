@@ -1,9 +1,17 @@
 /** What a budget is, as it stands in the quorum store. */
 import { type ErrorBody, errorBody, fail, ok, type Result } from '../kernel/errors.ts';
+import { type NodeId, parseNodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { type Amount, parseAmount } from './amount.ts';
-import { type BudgetName, type FreshNumber, parseBudgetName, parseFreshNumber } from './names.ts';
-import { WINDOWS, type Window } from './period.ts';
+import {
+  type BudgetName,
+  type FreshNumber,
+  type PurseKey,
+  parseBudgetName,
+  parseFreshNumber,
+  parsePurseKey,
+} from './names.ts';
+import { type Period, parsePeriod, WINDOWS, type Window, windowOf } from './period.ts';
 
 export const UNITS = ['tokens', 'microusd'] as const;
 export type Unit = (typeof UNITS)[number];
@@ -23,6 +31,15 @@ export interface Definition {
   readonly expiry: Expiry;
   /** Percent of the limit, ascending: an event is raised when spending passes one. */
   readonly thresholds: readonly number[];
+  /** This period and all before it are closed for good: nothing is granted in them, and the store's entries of them may be gone. Only grows. */
+  readonly closed: Period | undefined;
+  /** What one node says is over; another one's clock has to agree before it is closed. */
+  readonly over: Over | undefined;
+}
+
+export interface Over {
+  readonly period: Period;
+  readonly by: NodeId;
 }
 
 /** Of what a caller or the store gave; everything but name, epoch and limit has a default. Errors: INVALID_ARGUMENT. */
@@ -49,7 +66,17 @@ export function parseDefinition(value: unknown): Result<Definition> {
   const thresholds = parseThresholds(given.thresholds ?? []);
   if (thresholds === undefined)
     return invalid('Thresholds are up to 16 ascending percentages from 1 to 100.');
-  return ok({ name, epoch, limit, unit, parent, window, expiry, thresholds });
+  const closed = parseOwnPeriod(given.closed, window);
+  const over = parseOver(given.over, window);
+  if (closed === null || over === null) return invalid('That is no period of this budget.');
+  return ok({ name, epoch, limit, unit, parent, window, expiry, thresholds, closed, over });
+}
+
+/** Of a purse of this budget; one of another epoch is none of it. */
+export function isClosedIn({ name, epoch, closed }: Definition, purse: PurseKey): boolean {
+  const id = closed === undefined ? undefined : parsePurseKey(purse);
+  if (id === undefined || closed === undefined || id.budget !== name || id.epoch !== epoch) return false;
+  return windowOf(id.period) === windowOf(closed) && id.period <= closed;
 }
 
 /**
@@ -86,6 +113,24 @@ export function passedThresholds(definition: Definition, before: Amount, after: 
     const mark = limit * BigInt(percent);
     return BigInt(before) * 100n < mark && BigInt(after) * 100n >= mark;
   });
+}
+
+/** `null` for what is no period of such a window. */
+function parseOwnPeriod(value: unknown, window: Window): Period | undefined | null {
+  if (value === undefined || value === null) return undefined;
+  const period = parsePeriod(value);
+  return period === undefined || windowOf(period) === undefined || windowOf(period) !== window
+    ? null
+    : period;
+}
+
+function parseOver(value: unknown, window: Window): Over | undefined | null {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== 'object') return null;
+  const given = value as Readonly<Record<string, unknown>>;
+  const period = parseOwnPeriod(given.period, window);
+  const by = parseNodeId(given.by);
+  return period === undefined || period === null || by === undefined ? null : { period, by };
 }
 
 function parseThresholds(value: unknown): readonly number[] | undefined {

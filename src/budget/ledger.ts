@@ -22,7 +22,7 @@ import type { Machine } from '../kernel/machine.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { type Amount, ZERO } from './amount.ts';
 import type { Change, Part } from './change.ts';
-import type { Definition } from './definition.ts';
+import { type Definition, isClosedIn } from './definition.ts';
 import { changesRecord, JournalReader, stateRecords } from './journal.ts';
 import type { LedgerAnswers, LedgerEffect, LedgerEvent, OwnPurse } from './ledger-messages.ts';
 import {
@@ -30,12 +30,14 @@ import {
   accountOf,
   type BudgetName,
   type FreshNumber,
+  nodeOfAccount,
   type PurseKey,
   parsePurseKey,
   parseRowKey,
+  purseKey,
   rowKey,
 } from './names.ts';
-import { periodEndMs } from './period.ts';
+import { CLOSING_TIMES, type ClosingTimes, OverPeriods } from './over-periods.ts';
 import { diskFails } from './refusals.ts';
 import { EMPTY_ROW, parseRow, rowBody, sum } from './row.ts';
 import { isRemembered, Rows } from './rows.ts';
@@ -62,12 +64,12 @@ export interface LedgerOptions {
   readonly now: Instant;
   /** How long a row that only tells what was spent may wait for more; transfers are told at once. Default 1,000. */
   readonly publishDelayMs?: number;
+  /** Default: `CLOSING_TIMES`. */
+  readonly times?: ClosingTimes;
 }
 
 const STREAM = 'budget';
 const PUBLISH_DELAY_MS = 1_000;
-/** How often ended periods are looked for. */
-const CLOSING_MS = 60_000;
 
 export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   readonly #self: NodeId;
@@ -90,8 +92,8 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   /** Purses whose row others have not seen as it is. */
   readonly #dirty = new Set<PurseKey>();
   #publishing: Deadline | undefined;
-  /** Since when each purse's period has been over, on the monotonic clock. */
-  readonly #overSinceMs = new Map<PurseKey, number>();
+  readonly #times: ClosingTimes;
+  readonly #over: OverPeriods;
   #closingMs: number;
   #out: LedgerEffect[] = [];
 
@@ -100,7 +102,9 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     this.#fresh = options.fresh;
     this.#place = options.place;
     this.#publishDelayMs = options.publishDelayMs ?? PUBLISH_DELAY_MS;
-    this.#closingMs = options.now.monoMs + CLOSING_MS;
+    this.#times = options.times ?? CLOSING_TIMES;
+    this.#over = new OverPeriods(this.#times);
+    this.#closingMs = options.now.monoMs + this.#times.everyMs;
     this.#state = new LedgerState(accountOf(options.self, options.fresh()), options.place);
   }
 
@@ -204,7 +208,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
         this.#requested(event.id, event.call, now);
         break;
       case 'defined':
-        this.#defined(event.budget, event.definition);
+        this.#defined(event.budget, event.definition, now);
         break;
       case 'registered':
         this.#registered(event, now);
@@ -241,7 +245,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
       this.#mark('warn', 'budget.reservationExpired', { id: hold.id, amount: hold.amount, as: hold.expiry });
     }
     if (this.#closingMs <= now.monoMs) {
-      this.#closingMs = now.monoMs + CLOSING_MS;
+      this.#closingMs = now.monoMs + this.#times.everyMs;
       this.#closeOver(now);
     }
     if (isDue(this.#publishing, now)) this.#publish();
@@ -305,15 +309,28 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     return result;
   }
 
-  #defined(budget: BudgetName, definition: Definition | undefined): void {
+  #defined(budget: BudgetName, definition: Definition | undefined, now: Instant): void {
     if (definition === undefined) this.#definitions.delete(budget);
-    else if (this.#definitions.has(budget) || this.#definitions.size < limits.budgets)
+    else if (this.#definitions.has(budget) || this.#definitions.size < limits.budgets) {
       this.#definitions.set(budget, definition);
+      this.#closeWith(definition, now);
+    }
+  }
+
+  /** The store says that it was closed: kept on the disk, so that it stays so where the store forgets. */
+  #closeWith({ name, epoch, closed }: Definition, now: Instant): void {
+    if (closed !== undefined) this.#close(purseKey({ budget: name, epoch, period: closed }), now);
+  }
+
+  /** Here, or by the store. */
+  isClosed(purse: PurseKey): boolean {
+    const definition = this.#definitions.get(parsePurseKey(purse)?.budget ?? ('' as BudgetName));
+    return this.#state.isClosed(purse) || (definition !== undefined && isClosedIn(definition, purse));
   }
 
   #registered(event: Extract<LedgerEvent, { kind: 'registered' }>, now: Instant): void {
     const { purse, account, granted, end } = event;
-    if (this.#state.isClosed(purse)) return;
+    if (this.isClosed(purse)) return;
     if (account !== this.account) {
       this.#rows.registered(purse, account, granted, end);
       this.#credit(purse, now);
@@ -335,7 +352,13 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     const { owner, key, version, body } = event;
     const place = parseRowKey(owner, key);
     // A withdrawal says that the period is over, which every node sees for itself.
-    if (place === undefined || body === undefined || this.#state.isClosed(place.purse)) return;
+    if (place === undefined || body === undefined) return;
+    if (this.isClosed(place.purse)) {
+      // Of an account of this node's past, or written before a restart: nobody else takes it away.
+      if (owner === this.#self && this.#state.isClosed(place.purse))
+        this.#withdraw(place.purse, place.account);
+      return;
+    }
     const row = parseRow(body, place.account);
     if (row === undefined) {
       this.#mark('warn', 'budget.rowRefused', { owner, key });
@@ -425,7 +448,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     this.#holdNumbers.clear();
     this.#dirty.clear();
     this.#publishing = undefined;
-    this.#overSinceMs.clear();
+    this.#over.clear();
     // Told and answered for: the former account's last row, as others have it, does not count it.
     for (const change of former?.unconfirmed ?? []) {
       this.#state.apply(change, this.#sequence + 1);
@@ -494,39 +517,35 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     });
   }
 
-  /**
-   * Periods that were over for long by the clock of day, which was right about that for a while by the clock of durations, and
-   * in which nothing is held: own purses and what others have of them. A restart begins that while anew.
-   */
+  /** Own purses and what others have of them, of periods in which nothing is held. Where there is little room left, sooner. */
   #closeOver(now: Instant): void {
-    for (const key of new Set([...this.#state.purses.keys(), ...this.#rows.purses])) {
-      const period = parsePurseKey(key)?.period;
-      const isOver = period !== undefined && periodEndMs(period) + limits.budgetGraceMs <= now.wallMs;
-      if (!isOver) this.#overSinceMs.delete(key);
-      else if (!this.#overSinceMs.has(key)) this.#overSinceMs.set(key, now.monoMs);
-    }
-    for (const [key, sinceMs] of this.#overSinceMs) {
-      if (now.monoMs - sinceMs < limits.budgetSureOfTimeMs) continue;
-      const series = key.slice(0, key.lastIndexOf('/') + 1);
-      const isEarlier = (other: PurseKey): boolean => other.startsWith(series) && other <= key;
-      const isHeld = [...this.#state.purses.values()].some((own) => isEarlier(own.key) && own.held > 0);
-      if (isHeld) continue;
-      const known = [...this.#overSinceMs.keys()].filter(isEarlier);
-      const own = [...this.#state.purses.keys()].filter(isEarlier);
-      if (!this.#state.isClosed(key)) this.#commit([{ kind: 'closed', purse: key }], now);
-      for (const purse of known) this.#forget(purse);
-      for (const purse of own) this.#withdraw(purse);
+    const { purses } = this.#state;
+    const isCrowded = purses.size > limits.budgetPurses / 2 || this.#rows.count > limits.budgetRows / 2;
+    const known = new Set([...purses.keys(), ...this.#rows.purses]);
+    for (const key of this.#over.due(known, isCrowded, now)) this.#close(key, now);
+    for (const definition of this.#definitions.values()) this.#closeWith(definition, now);
+  }
+
+  /** With all before it in the same budget; not while something is held there. */
+  #close(key: PurseKey, now: Instant): void {
+    const series = key.slice(0, key.lastIndexOf('/') + 1);
+    const isEarlier = (other: PurseKey): boolean => other.startsWith(series) && other <= key;
+    const own = [...this.#state.purses.values()].filter((each) => isEarlier(each.key));
+    if (own.some(({ held }) => held > 0)) return;
+    const known = [...this.#rows.purses].filter(isEarlier);
+    if (this.#state.isClosed(key) && own.length === 0 && known.length === 0) return;
+    if (!this.#state.isClosed(key) || own.length > 0) this.#commit([{ kind: 'closed', purse: key }], now);
+    for (const purse of own) this.#withdraw(purse.key, this.account);
+    for (const purse of known) {
+      for (const { account } of this.#rows.of(purse))
+        if (nodeOfAccount(account) === this.#self) this.#withdraw(purse, account);
+      this.#rows.forget(purse);
     }
   }
 
-  #forget(purse: PurseKey): void {
-    this.#rows.forget(purse);
-    this.#overSinceMs.delete(purse);
-  }
-
-  #withdraw(purse: PurseKey): void {
-    this.#dirty.delete(purse);
-    this.#out.push({ kind: 'publishRow', stream: STREAM, key: rowKey(purse, this.account), body: undefined });
+  #withdraw(purse: PurseKey, account: AccountId): void {
+    if (account === this.account) this.#dirty.delete(purse);
+    this.#out.push({ kind: 'publishRow', stream: STREAM, key: rowKey(purse, account), body: undefined });
   }
 
   #time({ id, expiresAt, ttlMs }: Hold, now: Instant): void {

@@ -42,7 +42,8 @@ export class Management {
 
   create(id: number, call: CreateBudget, now: Instant): void {
     const { mirror, fresh, ledger } = this.#office;
-    const parsed = parseDefinition({ ...call, name: call.budget, epoch: fresh() });
+    const given = { ...call, closed: undefined, over: undefined };
+    const parsed = parseDefinition({ ...given, name: call.budget, epoch: fresh() });
     const checked = parsed.ok ? this.#checked(parsed.value) : parsed;
     if (!checked.ok) {
       this.#office.answer(id, notDone(checked));

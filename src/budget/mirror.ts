@@ -59,6 +59,16 @@ export class Mirror {
     return this.#definitions;
   }
 
+  /** Those that have or had accounts. */
+  get nodes(): Iterable<NodeId> {
+    return this.#accounts.keys();
+  }
+
+  /** All of which the store has anything. */
+  get purses(): Iterable<PurseKey> {
+    return this.#entries.keys();
+  }
+
   reserve(purse: PurseKey): Reserve | undefined {
     return this.#held.get(reserveKey(purse))?.value as Reserve | undefined;
   }
@@ -155,6 +165,7 @@ export class Mirror {
         const reserve = parseReserve(plain);
         if (reserve === undefined) return [];
         keep(reserve);
+        if (!this.#entries.has(place.purse)) this.#entries.set(place.purse, new Map());
         return [{ kind: 'reserve', purse: place.purse }];
       }
       case 'entry': {
@@ -185,9 +196,11 @@ export class Mirror {
         this.#definitions.delete(place.budget as BudgetName);
         return [{ kind: 'defined', budget: place.budget as BudgetName, definition: undefined }];
       case 'reserve':
+        this.#forgetEmpty(place.purse);
         return [{ kind: 'reserve', purse: place.purse }];
       case 'entry':
         this.#entries.get(place.purse)?.delete(place.account);
+        this.#forgetEmpty(place.purse);
         return [];
       case 'account':
         this.#accounts.get(nodeOfAccount(place.account))?.delete(place.account);
@@ -195,5 +208,10 @@ export class Mirror {
       case undefined:
         return [];
     }
+  }
+
+  #forgetEmpty(purse: PurseKey): void {
+    const isEmpty = this.#entries.get(purse)?.size === 0 && !this.#held.has(reserveKey(purse));
+    if (isEmpty) this.#entries.delete(purse);
   }
 }

@@ -5,13 +5,15 @@
  *
  * Proof that it has forgotten is what this node itself had read in it, or was granted. Only then rows of others are evidence
  * too: else a writer could raise its own grants by claiming them. Budgets are never taken away, so one that is gone was forgotten.
+ * Periods are, once they are closed: so that they are is told first, and nothing is granted anew in them.
  */
 import { ok, type Result } from '../kernel/errors.ts';
 import { type Deadline, type Instant, isDue } from '../kernel/time.ts';
 import { type Amount, ZERO } from './amount.ts';
-import type { Definition } from './definition.ts';
+import { planClosing } from './closing-plans.ts';
+import { type Definition, isClosedIn } from './definition.ts';
 import type { Mirror } from './mirror.ts';
-import { type AccountId, type BudgetName, type PurseKey, parsePurseKey } from './names.ts';
+import { type AccountId, type BudgetName, type PurseKey, parsePurseKey, purseKey } from './names.ts';
 import type { Office } from './office.ts';
 import { type Entry, type Plan, planCreation, planRecovery, type Reserve } from './reserve-register.ts';
 import { purseNow } from './status.ts';
@@ -66,9 +68,11 @@ export class Recovery {
     const before = this.#before;
     if (before === undefined || this.#running > 0) return;
     const definitions = lostDefinitions(this.#office, before);
-    const grants = [...lostGrants(this.#office, before.entries)];
-    if (definitions.length === 0 && grants.length === 0) this.#before = undefined;
+    const grants = [...lostGrants(this.#office, before)];
+    const closed = lostClosings(this.#office, before);
+    if (definitions.length === 0 && closed.length === 0 && grants.length === 0) this.#before = undefined;
     for (const definition of definitions) this.#restore(definition, now);
+    for (const [definition, purse] of closed) this.#close(definition, purse, now);
     for (const [purse, accounts] of grants)
       for (const [account, granted] of accounts) this.#grant(purse, account, granted, now);
   }
@@ -85,6 +89,17 @@ export class Recovery {
     this.#running++;
     this.#office.send<Definition>(
       { budget: definition.name, purse, account, plan },
+      { strong: true, done: (result, at) => this.#done(result, at) },
+      now,
+    );
+  }
+
+  #close({ name, epoch }: Definition, purse: PurseKey, now: Instant): void {
+    this.#mark('budget.closingLost', { budget: name, epoch, purse });
+    const { account } = this.#office.ledger;
+    this.#running++;
+    this.#office.send<Definition>(
+      { budget: name, purse, account, plan: planClosing },
       { strong: true, done: (result, at) => this.#done(result, at) },
       now,
     );
@@ -121,7 +136,12 @@ export class Recovery {
 function joined(one: Before, other: Before): Before {
   return {
     entries: more(one.entries, other.entries),
-    definitions: new Map([...one.definitions, ...other.definitions]),
+    definitions: new Map([
+      ...one.definitions,
+      ...[...other.definitions].map(
+        ([name, each]) => [name, furthest(one.definitions.get(name), each)] as const,
+      ),
+    ]),
   };
 }
 
@@ -137,13 +157,33 @@ function more(one: Before['entries'], other: Before['entries']): Before['entries
   return all;
 }
 
+/** `next`, with as much closed as in either. */
+function furthest(before: Definition | undefined, next: Definition): Definition {
+  if (before?.closed === undefined || before.epoch !== next.epoch) return next;
+  return before.closed > (next.closed ?? '') ? { ...next, closed: before.closed } : next;
+}
+
+/** What was closed and is not closed now. */
+function lostClosings(
+  { mirror }: Office,
+  { definitions }: Before,
+): readonly (readonly [Definition, PurseKey])[] {
+  return [...definitions.values()].flatMap((before) => {
+    const { name: budget, epoch, closed: period } = before;
+    const now = mirror.definitions.get(budget);
+    if (period === undefined || now?.epoch !== epoch) return [];
+    const purse = purseKey({ budget, epoch, period });
+    return isClosedIn(now, purse) ? [] : [[before, purse] as const];
+  });
+}
+
 function lostDefinitions({ mirror }: Office, { definitions }: Before): readonly Definition[] {
   return [...definitions.values()].filter(({ name }) => !mirror.definitions.has(name));
 }
 
 function lostGrants(
   { ledger, mirror }: Office,
-  before: Before['entries'],
+  { entries, definitions }: Before,
 ): ReadonlyMap<PurseKey, ReadonlyMap<AccountId, Amount>> {
   const lost = new Map<PurseKey, Map<AccountId, Amount>>();
   const note = (purse: PurseKey, account: AccountId, granted: Amount): void => {
@@ -152,13 +192,15 @@ function lostGrants(
     if (granted > (grants.get(account) ?? ZERO)) lost.set(purse, grants.set(account, granted));
   };
   for (const [purse, { granted }] of ledger.purses) note(purse, ledger.account, granted);
-  for (const [purse, entries] of before)
-    for (const [account, { granted }] of entries) note(purse, account, granted);
+  for (const [purse, accounts] of entries)
+    for (const [account, { granted }] of accounts) note(purse, account, granted);
   for (const purse of lost.keys()) {
     const id = parsePurseKey(purse);
     const definition = id === undefined ? undefined : mirror.definitions.get(id.budget);
     // A budget that was made anew under the name has other money.
-    if (definition === undefined || definition.epoch !== id?.epoch) {
+    const before = id === undefined ? undefined : definitions.get(id.budget);
+    const isClosed = [definition, before].some((each) => each !== undefined && isClosedIn(each, purse));
+    if (definition === undefined || definition.epoch !== id?.epoch || isClosed) {
       lost.delete(purse);
       continue;
     }

@@ -27,7 +27,7 @@ import type {
   TransactionAnswer,
 } from '../quorum/port.ts';
 import { type Amount, least, minus, parseAmount, plus, ZERO } from './amount.ts';
-import { type Definition, parseDefinition } from './definition.ts';
+import { type Definition, isClosedIn, parseDefinition } from './definition.ts';
 import {
   type AccountId,
   type BudgetName,
@@ -169,8 +169,7 @@ export function planCreation(definition: Definition, view: View): Result<Plan<De
       `Change its limit (skein budget limit ${definition.name} N), or take another name.`,
     );
   }
-  const put = write(view.definition.key, definitionBody(definition));
-  return ok(transact(view, ['definition'], [put], definition));
+  return ok(planDefinition(view, definition));
 }
 
 /**
@@ -208,6 +207,7 @@ export function planGrant(view: View, wish: GrantWish): Result<Plan<Granted>> {
   if (definition.value === undefined) return noBudget();
   const epoch = parsePurseKey(view.reserve.key.slice('budget/'.length))?.epoch;
   if (definition.value.epoch !== epoch) return noBudget();
+  if (isOver(view)) return closedPeriod();
   const { value: state } = account;
   if (state === undefined || state.fenced || (wish.nonce !== undefined && state.nonce !== wish.nonce)) {
     return failWith('CONFLICT', 'The account is fenced off, or was started elsewhere.', 'See skein doctor.');
@@ -248,10 +248,11 @@ export function planGrant(view: View, wish: GrantWish): Result<Plan<Granted>> {
   return ok(wish.fence === undefined ? plan : fenced(plan, wish.fence));
 }
 
-/** What the account's row says was given back, in all, goes into the reserve. Errors: NOT_FOUND, CONFLICT. */
+/** What the account's row says was given back, in all, goes into the reserve. Errors: NOT_FOUND, CONFLICT (the period is closed, or the account was written off). */
 export function planReturn(view: View, returned: Amount): Result<Plan<{ readonly credited: Amount }>> {
   const { entry, reserve } = view;
   if (reserve.value === undefined) return noBudget();
+  if (isOver(view)) return closedPeriod();
   const known = entry.value ?? NO_ENTRY;
   const more = minus(returned, known.returned);
   if (more === undefined || more === 0) return ok({ kind: 'done', value: { credited: ZERO } });
@@ -263,10 +264,11 @@ export function planReturn(view: View, returned: Amount): Result<Plan<{ readonly
   return ok(transact(view, ['reserve', 'entry'], puts, { credited: more }));
 }
 
-/** Of this period, and of those to come. What was granted beyond a lower limit stays spendable until it comes back (`owed`). Errors: NOT_FOUND. */
+/** Of this period, and of those to come. What was granted beyond a lower limit stays spendable until it comes back (`owed`). Errors: NOT_FOUND, CONFLICT (the period is closed). */
 export function planLimit(view: View, limit: Amount): Result<Plan<Reserve>> {
   const { definition, reserve } = view;
   if (definition.value === undefined) return noBudget();
+  if (isOver(view)) return closedPeriod();
   const known = reserve.value ?? reserveOf(definition.value);
   const balance = known.reserve - known.owed + (limit - known.limit);
   const after = balanced(limit, balance);
@@ -302,6 +304,7 @@ export function planWriteOff(
 ): Result<Plan<Entry>> {
   const { account, entry, reserve } = view;
   if (reserve.value === undefined) return noBudget();
+  if (isOver(view)) return closedPeriod();
   if (account.value !== undefined && !account.value.fenced) {
     return failWith('CONFLICT', 'The account is not fenced off: it may be spending.', 'Fence it off first.');
   }
@@ -337,11 +340,12 @@ export function mostToWriteOff(entry: Entry, row: Row | undefined, unreceived: A
 
 /**
  * A store that was founded anew from a minority may have forgotten grants. What the account's row says that it was granted
- * is granted again, out of the reserve, and what that does not have is owed. Errors: NOT_FOUND.
+ * is granted again, out of the reserve, and what that does not have is owed. Errors: NOT_FOUND, CONFLICT (the period is closed).
  */
 export function planRecovery(view: View, granted: Amount): Result<Plan<Reserve>> {
   const { definition, reserve, entry } = view;
   if (definition.value === undefined) return noBudget();
+  if (isOver(view)) return closedPeriod();
   const before = reserve.value ?? reserveOf(definition.value);
   const known = entry.value ?? NO_ENTRY;
   if (known.granted >= granted) return ok({ kind: 'done', value: before });
@@ -350,6 +354,18 @@ export function planRecovery(view: View, granted: Amount): Result<Plan<Reserve>>
   if (after === undefined) return moreThanGranted();
   const puts = [write(reserve.key, after), write(entry.key, { ...known, granted })];
   return ok(transact(view, ['definition', 'reserve', 'entry'], puts, after));
+}
+
+/** The budget becomes `definition`, which is made out of the one in the view. */
+export function planDefinition(view: View, definition: Definition): Plan<Definition> {
+  const put = write(view.definition.key, definitionBody(definition));
+  return transact(view, ['definition'], [put], definition);
+}
+
+/** Whether the budget has closed the period that the view is of. */
+function isOver({ definition, reserve }: View): boolean {
+  const purse = reserve.key.slice('budget/'.length) as PurseKey;
+  return definition.value !== undefined && isClosedIn(definition.value, purse);
 }
 
 export function parseReserve(value: unknown): Reserve | undefined {
@@ -438,7 +454,9 @@ function write(key: QuorumKey, value: object): Operation {
 }
 
 function definitionBody(definition: Definition): object {
-  return { ...definition, parent: definition.parent ?? null };
+  const { closed, over, ...rest } = definition;
+  const periods = { ...(closed && { closed }), ...(over && { over }) };
+  return { ...rest, parent: definition.parent ?? null, ...periods };
 }
 
 function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -447,6 +465,12 @@ function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
 
 function noBudget(): ReturnType<typeof failWith> {
   return failWith('NOT_FOUND', 'There is no such budget in this period.', 'Create it, or see budget status.');
+}
+
+function closedPeriod(): ReturnType<typeof failWith> {
+  return failWith('CONFLICT', 'The period is closed.', 'Check the clock of this machine.', {
+    details: { outcome: 'not-done' },
+  });
 }
 
 function moreThanGranted(): ReturnType<typeof failWith> {

@@ -47,6 +47,7 @@ export class Returns {
     const { ledger, mirror } = this.#office;
     if (!mirror.isFilled) return;
     for (const [purse, { returned }] of ledger.purses) {
+      if (ledger.isClosed(purse)) continue;
       const known = mirror.entries(purse).get(ledger.account)?.returned ?? 0;
       if (returned > known) this.returned(purse, now);
     }
@@ -66,7 +67,7 @@ export class Returns {
     const { ledger } = this.#office;
     for (const [purse, { rights, held, returned }] of ledger.purses) {
       const period = parsePurseKey(purse)?.period;
-      if (period === undefined || rights === 0 || held > 0) continue;
+      if (period === undefined || rights === 0 || held > 0 || ledger.isClosed(purse)) continue;
       if (periodEndMs(period) + OVER_MS > now.wallMs) continue;
       const result = ledger.perform({ op: 'return', purse, amount: rights, above: returned }, now);
       this.#office.absorb(now);

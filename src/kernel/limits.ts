@@ -172,6 +172,11 @@ export const limits = {
   budgetGraceMs: 48 * 3600_000,
   /** How long the clock of day must have said so before a period is closed for good. */
   budgetSureOfTimeMs: 6 * 3600_000,
+  /** The same for a node that is half full of periods: it makes room for those that run. */
+  budgetCrowdedGraceMs: 2 * 3600_000,
+  budgetCrowdedSureMs: 30 * 60_000,
+  /** Where no other node is there to agree that a period is over, the store keeps it for so long. */
+  budgetLoneGraceMs: 14 * 24 * 3600_000,
   /** How long a reservation may wait for rights to come from elsewhere. */
   budgetWaitMs: 5_000,
   /** Reservations that wait for rights at one node. */

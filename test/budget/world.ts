@@ -8,7 +8,8 @@ import { type ErrorBody, fail, failWith, type Result } from '../../src/kernel/er
 import type { AgentId, NodeId } from '../../src/kernel/ids.ts';
 import { seededRng } from '../../src/kernel/rng.ts';
 import type { Instant } from '../../src/kernel/time.ts';
-import type { Transaction, TransactionAnswer } from '../../src/quorum/port.ts';
+import type { Lease, Transaction, TransactionAnswer } from '../../src/quorum/port.ts';
+import type { Applied } from '../../src/quorum/register/outcome.ts';
 import { Told } from '../quorum/register/support.ts';
 import { freshNumber, nodeIdOf, purseOf } from './support.ts';
 
@@ -25,6 +26,8 @@ export class WorldNode {
   readonly thresholds: number[] = [];
   changed = 0;
   isUp = true;
+  /** By how much its clock of day is fast. */
+  fastMs = 0;
   #requests = 0;
 
   constructor(world: BudgetWorld, self: NodeId, options: Partial<BudgetsOptions>) {
@@ -35,7 +38,7 @@ export class WorldNode {
   }
 
   boot(): void {
-    const { now } = this.world;
+    const { now } = this;
     this.isUp = true;
     this.budgets = new Budgets({
       self: this.self,
@@ -51,8 +54,13 @@ export class WorldNode {
     this.world.read(this);
   }
 
+  get now(): Instant {
+    const { monoMs, wallMs } = this.world.now;
+    return { monoMs, wallMs: wallMs + this.fastMs };
+  }
+
   tell(event: BudgetEvent): void {
-    if (this.isUp) this.carry(this.budgets.handle(event, this.world.now));
+    if (this.isUp) this.carry(this.budgets.handle(event, this.now));
   }
 
   /** The id of the request. */
@@ -74,7 +82,7 @@ export class WorldNode {
   }
 
   status(budget = 'team') {
-    const status = this.budgets.status(budget, this.world.now);
+    const status = this.budgets.status(budget, this.now);
     if (!status.ok) throw new Error(status.error.message);
     return status.value;
   }
@@ -127,6 +135,7 @@ export class BudgetWorld {
   readonly #soon: (() => void)[] = [];
   readonly #rows = new Map<string, Extract<BudgetEvent, { kind: 'rowHeard' }>>();
   #version = 0;
+  #leases = 0;
   #isRunning = false;
   #steps = 0;
 
@@ -193,10 +202,16 @@ export class BudgetWorld {
       this.#at(Math.max(nextMs, this.now.monoMs));
       for (const node of this.nodes)
         if (node.isUp && (node.budgets.deadline()?.atMs ?? Number.POSITIVE_INFINITY) <= this.now.monoMs)
-          node.carry(node.budgets.expire(this.now));
+          node.carry(node.budgets.expire(node.now));
       this.#settle();
     }
     this.#at(endMs);
+  }
+
+  /** All machines sleep: no clock of durations goes on. */
+  sleep(ms: number): void {
+    const { monoMs, wallMs } = this.now;
+    this.now = { monoMs, wallMs: wallMs + ms };
   }
 
   askStore(node: WorldNode, id: number, call: StoreCall): void {
@@ -204,17 +219,32 @@ export class BudgetWorld {
       node.tell({ kind: 'storeAnswered', id, result: AWAY });
       return;
     }
-    if (call.op !== 'transact') throw new Error('no leases here');
-    this.transactions++;
-    node.tell({ kind: 'storeAnswered', id, result: this.transact(call.transaction) });
+    if (call.op === 'transact') {
+      this.transactions++;
+      node.tell({ kind: 'storeAnswered', id, result: this.transact(call.transaction) });
+    } else node.tell({ kind: 'storeAnswered', id, result: this.#lease(call) });
   }
 
   transact(transaction: Transaction): Result<TransactionAnswer> {
-    const { result, revision, changes } = this.store.transact(transaction);
+    const applied = this.store.transact(transaction);
+    const { result } = applied;
     if (result.kind !== 'transacted') return fail(result as unknown as ErrorBody);
-    if (changes.length > 0)
-      for (const node of this.nodes) this.later(() => node.tell({ kind: 'storeChanged', revision, changes }));
+    this.#tellChanges(applied);
     return { ok: true, value: result.answer };
+  }
+
+  /** They do not run out. */
+  #lease(call: Exclude<StoreCall, { op: 'transact' }>): Result<Lease> {
+    const id = call.op === 'grantLease' ? ++this.#leases : call.id;
+    if (call.op === 'grantLease') this.store.grant(id, call.ttlMs);
+    else if (call.op === 'renewLease') this.store.renew(id);
+    else this.#tellChanges(this.store.revoke(id));
+    return { ok: true, value: { id, ttlMs: 1_000_000 } };
+  }
+
+  #tellChanges({ revision, changes }: Applied): void {
+    if (changes.length === 0) return;
+    for (const node of this.nodes) this.later(() => node.tell({ kind: 'storeChanged', revision, changes }));
   }
 
   /** As after a change of the store behind the node. */
@@ -259,8 +289,9 @@ export class BudgetWorld {
 export function worldWith(
   count: number,
   given: Partial<Extract<BudgetCall, { op: 'create' }>> = {},
+  options: Partial<BudgetsOptions> = {},
 ): BudgetWorld {
-  const world = new BudgetWorld(count);
+  const world = new BudgetWorld(count, options);
   const made = world.one.call({ op: 'create', budget: 'team', limit: 1_000, ...given });
   if (!made.ok) throw new Error(made.error.message);
   world.pass(10);

@@ -47,6 +47,11 @@ export class Told {
     const sequence = ++this.sequence;
     return this.tell({ kind: 'renewLease', client: CLIENT, sequence, lowestOutstanding: sequence, id });
   }
+
+  revoke(id: number): Applied {
+    const sequence = ++this.sequence;
+    return this.tell({ kind: 'revokeLease', client: CLIENT, sequence, lowestOutstanding: sequence, id });
+  }
 }
 
 export function transactCommand(
