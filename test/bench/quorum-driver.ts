@@ -5,7 +5,7 @@ import { etcdStore } from '../../src/adapters/etcd/store.ts';
 import type { RunningNode } from '../../src/node/node.ts';
 import type { Operation } from '../../src/quorum/port.ts';
 import { nowUs, sleep, until } from './lib/clock.ts';
-import { diskFloor } from './lib/disk-floor.ts';
+import { diskClient } from './lib/disk-client.ts';
 import { natsClient } from './lib/nats-client.ts';
 import { FILLED, type QuorumClient, storeClient, VALUE_BYTES } from './lib/quorum-client.ts';
 import type { ClientSetup } from './lib/quorum-clusters.ts';
@@ -83,17 +83,8 @@ async function open(setup: ClientSetup): Promise<string> {
     case 'nats':
       client = await retried(() => natsClient(`nats://${setup.endpoint}`));
       break;
-    case 'disk': {
-      const disk = diskFloor(setup.directory);
-      client = {
-        put: () => disk.call('', {}),
-        read: async () => undefined,
-        increment: async () => 0,
-        total: async () => 0,
-        isLeader: async () => true,
-        close: () => disk.close(),
-      };
-    }
+    case 'disk':
+      client = diskClient(setup.directory);
   }
   await retried(() => opened().put('ready', VALUE));
   return '';

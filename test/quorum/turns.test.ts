@@ -1,22 +1,28 @@
 /** Whole nodes that all write one key over what they read: nobody is left behind. */
 import { describe, expect, it } from 'vitest';
 import type { SimulatedMachine } from '../../simulations/lib/machine.ts';
+import { QuorumWorld } from '../../simulations/quorum/world.ts';
 import { fromUtf8, utf8 } from '../../src/kernel/codec.ts';
+import type { Result } from '../../src/kernel/errors.ts';
+import { RAFT_CONFIG } from '../../src/node/quorum-config.ts';
+import type { QuorumCall } from '../../src/quorum/messages.ts';
 import type { KeyValue, RangeAnswer, TransactionAnswer } from '../../src/quorum/port.ts';
 import { ask, clusterOf, put, until, votersOf } from './clusters.ts';
 
 const KEY = 'counter';
 const FOR_MS = 4_000;
 
+type Ask = (call: QuorumCall, onAnswer: (result: Result<unknown>) => void) => void;
+
 /** Adds one as often as it can; how long each took. */
 class Counter {
   readonly tookMs: number[] = [];
-  readonly #machine: SimulatedMachine;
+  readonly #ask: Ask;
   readonly #nowMs: () => number;
   #isEnded = false;
 
-  constructor(machine: SimulatedMachine, nowMs: () => number) {
-    this.#machine = machine;
+  constructor(how: Ask, nowMs: () => number) {
+    this.#ask = how;
     this.#nowMs = nowMs;
     this.#next();
   }
@@ -28,7 +34,7 @@ class Counter {
   #next(): void {
     if (this.#isEnded) return;
     const sinceMs = this.#nowMs();
-    this.#machine.askQuorum({ op: 'get', key: KEY }, (result) => {
+    this.#ask({ op: 'get', key: KEY }, (result) => {
       if (!result.ok) throw new Error(result.error.message);
       this.#try((result.value as RangeAnswer).found[0] as KeyValue, sinceMs);
     });
@@ -41,7 +47,7 @@ class Counter {
       then: [{ op: 'put', key: KEY, value: next }],
       otherwise: [{ op: 'get', key: KEY }],
     } as const;
-    this.#machine.askQuorum({ op: 'transact', transaction }, (result) => {
+    this.#ask({ op: 'transact', transaction }, (result) => {
       if (!result.ok) throw new Error(result.error.message);
       const { succeeded, answers } = result.value as TransactionAnswer;
       if (succeeded) {
@@ -59,7 +65,13 @@ describe('quorum store: one key that all write over what they read', () => {
     cluster.startAll();
     until(cluster, 20_000, () => machines.every((machine) => votersOf(machine) === 3));
     ask(cluster, machines[0] as SimulatedMachine, put(KEY, '0'));
-    const counters = machines.map((machine) => new Counter(machine, () => cluster.nowMs));
+    const counters = machines.map(
+      (machine) =>
+        new Counter(
+          (call, onAnswer) => machine.askQuorum(call, onAnswer),
+          () => cluster.nowMs,
+        ),
+    );
     cluster.scheduler.runUntil(cluster.nowMs + FOR_MS);
     for (const counter of counters) counter.end();
     cluster.scheduler.runUntil(cluster.nowMs + 1_000);
@@ -74,4 +86,63 @@ describe('quorum store: one key that all write over what they read', () => {
     for (const { tookMs } of counters) expect(Math.max(...tookMs)).toBeLessThan(3 * average);
     expect(cluster.violations).toEqual([]);
   });
+
+  it.each([
+    [10, 0.1],
+    [1, 0.1],
+  ])(
+    'a turn costs one sync and four ways, at the leader two, and nobody waits for more than two others (n=3, sync %d ms, way %d ms)',
+    (syncMs, wayMs) => {
+      const { world, counters } = alwaysBusy(syncMs, wayMs);
+      world.scheduler.runUntil(world.nowMs + 50 * syncMs);
+      const before = counters.map(({ tookMs }) => tookMs.length);
+      const forMs = 500 * syncMs;
+      world.scheduler.runUntil(world.nowMs + forMs);
+      const took = counters.map(({ tookMs }, index) => tookMs.slice(before[index]));
+      const turnMs = syncMs + ((2 + 4 + 4) / 3) * wayMs;
+      expect(forMs / took.flat().length).toBeLessThan(1.05 * turnMs);
+      for (const ms of took.flat()) expect(ms).toBeLessThan(1.05 * 3 * turnMs);
+      expect(world.violations).toEqual([]);
+    },
+  );
 });
+
+/** Three members whose disks and ways always take the same time, each with a client that adds one without pause. */
+function alwaysBusy(syncMs: number, wayMs: number) {
+  const world = new QuorumWorld({
+    seed: 1,
+    nodes: 3,
+    breakAfterMs: 5_000,
+    maxDelayMs: wayMs,
+    configOf: ({ index }) => ({
+      mayFound: index === 0,
+      foundAfterMs: 200,
+      mayVote: true,
+      voters: { target: 3, stableMs: 200, replaceAfterMs: 60_000 },
+      raft: RAFT_CONFIG,
+    }),
+  });
+  world.conditions.minDelayMs = wayMs;
+  for (const machine of world.machines) {
+    Object.assign(machine.diskConditions, { minSyncMs: syncMs, maxSyncMs: syncMs });
+    machine.start();
+  }
+  const isReady = (isDone: () => boolean) =>
+    expect(world.scheduler.runUntilTrue(isDone, world.nowMs + 20_000)).toBe(true);
+  isReady(() =>
+    world.machines.every(({ quorum }) => quorum?.replica?.raft.configuration.incoming.length === 3),
+  );
+  let isWritten = false;
+  world.machine(0).call(put(KEY, '0'), () => {
+    isWritten = true;
+  });
+  isReady(() => isWritten);
+  const counters = world.machines.map(
+    (machine) =>
+      new Counter(
+        (call, onAnswer) => void machine.call(call, onAnswer),
+        () => world.nowMs,
+      ),
+  );
+  return { world, counters };
+}
