@@ -73,7 +73,7 @@ export function declaredBoards({ boards }: Pick<Config, 'boards'>): readonly Dec
 function modeDiffers(name: string): Problem {
   return {
     code: 'BOARD_MODE_DIFFERS',
-    message: `The board "${name}" is of mode crdt on this node, and of mode quorum on others: they do not see each other's entries.`,
-    hint: `Declare it alike in the configuration of every node: boards: { ${name}: { mode: quorum } }.`,
+    message: `The board "${name}" is of mode crdt on this node, and has entries of mode quorum, from other nodes: they do not see each other's entries.`,
+    hint: `Declare it alike in the configuration of every node: boards: { ${name}: { mode: quorum } }. If it is to be crdt, first delete the entries on a node that has it as quorum (skein board list ${name}).`,
   };
 }
