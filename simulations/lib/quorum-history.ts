@@ -12,7 +12,7 @@
  * hold at any time after its start, or never; a `failed` one certainly did not. Values are text; a client that writes
  * large values may log their hash. What an output leaves out is not checked.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 
 export interface FoundEntry {
   readonly key: string;
@@ -227,8 +227,4 @@ export function historyLine(operation: HistoryOperation): string {
 
 export function readHistory(path: string): readonly HistoryOperation[] {
   return parseHistory(readFileSync(path, 'utf8'));
-}
-
-export function writeHistory(path: string, history: readonly HistoryOperation[]): void {
-  writeFileSync(path, history.map((operation) => `${historyLine(operation)}\n`).join(''));
 }

@@ -28,9 +28,3 @@ export function minus(left: Amount, right: Amount): Amount | undefined {
 export function least(left: Amount, right: Amount): Amount {
   return left < right ? left : right;
 }
-
-/** `amount * numerator / denominator` rounded up, exact for all amounts; `undefined` where the outcome is none. */
-export function scaledUp(amount: Amount, numerator: number, denominator: number): Amount | undefined {
-  const exact = (BigInt(amount) * BigInt(numerator) + BigInt(denominator) - 1n) / BigInt(denominator);
-  return parseAmount(Number(exact));
-}

@@ -73,10 +73,6 @@ export function nodeOfAccount(account: AccountId): NodeId {
   return account.slice(0, account.indexOf('/')) as NodeId;
 }
 
-export function numberOfAccount(account: AccountId): FreshNumber {
-  return Number.parseInt(account.slice(account.indexOf('/') + 1), 36);
-}
-
 export function purseKey({ budget, epoch, period }: PurseId): PurseKey {
   return `${budget}/${epoch.toString(36)}/${period}` as PurseKey;
 }

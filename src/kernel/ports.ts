@@ -114,20 +114,6 @@ export class DiskError extends Error {
   }
 }
 
-/** Outgoing calls to services outside the mesh: registry lists, etcd, clusters, devices. */
-export interface Caller {
-  fetch(
-    url: string,
-    init: {
-      method?: string;
-      headers?: Record<string, string>;
-      body?: string;
-      timeoutMs: number;
-      maxBytes: number;
-    },
-  ): Promise<{ status: number; body: Uint8Array }>;
-}
-
 export interface Logger {
   log(
     level: 'debug' | 'info' | 'warn' | 'error',
