@@ -7,10 +7,10 @@ const bugs: readonly PlantedBug[] = [
     about: 'a reservation is answered before it is on disk (I3)',
     edits: [
       {
-        file: 'ledger.ts',
-        find: "const records = [changesRecord(this.#sequence, changes)];\n    this.#out.push({ kind: 'persist', stream: STREAM, records, durable: true });",
+        file: 'outbox.ts',
+        find: "const records = [changesRecord(this.#sequence, this.#changes)];\n    this.#changes = [];\n    this.#effects.push({ kind: 'persist', stream: STREAM, records, durable: true });",
         replace:
-          "const records = [changesRecord(this.#sequence, changes)];\n    this.#out.push({ kind: 'persist', stream: STREAM, records, durable: false });",
+          "const records = [changesRecord(this.#sequence, this.#changes)];\n    this.#changes = [];\n    this.#effects.push({ kind: 'persist', stream: STREAM, records, durable: false });",
       },
     ],
   },

@@ -1,8 +1,9 @@
 /**
  * The budgets of this node: its account, what waits for money, and what it knows of everybody else's.
  *
- * The hot path, reserving and settling out of rights that are here, is one step of the ledger and one journal
- * record; whatever else there is (sums, notices, thresholds) is worked out later, when somebody asks or a timer is due.
+ * The hot path, reserving and settling out of rights that are here, is one step of the ledger; all such calls of one turn of the
+ * host's loop share a journal record, behind which their answers go. Whatever else there is (sums, notices, thresholds) is worked out
+ * later, when somebody asks or a timer is due.
  */
 import { fail, ok, type Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
@@ -72,6 +73,9 @@ export interface BudgetsOptions {
 }
 
 const STREAM = 'budget';
+/** As soon as the host's queue is empty. */
+const FLUSH: Deadline = { atMs: Number.NEGATIVE_INFINITY, reason: 'budget.flush' };
+const NOTHING: readonly BudgetEffect[] = [];
 
 export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   readonly #self: NodeId;
@@ -99,6 +103,8 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   readonly #wanted = new Map<PurseKey, { readonly need: Amount; readonly waiting: Amount }>();
   #diskFailure: string | undefined;
   #out: BudgetEffect[] = [];
+  /** Behind the record that the ledger has open. */
+  #recorded: BudgetEffect[] = [];
 
   constructor(options: BudgetsOptions) {
     const { self, fresh, place, rng, now, times = CLOSING_TIMES } = options;
@@ -128,7 +134,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
 
   /** Journal records without their tag, in the order written. Call once, before anything else. */
   load(records: readonly Uint8Array[], now: Instant): readonly BudgetEffect[] {
-    for (const effect of this.#ledger.load(records, now)) this.#takeIn(effect, now);
+    this.#takeInAll(this.#ledger.load(records, now), now);
     if (this.#ledger.purses.size > 0) this.#opening.need(now);
     this.#supply.owes(now);
     for (const [purse, { spent }] of this.#ledger.purses)
@@ -172,6 +178,8 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   }
 
   handle(event: BudgetEvent, now: Instant): readonly BudgetEffect[] {
+    // Whatever else is ordered comes behind what was spent before.
+    if (event.kind !== 'budgetRequested') this.#absorb(now);
     switch (event.kind) {
       case 'budgetRequested':
         this.#requested(event.id, event.call, now);
@@ -217,8 +225,8 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   }
 
   expire(now: Instant): readonly BudgetEffect[] {
-    if (isDue(this.#ledger.deadline(), now))
-      for (const effect of this.#ledger.expire(now)) this.#takeIn(effect, now);
+    this.#absorb(now);
+    if (isDue(this.#ledger.deadline(), now)) this.#takeInAll(this.#ledger.expire(now), now);
     this.#opening.expire(now);
     this.#supply.expire(now);
     this.#exchange.expire(now);
@@ -231,6 +239,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   }
 
   deadline(): Deadline | undefined {
+    if (this.#recorded.length > 0 || this.#ledger.hasEffects) return FLUSH;
     return earliest([
       this.#ledger.deadline(),
       this.#opening.deadline(),
@@ -293,6 +302,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       heardAt: this.#heardAt,
       order: (effect) => this.#out.push(effect),
       answer: (id, result) => this.#answer(id, result),
+      answerRecorded: (id, result) => this.#recorded.push({ kind: 'answer', stream: STREAM, id, result }),
       absorb: (now) => this.#absorb(now),
       tell: (event, now) => this.#tell(event, now),
       send: (errand, { done, strong }, now) => {
@@ -328,6 +338,9 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       case 'report':
         this.#desk.report(id, call, now);
         return;
+    }
+    this.#absorb(now);
+    switch (call.op) {
       case 'create':
         this.#opening.need(now);
         this.#management.create(id, { ...this.#defaults, ...defined(call) }, now);
@@ -412,11 +425,19 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   }
 
   #tell(event: LedgerEvent, now: Instant): void {
-    for (const effect of this.#ledger.handle(event, now)) this.#takeIn(effect, now);
+    this.#takeInAll(this.#ledger.handle(event, now), now);
   }
 
   #absorb(now: Instant): void {
-    for (const effect of this.#ledger.take()) this.#takeIn(effect, now);
+    if (this.#recorded.length > 0 || this.#ledger.hasEffects) this.#takeInAll(this.#ledger.take(), now);
+  }
+
+  /** All that the ledger has: the records of what was spent are among it. */
+  #takeInAll(effects: readonly LedgerEffect[], now: Instant): void {
+    const recorded = this.#recorded;
+    if (recorded.length > 0) this.#recorded = [];
+    for (const effect of effects) this.#takeIn(effect, now);
+    for (const answer of recorded) this.#out.push(answer);
   }
 
   #takeIn(effect: LedgerEffect, now: Instant): void {
@@ -450,6 +471,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
       this.#wanted.clear();
       for (const [purse, { need, waiting }] of wanted) this.#exchange.want(purse, need, waiting, now);
     }
+    if (this.#out.length === 0) return NOTHING;
     const effects = this.#out;
     this.#out = [];
     return effects;

@@ -1,5 +1,5 @@
 /** The steps of an account, as they stand in the journal: explicit in every number, so that replaying them needs no rule of today. */
-import { parseAgentId } from '../kernel/ids.ts';
+import { type AgentId, parseAgentId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { utf8 } from '../kernel/text.ts';
 import { type Amount, parseAmount } from './amount.ts';
@@ -39,7 +39,7 @@ export type Change =
   | {
       readonly kind: 'reserved';
       readonly id: string;
-      readonly agent: string;
+      readonly agent: AgentId;
       readonly amount: Amount;
       readonly purses: readonly PurseKey[];
       /** Wall time in ms. */
@@ -123,8 +123,12 @@ export function parseChange(value: unknown): Change | undefined {
   return value as Change;
 }
 
+const PLAIN_ID = new RegExp(`^[ -~]{1,${limits.budgetIdBytes}}$`);
+
 /** Ids that callers give to their requests: 1 to `limits.budgetIdBytes` bytes without control characters. */
 export function parseRequestId(value: unknown): string | undefined {
+  // Nearly all are.
+  if (typeof value === 'string' && PLAIN_ID.test(value)) return value;
   if (typeof value !== 'string' || value === '' || /[\p{Control}\p{Surrogate}]/u.test(value))
     return undefined;
   return utf8(value).length <= limits.budgetIdBytes ? value : undefined;

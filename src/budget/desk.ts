@@ -9,13 +9,21 @@ import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { Amount } from './amount.ts';
-import type { Report, Reserve, Settle } from './api.ts';
+import type { BudgetAnswers, Report, Reserve, Settle, Spent } from './api.ts';
+import { parseRequestId } from './change.ts';
 import type { Unit } from './definition.ts';
 import { type BudgetName, freshText, type PurseKey } from './names.ts';
 import type { Office } from './office.ts';
 import type { Pull } from './pulls.ts';
 import { lackingPurse } from './refusals.ts';
-import { newReservationId, placeOfReservation, reservationIdOf, spentOf, waitOf } from './requests.ts';
+import {
+  newReservationId,
+  placeOfReservation,
+  type ReservationPlace,
+  reservationIdOf,
+  spentOf,
+  waitOf,
+} from './requests.ts';
 import type { LedgerCall, Reservation, Settlement } from './spending.ts';
 import { budgetOf } from './status.ts';
 import type { Supply } from './supply.ts';
@@ -45,16 +53,19 @@ export class Desk {
   readonly #hooks: DeskHooks;
   readonly #ttlMs: number;
   readonly #late = new Map<number, Late>();
+  /** Of the ids of reservations that were made here. */
+  readonly #suffix: string;
 
   constructor(office: Office, ttlMs: number, hooks: DeskHooks) {
     this.#office = office;
     this.#hooks = hooks;
     this.#ttlMs = ttlMs;
+    this.#suffix = reservationIdOf('', office.self);
   }
 
   reserve(id: number, call: Reserve, now: Instant): void {
     const { ledger, self } = this.#office;
-    const amount = spentOf(call, this.#unitOf(call.budget), this.#office.prices, 1);
+    const amount = spentOf(call, this.#unitFor(call, call.budget), this.#office.prices, 1);
     const waitMs = waitOf(call.waitMs);
     const reservation = call.id === undefined ? ok(this.#freshId()) : newReservationId(call.id, self);
     if (!amount.ok || !waitMs.ok || !reservation.ok) {
@@ -72,32 +83,32 @@ export class Desk {
     };
     const result = ledger.perform(asked, now);
     const lacking = lackingPurse(result);
-    const waiter = { id, call: asked, amount: amount.value, untilMs: now.monoMs + waitMs.value };
-    if (lacking !== undefined && this.#hooks.wait(lacking, waiter, now)) return;
+    if (lacking !== undefined) {
+      this.#office.absorb(now);
+      const waiter = { id, call: asked, amount: amount.value, untilMs: now.monoMs + waitMs.value };
+      if (this.#hooks.wait(lacking, waiter, now)) return;
+    }
     this.#hooks.changed(now);
-    this.#office.absorb(now);
-    this.reserved(id, result);
+    this.#office.answerRecorded(id, this.#reservedAs(result));
   }
 
+  /** What waited is made, or cannot be. */
   reserved(id: number, result: Result<Reservation>): void {
-    this.#office.answer(
-      id,
-      result.ok
-        ? ok({
-            reservationId: reservationIdOf(result.value.id, this.#office.self),
-            amount: result.value.amount,
-            expiresAt: result.value.expiresAt,
-          })
-        : result,
-    );
+    this.#office.answer(id, this.#reservedAs(result));
+  }
+
+  #reservedAs(result: Result<Reservation>): Result<BudgetAnswers['reserve']> {
+    if (!result.ok) return result;
+    const { id, amount, expiresAt } = result.value;
+    return ok({ reservationId: id + this.#suffix, amount, expiresAt });
   }
 
   settle(id: number, call: Settle, now: Instant): void {
     const { ledger, self, prices } = this.#office;
-    const place = placeOfReservation(call.id);
+    const place = this.#placeOf(call.id);
     const isHere = place?.node === undefined || place.node === self;
     const purse = place === undefined || !isHere ? undefined : ledger.purseOf(place.id);
-    const unit = purse === undefined ? undefined : this.#unitOf(budgetOf(purse));
+    const unit = purse === undefined || call.use === undefined ? undefined : this.#unitOf(budgetOf(purse));
     const amount = spentOf(call, unit, prices);
     if (!amount.ok) {
       this.#office.answer(id, amount);
@@ -109,10 +120,24 @@ export class Desk {
     }
     const asked = { op: 'settle', id: place?.id, amount: amount.value } as const;
     const isBeyond = place !== undefined && amount.value > (ledger.reservedBy(place.id) ?? amount.value);
-    this.#countSpent(id, asked, isBeyond, now, (result, at) => {
-      this.settled(id, self, result);
-      this.#hooks.freed(at);
-    });
+    if (isBeyond) {
+      this.#countSpent(id, asked, now, (result, at) => {
+        this.settled(id, self, result);
+        this.#hooks.freed(at);
+      });
+      return;
+    }
+    const result = ledger.perform(asked, now);
+    this.#hooks.changed(now);
+    this.#office.answerRecorded(id, settledAs(self, result));
+    this.#hooks.freed(now);
+  }
+
+  #placeOf(text: unknown): ReservationPlace | undefined {
+    // Nearly all were made here.
+    if (typeof text !== 'string' || !text.endsWith(this.#suffix)) return placeOfReservation(text);
+    const id = parseRequestId(text.slice(0, -this.#suffix.length));
+    return id === undefined ? placeOfReservation(text) : { id, node: this.#office.self };
   }
 
   /** Its caller has gone. What was spent is counted nevertheless. */
@@ -123,25 +148,18 @@ export class Desk {
   }
 
   settled(id: number, node: NodeId, result: Result<Settlement>): void {
-    if (!result.ok) {
-      this.#office.answer(id, result);
-      return;
-    }
-    const { id: reservation, amount, ending, overrun, reserved = amount } = result.value;
-    const freed = ending === 'charged' ? 0 : Math.max(0, reserved - amount);
-    const reservationId = reservationIdOf(reservation, node);
-    this.#office.answer(id, ok({ reservationId, amount, freed, overrun, ending }));
+    this.#office.answer(id, settledAs(node, result));
   }
 
   report(id: number, call: Report, now: Instant): void {
-    const amount = spentOf(call, this.#unitOf(call.budget), this.#office.prices, 1);
+    const amount = spentOf(call, this.#unitFor(call, call.budget), this.#office.prices, 1);
     if (!amount.ok) {
       this.#office.answer(id, amount);
       return;
     }
     const { budget, agent, id: given = this.#freshId() } = call;
     const asked = { op: 'report', id: given, budget, agent, amount: amount.value } as const;
-    this.#countSpent(id, asked, true, now, (result) =>
+    this.#countSpent(id, asked, now, (result) =>
       this.#office.answer(
         id,
         result.ok ? ok({ id: given, amount: result.value.amount, overrun: result.value.overrun }) : result,
@@ -149,11 +167,10 @@ export class Desk {
     );
   }
 
-  /** `mayLack`: whether it may be beyond the rights. */
+  /** What may be beyond the rights. */
   #countSpent(
     id: number,
     call: Spending,
-    mayLack: boolean,
     now: Instant,
     answer: (result: Result<Settlement>, now: Instant) => void,
   ): void {
@@ -167,11 +184,12 @@ export class Desk {
       answer(result, at);
       if (result.ok && result.value.overrun > 0) supply.owes(at);
     };
-    const lacking = mayLack && supply.hasRoom ? ledger.overrunsOf(call, now) : [];
+    const lacking = supply.hasRoom ? ledger.overrunsOf(call, now) : [];
     if (lacking.length === 0) {
       count(now);
       return;
     }
+    this.#office.absorb(now);
     const late: Late = { pulls: [], count };
     this.#late.set(id, late);
     let open = lacking.length;
@@ -184,6 +202,10 @@ export class Desk {
       late.pulls.push(supply.bring(purse, overrun, untilMs, done, now));
   }
 
+  #unitFor({ use }: Spent, budget: string): Unit | undefined {
+    return use === undefined ? undefined : this.#unitOf(budget);
+  }
+
   #unitOf(budget: string | undefined): Unit | undefined {
     return this.#office.mirror.definitions.get(budget as BudgetName)?.unit;
   }
@@ -193,4 +215,12 @@ export class Desk {
     const { drawn } = this.#office;
     return freshText(drawn(), drawn());
   }
+}
+
+/** `node`: that made the reservation. */
+function settledAs(node: NodeId, result: Result<Settlement>): Result<BudgetAnswers['settle']> {
+  if (!result.ok) return result;
+  const { id, amount, ending, overrun, reserved = amount } = result.value;
+  const freed = ending === 'charged' ? 0 : Math.max(0, reserved - amount);
+  return ok({ reservationId: reservationIdOf(id, node), amount, freed, overrun, ending });
 }

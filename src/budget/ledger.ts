@@ -23,8 +23,9 @@ import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts'
 import { type Amount, ZERO } from './amount.ts';
 import type { Change, Part } from './change.ts';
 import { type Definition, isClosedIn } from './definition.ts';
-import { changesRecord, JournalReader, stateRecords } from './journal.ts';
+import { JournalReader, stateRecords } from './journal.ts';
 import type { LedgerAnswers, LedgerEffect, LedgerEvent, OwnPurse } from './ledger-messages.ts';
+import { Lineages } from './lineages.ts';
 import {
   type AccountId,
   accountOf,
@@ -37,6 +38,7 @@ import {
   purseKey,
   rowKey,
 } from './names.ts';
+import { Outbox } from './outbox.ts';
 import { CLOSING_TIMES, type ClosingTimes, OverPeriods } from './over-periods.ts';
 import { diskFails } from './refusals.ts';
 import { EMPTY_ROW, parseRow, rowBody, sum } from './row.ts';
@@ -77,25 +79,23 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   readonly #place: string;
   readonly #publishDelayMs: number;
   readonly #definitions = new Map<BudgetName, Definition>();
+  readonly #lineages = new Lineages(this.#definitions);
   #state: LedgerState;
   readonly #rows = new Rows((account) => this.#state.quarantined.has(account));
-  #sequence = 0;
   #isConfirmed = false;
   /** The quorum store has the number of this start. */
   #isRegistered = false;
   #nonce: FreshNumber = 0;
   #diskFailure: string | undefined;
-  #holdTimes = new Deadlines();
-  readonly #holdIds = new Map<number, string>();
-  readonly #holdNumbers = new Map<string, number>();
-  #holdCount = 0;
+  /** When each reservation's time is up, by its id. */
+  #holdTimes = new Deadlines<string>();
   /** Purses whose row others have not seen as it is. */
   readonly #dirty = new Set<PurseKey>();
   #publishing: Deadline | undefined;
   readonly #times: ClosingTimes;
   readonly #over: OverPeriods;
   #closingMs: number;
-  #out: LedgerEffect[] = [];
+  readonly #out = new Outbox();
 
   constructor(options: LedgerOptions) {
     this.#self = options.self;
@@ -156,7 +156,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   load(records: readonly Uint8Array[], now: Instant): readonly LedgerEffect[] {
     const reader = new JournalReader();
     for (const record of records) reader.take(record);
-    this.#sequence = reader.sequence;
+    this.#out.resume(reader.sequence);
     const { state } = reader;
     if (records.length === 0) this.#begin(undefined);
     else if (reader.damaged || state === undefined) this.#replace('the journal has a gap', state);
@@ -167,12 +167,13 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
       for (const purse of state.purses.keys()) this.#dirty.add(purse);
       this.#ask(false);
     }
-    return this.#take();
+    return this.#out.take();
   }
 
   /** The whole state as journal records. */
   checkpoint(): readonly Uint8Array[] {
-    return stateRecords(this.#sequence, this.#state);
+    this.#out.seal();
+    return stateRecords(this.#out.sequence, this.#state);
   }
 
   /** Like the event `requested`, for a caller that orders the answer itself: behind the effects of `take`. */
@@ -185,7 +186,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
 
   /** What a settlement or report would be beyond the rights, purse by purse; nothing is done. */
   overrunsOf(call: Extract<LedgerCall, { op: 'settle' | 'report' }>, now: Instant): readonly Part[] {
-    const books = { state: this.#state, definitions: this.#definitions, wallMs: now.wallMs };
+    const books = { state: this.#state, lineages: this.#lineages, wallMs: now.wallMs };
     const step = call.op === 'settle' ? settle(books, call) : report(books, call);
     if (!step.ok) return [];
     const parts = step.value.changes.flatMap((change) => ('parts' in change ? change.parts : []));
@@ -197,9 +198,14 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     if (this.#publishing !== undefined) this.#publish();
   }
 
-  /** What `perform` called for since it was last taken. */
+  /** What `perform` called for since it was last taken: its record first. */
   take(): readonly LedgerEffect[] {
-    return this.#take();
+    return this.#out.take();
+  }
+
+  /** Something waits to be taken. */
+  get hasEffects(): boolean {
+    return !this.#out.isEmpty;
   }
 
   handle(event: LedgerEvent, now: Instant): readonly LedgerEffect[] {
@@ -229,19 +235,17 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
         this.#recovered(now);
         break;
     }
-    return this.#take();
+    return this.#out.take();
   }
 
   expire(now: Instant): readonly LedgerEffect[] {
-    for (const number of this.#holdTimes.takeDue(now.monoMs)) {
-      const id = this.#holdIds.get(number);
-      const hold = id === undefined ? undefined : this.#state.holds.get(id);
+    for (const id of this.#holdTimes.takeDue(now.monoMs)) {
+      const hold = this.#state.holds.get(id);
       if (hold === undefined) continue;
       const step = expired(this.#state, hold);
       if (step.ok) this.#commit(step.value.changes, now);
       if (step.ok && hold.expiry === 'free')
         for (const purse of hold.purses) this.#out.push({ kind: 'rightsChanged', stream: STREAM, purse });
-      this.#untime(hold.id);
       this.#mark('warn', 'budget.reservationExpired', { id: hold.id, amount: hold.amount, as: hold.expiry });
     }
     if (this.#closingMs <= now.monoMs) {
@@ -249,7 +253,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
       this.#closeOver(now);
     }
     if (isDue(this.#publishing, now)) this.#publish();
-    return this.#take();
+    return this.#out.take();
   }
 
   deadline(): Deadline | undefined {
@@ -271,9 +275,8 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   }
 
   #answer(call: LedgerCall, now: Instant): Result<unknown> {
-    const { diskError } = this;
-    if (diskError !== undefined) return fail(diskError);
-    const books = { state: this.#state, definitions: this.#definitions, wallMs: now.wallMs };
+    if (this.#diskFailure !== undefined) return fail(diskFails(this.#diskFailure, 'not-done'));
+    const books = { state: this.#state, lineages: this.#lineages, wallMs: now.wallMs };
     // What was spent already is counted at any time.
     if (call.op === 'settle') return this.#ended(settle(books, call), now);
     if (call.op === 'report') return this.#ended(report(books, call), now);
@@ -304,12 +307,13 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   #ended(step: Result<Step<Settlement>>, now: Instant): Result<Settlement> {
     const result = this.#done(step, now);
     if (!result.ok) return result;
-    this.#untime(result.value.id);
+    this.#holdTimes.delete(result.value.id);
     if (result.value.overrun > 0) this.#mark('warn', 'budget.overrun', { ...result.value });
     return result;
   }
 
   #defined(budget: BudgetName, definition: Definition | undefined, now: Instant): void {
+    this.#lineages.forget();
     if (definition === undefined) this.#definitions.delete(budget);
     else if (this.#definitions.has(budget) || this.#definitions.size < limits.budgets) {
       this.#definitions.set(budget, definition);
@@ -436,6 +440,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
 
   #begin(former: LedgerState | undefined): void {
     const accounts = former === undefined ? [] : [...former.former, former.account];
+    this.#out.seal();
     this.#state = new LedgerState(accountOf(this.#self, this.#fresh()), this.#place, accounts);
     for (const account of former?.quarantined ?? []) this.#state.quarantined.add(account);
     // From here on the former account is one among others. What it had told others may be less than this, and was signed before.
@@ -444,20 +449,18 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
       this.#rows.hear(key, former?.account ?? this.account, { row, version: Number.MAX_SAFE_INTEGER });
     }
     this.#holdTimes = new Deadlines();
-    this.#holdIds.clear();
-    this.#holdNumbers.clear();
     this.#dirty.clear();
     this.#publishing = undefined;
     this.#over.clear();
     // Told and answered for: the former account's last row, as others have it, does not count it.
     for (const change of former?.unconfirmed ?? []) {
-      this.#state.apply(change, this.#sequence + 1);
-      for (const purse of pursesOf(change)) this.#dirty.add(purse);
+      this.#state.apply(change, this.#out.sequence + 1);
+      this.#soil(change);
     }
     // A row of its own, be it empty, tells others that what the former account had can be spent by nobody.
     for (const { key, rights, held } of former?.purses.values() ?? []) {
       if (rights === 0 && held === 0) continue;
-      this.#state.apply({ kind: 'granted', purse: key, total: ZERO }, this.#sequence + 1);
+      this.#state.apply({ kind: 'granted', purse: key, total: ZERO }, this.#out.sequence + 1);
       this.#dirty.add(key);
     }
     this.#persistState();
@@ -479,18 +482,23 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   }
 
   #persistState(): void {
-    this.#sequence++;
-    const records = stateRecords(this.#sequence, this.#state);
-    this.#out.push({ kind: 'persist', stream: STREAM, records, durable: true });
+    this.#out.restate((sequence) => stateRecords(sequence, this.#state));
   }
 
   #commit(changes: readonly Change[], now: Instant | undefined): void {
-    this.#sequence++;
-    for (const change of changes) this.#state.apply(change, this.#sequence);
-    const records = [changesRecord(this.#sequence, changes)];
-    this.#out.push({ kind: 'persist', stream: STREAM, records, durable: true });
-    for (const purse of changes.flatMap(pursesOf)) this.#dirty.add(purse);
+    const sequence = this.#out.enter(changes);
+    for (const change of changes) {
+      this.#state.apply(change, sequence);
+      this.#soil(change);
+    }
     if (now !== undefined && this.#dirty.size > 0) this.#publishLater(now);
+  }
+
+  /** What it changes must be told. */
+  #soil(change: Change): void {
+    if (change.kind === 'reserved') for (const purse of change.purses) this.#dirty.add(purse);
+    else if ('parts' in change) for (const { purse } of change.parts) this.#dirty.add(purse);
+    else if ('purse' in change) this.#dirty.add(change.purse);
   }
 
   #publishLater(now: Instant): void {
@@ -506,6 +514,8 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   /** Nothing while the disk fails: what it does not have may be undone. All rows are told anew when it has recovered. */
   #publishOne(key: PurseKey): void {
     if (this.#diskFailure !== undefined) return;
+    // Its number must not stand for more than it tells.
+    this.#out.seal();
     const purse = this.#state.purses.get(key);
     this.#dirty.delete(key);
     if (purse === undefined || !this.#isConfirmed) return;
@@ -550,33 +560,10 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
 
   #time({ id, expiresAt, ttlMs }: Hold, now: Instant): void {
     const leftMs = Math.min(Math.max(0, expiresAt - now.wallMs), ttlMs);
-    const number = ++this.#holdCount;
-    this.#holdTimes.add(number, now.monoMs + leftMs);
-    this.#holdIds.set(number, id);
-    this.#holdNumbers.set(id, number);
-  }
-
-  #untime(id: string): void {
-    const number = this.#holdNumbers.get(id);
-    if (number === undefined) return;
-    this.#holdTimes.delete(number);
-    this.#holdIds.delete(number);
-    this.#holdNumbers.delete(id);
+    this.#holdTimes.add(id, now.monoMs + leftMs);
   }
 
   #mark(level: Mark['level'], name: string, fields: Mark['fields']): void {
     this.#out.push({ kind: 'mark', level, name, fields });
   }
-
-  #take(): readonly LedgerEffect[] {
-    const effects = this.#out;
-    this.#out = [];
-    return effects;
-  }
-}
-
-function pursesOf(change: Change): readonly PurseKey[] {
-  if (change.kind === 'reserved') return change.purses;
-  if ('parts' in change) return change.parts.map(({ purse }) => purse);
-  return 'purse' in change ? [change.purse] : [];
 }

@@ -31,6 +31,8 @@ export interface Office {
   order(effect: BudgetEffect): void;
   /** Behind what was ordered before. */
   answer(id: number, result: Result<unknown>): void;
+  /** Behind the record of what was spent within this turn of the host's loop; nothing of the call may be ordered otherwise. */
+  answerRecorded(id: number, result: Result<unknown>): void;
   /** Takes in what the ledger's last `perform` ordered. */
   absorb(now: Instant): void;
   /** Hands the ledger a fact, and takes in what it orders. */

@@ -7,16 +7,8 @@ import { type AgentId, parseAgentId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { type Amount, least, minus, parseAmount, plus, ZERO } from './amount.ts';
 import { type Change, type Ending, type Part, parseRequestId } from './change.ts';
-import { chainOf, type Definition } from './definition.ts';
-import {
-  type BudgetName,
-  type PurseKey,
-  parseAccountId,
-  parseBudgetName,
-  parsePurseKey,
-  purseKey,
-} from './names.ts';
-import { periodAt } from './period.ts';
+import type { Lineages } from './lineages.ts';
+import { type BudgetName, type PurseKey, parseAccountId, parseBudgetName, parsePurseKey } from './names.ts';
 import { sum } from './row.ts';
 import type { Finished, Hold, LedgerState } from './state.ts';
 
@@ -83,7 +75,7 @@ export interface Step<T> {
 
 export interface Books {
   readonly state: LedgerState;
-  readonly definitions: ReadonlyMap<BudgetName, Definition>;
+  readonly lineages: Lineages;
   readonly wallMs: number;
 }
 
@@ -100,19 +92,18 @@ export function reserve(
   if (ttlMs === undefined || ttlMs > limits.budgetTtlMs) return invalid('The time to live is out of bounds.');
   const before = earlierReservation(state, id, agent, amount);
   if (before !== undefined) return before.ok ? ok({ changes: [], value: before.value }) : before;
-  const levels = pursesNow(books, budget);
-  if (!levels.ok) return levels;
+  const lineage = books.lineages.at(budget, books.wallMs);
+  if (!lineage.ok) return lineage;
+  const { purses, names, expiry } = lineage.value;
   const debt = state.debtOf(agent, books.wallMs);
   if (debt > 0) return indebted(agent, debt);
   if (state.holds.size >= limits.budgetHolds) return tooMany(`${limits.budgetHolds} reservations wait here.`);
-  for (const { name, key } of levels.value) {
+  for (const [at, key] of purses.entries()) {
     if (state.isClosed(key)) return closed(key);
     const rights = state.purses.get(key)?.rights ?? ZERO;
-    if (rights < amount) return exhausted(name, key, rights, amount);
+    if (rights < amount) return exhausted(names[at] ?? budget, key, rights, amount);
   }
   const expiresAt = Math.max(0, Math.floor(books.wallMs)) + ttlMs;
-  const expiry = levels.value[0]?.expiry ?? 'charge';
-  const purses = levels.value.map(({ key }) => key);
   return ok({
     changes: [{ kind: 'reserved', id, agent, amount, purses, expiresAt, ttlMs, expiry }],
     value: { id, amount, expiresAt },
@@ -170,19 +161,15 @@ export function report(books: Books, call: Extract<LedgerCall, { op: 'report' }>
       ? ok({ changes: [], value: settlementOf(before) })
       : otherRequest(id);
   }
-  const levels = pursesNow(books, budget);
-  if (!levels.ok) return levels;
+  const lineage = books.lineages.at(budget, books.wallMs);
+  if (!lineage.ok) return lineage;
+  const { purses } = lineage.value;
   if (state.unconfirmed.length >= limits.budgetRemembered)
     return tooMany(`${state.unconfirmed.length} reports wait for this start to be confirmed.`);
-  const missing = levels.value.filter(({ key }) => !state.purses.has(key)).length;
+  const missing = purses.filter((key) => !state.purses.has(key)).length;
   if (state.purses.size + missing > limits.budgetPurses) return tooMany('There are too many purses.');
-  for (const { key } of levels.value) if (state.isClosed(key)) return closed(key);
-  const parts = partsOf(
-    state,
-    levels.value.map(({ key }) => key),
-    ZERO,
-    amount,
-  );
+  for (const key of purses) if (state.isClosed(key)) return closed(key);
+  const parts = partsOf(state, purses, ZERO, amount);
   if (parts === undefined) return tooLarge();
   return ok({
     changes: [{ kind: 'reported', id, agent, amount, parts }],
@@ -289,7 +276,9 @@ function partsOf(
 }
 
 function worst(parts: readonly Part[]): Amount {
-  return parts.reduce((most, { overrun }) => (overrun > most ? overrun : most), ZERO);
+  let most = ZERO;
+  for (const { overrun } of parts) if (overrun > most) most = overrun;
+  return most;
 }
 
 function settlementOf({ id, amount, ending, reserved, parts }: Finished): Settlement {
@@ -326,24 +315,6 @@ function moved(
 
 function unmoved(move: Result<Moved>): Result<Step<Moved>> {
   return move.ok ? ok({ changes: [], value: move.value }) : move;
-}
-
-interface Level {
-  readonly name: BudgetName;
-  readonly key: PurseKey;
-  readonly expiry: Definition['expiry'];
-}
-
-function pursesNow({ definitions, wallMs }: Books, budget: BudgetName): Result<readonly Level[]> {
-  const chain = chainOf(budget, definitions);
-  if (!chain.ok) return chain;
-  return ok(
-    chain.value.map(({ name, epoch, window, expiry }) => ({
-      name,
-      key: purseKey({ budget: name, epoch, period: periodAt(window, wallMs) }),
-      expiry,
-    })),
-  );
 }
 
 function checkedSpending(call: {

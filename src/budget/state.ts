@@ -22,6 +22,7 @@ import {
 } from './names.ts';
 import { type Period, parsePeriod, periodEndMs } from './period.ts';
 import { Purse } from './purse.ts';
+import { Recent } from './recent.ts';
 import { parseRow, rowBody } from './row.ts';
 
 export interface Hold {
@@ -69,7 +70,7 @@ export class LedgerState {
   openings: readonly FreshNumber[] = [];
   readonly purses = new Map<PurseKey, Purse>();
   readonly holds = new Map<string, Hold>();
-  readonly finished = new Map<string, Finished>();
+  readonly finished = new Recent<Finished>(limits.budgetRemembered);
   readonly quarantined = new Set<AccountId>();
   /**
    * What was reported, or settled beyond its reservation, since a start that nobody has confirmed, as reports: where this turns
@@ -78,6 +79,8 @@ export class LedgerState {
   readonly unconfirmed: Reported[] = [];
   /** Last closed period of each budget, by `NAME/EPOCH`. */
   readonly closed = new Map<string, Period>();
+  /** Purses in which somebody owes. */
+  readonly #owing = new Set<Purse>();
 
   constructor(account: AccountId, place: string, former: readonly AccountId[] = []) {
     this.account = account;
@@ -88,7 +91,7 @@ export class LedgerState {
   /** What the agent owes in all purses of periods that run: nothing pays any more what was overrun in one that is over. */
   debtOf(agent: string, wallMs: number): number {
     let debt = 0;
-    for (const { key, debts } of this.purses.values()) {
+    for (const { key, debts } of this.#owing) {
       const owed = debts.get(agent);
       if (owed !== undefined && periodEndMs(seriesOf(key)[1]) > wallMs) debt += owed;
     }
@@ -96,6 +99,7 @@ export class LedgerState {
   }
 
   isClosed(key: PurseKey): boolean {
+    if (this.closed.size === 0) return false;
     const [series, period] = seriesOf(key);
     const closed = this.closed.get(series);
     return closed !== undefined && period <= closed;
@@ -125,7 +129,7 @@ export class LedgerState {
         return;
       case 'reserved':
         for (const key of change.purses) this.#changed(key, sequence).hold(change.amount);
-        this.holds.set(change.id, { ...change, agent: change.agent as AgentId });
+        this.holds.set(change.id, change);
         return;
       case 'settled':
         this.#settled(change, sequence);
@@ -135,9 +139,9 @@ export class LedgerState {
         return;
       case 'reported':
         for (const { purse, spent, overrun } of change.parts)
-          this.#changed(purse, sequence).settle(change.agent, ZERO, spent, overrun);
+          this.#spend(purse, sequence, change.agent, ZERO, spent, overrun);
         this.#note(change.id, change.agent, change.parts, ZERO);
-        this.#finish({
+        this.finished.set(change.id, {
           id: change.id,
           what: 'report',
           agent: change.agent as AgentId,
@@ -148,7 +152,7 @@ export class LedgerState {
         });
         return;
       case 'covered':
-        this.#changed(change.purse, sequence).cover(change.agent, change.amount);
+        this.#cover(this.#changed(change.purse, sequence), change);
         return;
       case 'closed':
         this.#close(change.purse);
@@ -157,6 +161,12 @@ export class LedgerState {
         if (this.quarantined.size < QUARANTINED) this.quarantined.add(change.account);
         return;
     }
+  }
+
+  /** A purse read back from the disk. */
+  restore(purse: Purse): void {
+    this.purses.set(purse.key, purse);
+    if (purse.debts.size > 0) this.#owing.add(purse);
   }
 
   /** Plain data in pieces that can be decoded one by one; read back by `decodeState`. */
@@ -186,19 +196,31 @@ export class LedgerState {
     const hold = this.holds.get(change.id);
     if (hold === undefined) throw new Error(`budget: there is no reservation ${change.id}`);
     for (const { purse, spent, overrun } of change.parts)
-      this.#changed(purse, sequence).settle(hold.agent, hold.amount, spent, overrun);
+      this.#spend(purse, sequence, hold.agent, hold.amount, spent, overrun);
     this.holds.delete(change.id);
     const { id, agent, amount: reserved } = hold;
     const { amount, ending, parts } = change;
     this.#note(id, agent, parts, reserved);
-    this.#finish({ id, what: 'reservation', agent, reserved, amount, ending, parts });
+    this.finished.set(id, { id, what: 'reservation', agent, reserved, amount, ending, parts });
+  }
+
+  /** Of `held` and the rights beside it; `overrun` beyond them. */
+  #spend(key: PurseKey, sequence: number, agent: string, held: Amount, spent: Amount, overrun: Amount): void {
+    const purse = this.#changed(key, sequence);
+    purse.settle(agent, held, spent, overrun);
+    if (overrun > 0) this.#owing.add(purse);
+  }
+
+  #cover(purse: Purse, { agent, amount }: Extract<Change, { kind: 'covered' }>): void {
+    purse.cover(agent, amount);
+    if (purse.debts.size === 0) this.#owing.delete(purse);
   }
 
   #settledLate({ id, amount, parts }: Extract<Change, { kind: 'settledLate' }>, sequence: number): void {
     const before = this.finished.get(id);
     if (before === undefined) throw new Error(`budget: there was no reservation ${id}`);
     for (const { purse, spent, overrun } of parts)
-      this.#changed(purse, sequence).settle(before.agent, ZERO, spent, overrun);
+      this.#spend(purse, sequence, before.agent, ZERO, spent, overrun);
     this.#note(id, before.agent, parts, ZERO);
     this.finished.set(id, { ...before, amount });
   }
@@ -214,13 +236,6 @@ export class LedgerState {
     if (amount > 0) this.unconfirmed.push({ kind: 'reported', id, agent, amount, parts: beyond });
   }
 
-  #finish(finished: Finished): void {
-    this.finished.set(finished.id, finished);
-    if (this.finished.size <= limits.budgetRemembered) return;
-    const oldest = this.finished.keys().next();
-    if (oldest.done !== true) this.finished.delete(oldest.value);
-  }
-
   /** Without this a clock that steps back would open the period anew, with all its rights and nothing spent. */
   #close(key: PurseKey): void {
     const [series, period] = seriesOf(key);
@@ -230,6 +245,7 @@ export class LedgerState {
       if (!this.isClosed(other)) continue;
       if (purse.held > 0) throw new Error(`budget: ${other} cannot be closed while something is held`);
       this.purses.delete(other);
+      this.#owing.delete(purse);
     }
   }
 
@@ -267,7 +283,7 @@ export function decodeState(pieces: readonly unknown[]): LedgerState | undefined
     if (purses === undefined || holds === undefined || finished === undefined) return undefined;
     if (unconfirmed === undefined) return undefined;
     state.unconfirmed.push(...unconfirmed);
-    for (const purse of purses) state.purses.set(purse.key, purse);
+    for (const purse of purses) state.restore(purse);
     for (const hold of holds) state.holds.set(hold.id, hold);
     for (const each of finished) state.finished.set(each.id, each);
   }

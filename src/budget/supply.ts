@@ -166,6 +166,7 @@ export class Supply {
 
   retryAll(now: Instant): void {
     if (this.#waiting.size === 0 && this.#pulls.size === 0) return;
+    this.#office.absorb(now);
     for (const purse of this.#purses()) this.retry(purse, now);
   }
 

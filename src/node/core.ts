@@ -63,6 +63,7 @@ interface DescriptorChanged {
   readonly node: NodeId;
 }
 const BUDGET_STREAM = 'budget';
+const NOTHING: readonly NodeEffect[] = [];
 
 type InnerMachine = Pick<Machine<never, InnerEffect>, 'expire' | 'deadline'>;
 type InnerFact = 'peerUp' | 'peerDown' | 'penalise' | 'recordChanged' | 'publishLanes' | 'publishRow';
@@ -395,6 +396,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   /** Effects that are facts for other machines are handed on, and what these say in turn takes their place. */
   #route(effects: readonly InnerEffect[], now: Instant): readonly NodeEffect[] {
+    if (effects.length === 0) return NOTHING;
     const orders: NodeEffect[] = [];
     for (const effect of effects) {
       switch (effect.kind) {
