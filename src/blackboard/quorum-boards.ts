@@ -74,11 +74,6 @@ export class QuorumBoards implements Blackboard {
     return this.#declared.has(board);
   }
 
-  /** All changes up to this revision are in this node's mirror; 0 before it was filled. */
-  get mirroredRevision(): number {
-    return this.#mirror.revision;
-  }
-
   /** Boards with entries in the store that are not declared here as quorum boards. */
   undeclared(): readonly BoardName[] {
     return this.#mirror.content.boards().filter((name) => !this.#declared.has(name));

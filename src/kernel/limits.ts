@@ -24,7 +24,6 @@ export const limits = {
 
   /** One value of a board entry, as JSON. */
   valueBytes: 256 * 1024,
-  valueDepth: 64,
   /** Key of a board entry, in UTF-8. */
   keyBytes: 512,
   /** Default quota of a board. */

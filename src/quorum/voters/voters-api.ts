@@ -13,8 +13,6 @@ export interface VoterInfo {
   readonly state: 'alive' | 'suspect' | 'dead' | 'unknown';
   /** Its version of the program does not understand the format of the store: it neither votes nor follows. */
   readonly isTooOld?: true;
-  /** How far its log is known to agree with the leader's, where this node leads. */
-  readonly matchIndex?: number;
 }
 
 export interface VotersView {
