@@ -3,7 +3,7 @@
 import { ByteWriter, decodeUtf8 } from '../kernel/bytes.ts';
 import type { BoardName } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
-import { type EntryHead, type EntryToWrite, headOf, writeEntry } from './entry.ts';
+import { type EntryHead, type EntryToWrite, headOf, KIND, writeEntry } from './entry.ts';
 import { stampOf, wallMsOf } from './hlc.ts';
 import { type Item, Lane, type Page, pageOf } from './lane.ts';
 import { type LaneUpdate, rangesOf } from './lane-update.ts';
@@ -25,6 +25,8 @@ export interface OwnChange {
   readonly board: BoardName;
   readonly lane: Lane;
   readonly update: Uint8Array;
+  /** What a reader of the update finds there. */
+  readonly read: LaneUpdate;
   /** Clocks of other lanes that this change relies on and that were not announced before. */
   readonly deps: Clocks;
   /** Receivers hold the change back until they have `deps`, for a while. */
@@ -186,7 +188,14 @@ export class Board {
     const item = this.#append(lane, head, bytes, 0, bytes.length);
     this.version++;
     // What this write superseded of one's own goes at once, in the same change.
-    if (this.#trims.length > waiting) this.#trimFrom(waiting);
+    const old = this.#predecessor(item);
+    if (old !== undefined) {
+      if (old.clock < pending.fromClock) pending.deletes.push(old.clock);
+      this.#replace(old, item);
+    } else {
+      this.#show(item);
+      if (this.#trims.length > waiting) this.#trimFrom(waiting);
+    }
     return item;
   }
 
@@ -247,9 +256,9 @@ export class Board {
       let fromClock = pending.fromClock;
       let deps: Clocks = pending.deps;
       do {
-        const { bytes, toClock } = lane.encode(fromClock, maxBytes, deletes);
+        const { bytes, read, toClock } = lane.encodeRead(fromClock, maxBytes, deletes);
         if (toClock > fromClock || deletes.length > 0) {
-          changes.push({ board: this.name, lane, update: bytes.slice(), deps, hold: pending.hold });
+          changes.push({ board: this.name, lane, update: bytes.slice(), read, deps, hold: pending.hold });
         }
         fromClock = toClock;
         deletes = [];
@@ -275,7 +284,11 @@ export class Board {
         const missing = clock + length - lane.clock;
         if (missing > 0) lane.appendDeleted(missing);
       } else if (clock >= lane.clock) {
-        this.#append(lane, heads[nextHead++] as EntryHead, bytes, offset, length, page);
+        const item = this.#append(lane, heads[nextHead++] as EntryHead, bytes, offset, length, page);
+        const old = this.#predecessor(item);
+        // Most writes come with the delete of what they supersede: nobody need see both.
+        if (old !== undefined && old.clock < before && isWithin(deletes, old.clock)) this.#replace(old, item);
+        else this.#show(item);
       }
     }
     for (let at = 0; at < deletes.length; at += 2) {
@@ -317,8 +330,25 @@ export class Board {
     const item = lane.append(head, bytes, from, length, page);
     this.#bytes += length;
     if (item.expiresMs > 0) this.#hasExpiring = true;
-    if (this.view.add(item)) this.#changed.push(item.key);
     return item;
+  }
+
+  #show(item: Item): void {
+    if (this.view.add(item)) this.#changed.push(item.key);
+  }
+
+  /** What a new item supersedes, where that stands in the same lane and is all that there is under the key. */
+  #predecessor({ key, kind, lane, revision }: Item): Item | undefined {
+    const old = this.view.alone(key);
+    if (old === undefined || old.lane !== lane || old.dead) return undefined;
+    return kind !== KIND.append && revision > old.revision ? old : undefined;
+  }
+
+  #replace(old: Item, item: Item): void {
+    this.view.replace(old, item);
+    this.#changed.push(item.key);
+    this.#bytes -= old.length;
+    old.lane.kill(old);
   }
 
   #delete(item: Item): void {
@@ -360,6 +390,18 @@ export class Board {
     }
     return pending;
   }
+}
+
+/** Whether a clock is in one of the ranges, which are given as pairs of first clock and count, ascending. */
+function isWithin(ranges: readonly number[], clock: number): boolean {
+  let low = 0;
+  let high = ranges.length / 2;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((ranges[2 * middle] as number) <= clock) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && clock < (ranges[2 * low - 2] as number) + (ranges[2 * low - 1] as number);
 }
 
 /** Bytes of the items that stand at or behind a clock. */

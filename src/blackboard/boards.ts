@@ -432,9 +432,9 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     this.#flush = undefined;
     const records: Uint8Array[] = [];
     const take = (tag: 'board' | 'document', short?: Uint8Array) => {
-      const section = this.#writer.take();
+      const section = this.#writer.take(1);
       this.#lattice.push(short ?? section);
-      records.push(journalRecord(tag, section));
+      records.push(journalRecord(tag, section, 1));
     };
     for (const board of this.#store.boards.values()) {
       for (const change of board.takeOwnChanges(limits.repairBytes)) {

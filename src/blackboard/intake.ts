@@ -209,6 +209,16 @@ export class Intake {
     const reader = new ByteReader(section.update);
     const update = readLaneUpdate(reader);
     if (update === undefined || !reader.done) return { kind: 'refused', reason: 'malformed update' };
+    return this.#laneUpdate(section, update, from, now, structs);
+  }
+
+  #laneUpdate(
+    section: Raw<LaneSection>,
+    update: LaneUpdate,
+    from: NodeId,
+    now: Instant,
+    structs: number,
+  ): Outcome {
     const { client } = update;
     this.#lastStructs = update.structs.length / 3 + update.deletes.length / 2;
     if (structs + this.#lastStructs > 2 * MOST_STRUCTS)
@@ -232,9 +242,8 @@ export class Intake {
     if (long === 'malformed') return { kind: 'refused', reason: 'malformed delta' };
     if (long === 'unknown') return KNOWN;
     if (long === 'behind') return BEHIND;
-    const [lane] = readSections(long) ?? [];
-    if (lane?.kind !== 'lane') throw new Error('intake: wrote a section that it cannot read');
-    return this.#lane(lane, from, now, structs);
+    this.#freeBefore = long.section.raw;
+    return this.#laneUpdate(long.section, long.update, from, now, structs);
   }
 
   /** True where nothing of the lane is wanted any more. */

@@ -131,12 +131,18 @@ export class LaneUpdateWriter {
   #clock = 0;
   #count = 0;
   #deleted = 0;
+  /** As in `LaneUpdate`, with offsets in the body. */
+  #structs: number[] | undefined;
+  /** Where the body stands in what was finished last. */
+  #bodyAt = 0;
 
-  begin(client: number, fromClock: number): void {
+  /** With `listed`, `finishRead` can tell what a reader of the update would find. */
+  begin(client: number, fromClock: number, listed = false): void {
     this.#body.clear();
     this.#client = client;
     this.#fromClock = this.#clock = fromClock;
     this.#count = this.#deleted = 0;
+    this.#structs = listed ? [] : undefined;
   }
 
   get length(): number {
@@ -151,6 +157,7 @@ export class LaneUpdateWriter {
     this.#closeRun();
     this.#struct(CONTENT_BINARY);
     this.#body.varuint(length);
+    this.#structs?.push(this.#clock, this.#body.length, length);
     this.#body.rawPart(bytes, from, length);
     this.#clock++;
   }
@@ -170,6 +177,7 @@ export class LaneUpdateWriter {
       whole.varuint(this.#count);
       whole.varuint(this.#client);
       whole.varuint(this.#fromClock);
+      this.#bodyAt = whole.length;
       whole.raw(this.#body.view());
     }
     if (deletes.length === 0) whole.byte(0);
@@ -180,6 +188,23 @@ export class LaneUpdateWriter {
       for (const number of deletes) whole.varuint(number);
     }
     return whole.view();
+  }
+
+  /** `finish`, and what `readLaneUpdate` would make of it, without reading it. Once for each `begin` with `listed`. */
+  finishRead(deletes: readonly number[]): { readonly bytes: Uint8Array; readonly read: LaneUpdate } {
+    const bytes = this.finish(deletes);
+    const structs = this.#structs ?? [];
+    this.#structs = undefined;
+    if (this.#count === 0) {
+      const client = deletes.length === 0 ? 0 : this.#client;
+      return { bytes, read: { client, fromClock: 0, toClock: 0, structs, deletes } };
+    }
+    for (let at = 1; at < structs.length; at += 3)
+      if ((structs[at] as number) >= 0) (structs[at] as number) += this.#bodyAt;
+    return {
+      bytes,
+      read: { client: this.#client, fromClock: this.#fromClock, toClock: this.#clock, structs, deletes },
+    };
   }
 
   /** The structs alone, as they stand in an update of several clients: their number, client, first clock, and they. */
@@ -199,6 +224,7 @@ export class LaneUpdateWriter {
     this.#deleted = 0;
     this.#struct(CONTENT_DELETED);
     this.#body.varuint(count);
+    this.#structs?.push(this.#clock, -1, count);
     this.#clock += count;
   }
 

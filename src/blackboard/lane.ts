@@ -15,7 +15,7 @@
 import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { compareBodies, type EntryHead, type ItemKind, readEntryBody } from './entry.ts';
-import { LaneUpdateWriter, MOST_STRUCTS } from './lane-update.ts';
+import { type LaneUpdate, LaneUpdateWriter, MOST_STRUCTS } from './lane-update.ts';
 import type { Head } from './sections.ts';
 
 const PAGE_BYTES = 64 * 1024;
@@ -229,6 +229,22 @@ export class Lane {
     aligned = false,
   ): { readonly bytes: Uint8Array; readonly toClock: number } {
     updates.begin(this.incarnation, fromClock);
+    const toClock = this.#encode(fromClock, maxBytes, aligned);
+    return { bytes: updates.finish(deletes), toClock };
+  }
+
+  /** `encode`, and what a reader of the update finds there. */
+  encodeRead(
+    fromClock: number,
+    maxBytes: number,
+    deletes: readonly number[],
+  ): { readonly bytes: Uint8Array; readonly read: LaneUpdate; readonly toClock: number } {
+    updates.begin(this.incarnation, fromClock, true);
+    const toClock = this.#encode(fromClock, maxBytes, false);
+    return { ...updates.finishRead(deletes), toClock };
+  }
+
+  #encode(fromClock: number, maxBytes: number, aligned: boolean): number {
     let clock = fromClock;
     let bucket = Math.floor(fromClock / BUCKET_CLOCKS);
     for (const item of this.items(fromClock)) {
@@ -242,14 +258,14 @@ export class Lane {
       ) {
         const toClock = aligned ? bucket * BUCKET_CLOCKS : clock;
         if (toClock > clock) updates.deleted(toClock - clock);
-        return { bytes: updates.finish(deletes), toClock };
+        return toClock;
       }
       if (item.clock > clock) updates.deleted(item.clock - clock);
       updates.item(item.page.bytes, item.offset, item.length);
       clock = item.clock + 1;
     }
     if (clock < this.#clock) updates.deleted(this.#clock - clock);
-    return { bytes: updates.finish(deletes), toClock: this.#clock };
+    return this.#clock;
   }
 
   /** Writes the structs from a clock on, however many, as a block of a larger update; false where there are none. */

@@ -289,7 +289,7 @@ export function readVector(reader: ByteReader): ReadonlyMap<number, number> {
   return clocks;
 }
 
-const NO_CLOCKS: ReadonlyMap<number, number> = new Map();
+export const NO_CLOCKS: ReadonlyMap<number, number> = new Map();
 
 function readClocks(reader: ByteReader): ReadonlyMap<number, number> {
   const count = reader.varuint();

@@ -21,8 +21,8 @@ import { limits } from '../kernel/limits.ts';
 import type { Board, OwnChange } from './board.ts';
 import { AUTHOR_BYTES } from './entry.ts';
 import type { Lane } from './lane.ts';
-import { type LaneUpdate, LaneUpdateWriter, rangesOf, readLaneUpdate } from './lane-update.ts';
-import { SECTION, type ShortSection } from './sections.ts';
+import { type LaneUpdate, LaneUpdateWriter, rangesOf } from './lane-update.ts';
+import { type LaneSection, NO_CLOCKS, SECTION, type ShortSection, writeLaneSection } from './sections.ts';
 import type { BoardStore } from './store.ts';
 
 /** More items than this gain little by the short form. */
@@ -74,6 +74,13 @@ interface Names {
   readonly incarnation: number;
   readonly boards: number;
   readonly byTag: ReadonlyMap<number, BoardName | undefined>;
+  readonly byName: ReadonlyMap<BoardName, number>;
+}
+
+/** A section in its long form, and what a reader of its update finds there. The byte before `raw` in its buffer is free. */
+interface Expanded {
+  readonly section: LaneSection & { readonly raw: Uint8Array };
+  readonly update: LaneUpdate;
 }
 
 export class Shorts {
@@ -91,14 +98,15 @@ export class Shorts {
     if (last < 0 || update.toClock !== lane.clock) return;
     const offset = update.structs[last + 1] as number;
     const parts = offset < 0 ? undefined : readParts(bytes, offset, update.structs[last + 2] as number);
-    if (parts === undefined) {
-      this.#tails.delete(lane);
-      return;
-    }
-    const { revision, author } = parts;
+    if (parts === undefined) this.#tails.delete(lane);
+    else this.#keep(lane, { clock: update.toClock, revision: parts.revision, author: parts.author });
+  }
+
+  /** The author is copied where it is another than before: it may be a view of much more. */
+  #keep(lane: Lane, { clock, revision, author }: Tail): void {
     const known = this.#tails.get(lane)?.author;
     const kept = known !== undefined && equalBytes(known, author) ? known : author.slice();
-    this.#tails.set(lane, { clock: update.toClock, revision, author: kept });
+    this.#tails.set(lane, { clock, revision, author: kept });
   }
 
   forget(node: NodeId): void {
@@ -107,19 +115,23 @@ export class Shorts {
 
   /** The short form of what this node has just written; `undefined` where there is none. */
   shorten(board: Board, change: OwnChange): Uint8Array | undefined {
-    const { lane, update: bytes, deps, hold } = change;
-    const update = readLaneUpdate(new ByteReader(bytes));
-    if (update === undefined) return undefined;
+    const { lane, update, read, deps, hold } = change;
     const before = this.#tails.get(lane);
-    this.seen(lane, update, bytes);
-    if (!lane.running || deps.size > 0 || hold) return undefined;
-    const tag = tagOf(board.name, lane.incarnation);
-    if (this.#namesOf(this.#store.self, lane.incarnation).byTag.get(tag) !== board.name) return undefined;
-    return writeShort(tag, update, bytes, before);
+    const tag = lane.running && deps.size === 0 && !hold ? this.#tagOf(board.name, lane) : undefined;
+    const short = tag === undefined ? undefined : writeShort(tag, read, update, before);
+    if (short === undefined) this.seen(lane, read, update);
+    else if (read.toClock === lane.clock) this.#keep(lane, short.tail);
+    return short?.bytes;
+  }
+
+  /** The name of this node's running lane; `undefined` where another board's has the same. */
+  #tagOf(name: BoardName, { incarnation }: Lane): number | undefined {
+    const { byName } = this.#namesOf(this.#store.self, incarnation);
+    return byName.get(name);
   }
 
   /** The long form of a section from a lane's author; `behind` where it cannot be told here. */
-  expand(section: ShortSection, from: NodeId): Uint8Array | 'unknown' | 'behind' | 'malformed' {
+  expand(section: ShortSection, from: NodeId): Expanded | 'unknown' | 'behind' | 'malformed' {
     const read = readShort(section);
     if (read === undefined) return 'malformed';
     const incarnation = this.#store.bodyOf(from)?.incarnations.at(-1);
@@ -134,14 +146,14 @@ export class Shorts {
     const tail = this.#tails.get(lane);
     const isNew = items.length > 0 && clock === lane.clock;
     if (isNew && tail?.clock !== clock) return 'behind';
-    updates.begin(incarnation, clock);
+    updates.begin(incarnation, clock, true);
     if (isNew && !appendItems(items, tail as Tail)) return 'malformed';
+    const { bytes, read: update } = updates.finishRead(rangesOf(deletes));
+    const long = { kind: 'lane', board: board.name, deps: NO_CLOCKS, hold: false, update: bytes } as const;
     writer.clear();
-    writer.byte(SECTION.lane);
-    writer.text(board.name);
-    writer.byte(0);
-    writer.sized(updates.finish(rangesOf(deletes)));
-    return writer.take();
+    writeLaneSection(writer, long);
+    const raw = writer.take(1);
+    return { section: { ...long, update: raw.subarray(raw.length - bytes.length), raw }, update };
   }
 
   #namesOf(node: NodeId, incarnation: number): Names {
@@ -153,7 +165,9 @@ export class Shorts {
       const tag = tagOf(name, incarnation);
       byTag.set(tag, byTag.has(tag) ? undefined : name);
     }
-    const names = { incarnation, boards: boards.size, byTag };
+    const byName = new Map<BoardName, number>();
+    for (const [tag, name] of byTag) if (name !== undefined) byName.set(name, tag);
+    const names = { incarnation, boards: boards.size, byTag, byName };
     this.#names.set(node, names);
     return names;
   }
@@ -164,7 +178,7 @@ function writeShort(
   update: LaneUpdate,
   bytes: Uint8Array,
   before: Tail | undefined,
-): Uint8Array | undefined {
+): { readonly bytes: Uint8Array; readonly tail: Tail } | undefined {
   const { structs, deletes, fromClock } = update;
   if (structs.length === 0 || structs.length > 3 * MOST_ITEMS || before?.clock !== fromClock)
     return undefined;
@@ -180,7 +194,7 @@ function writeShort(
     if (parts === undefined || !writeItem(parts, tail, at + 3 === structs.length)) return undefined;
     tail = { clock: tail.clock + 1, revision: parts.revision, author: parts.author };
   }
-  return writer.take();
+  return { bytes: writer.take(), tail };
 }
 
 /** Each as its distance from the section's clock, the nearest first; false where there are too many. */

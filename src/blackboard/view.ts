@@ -62,6 +62,18 @@ export class View {
     return state instanceof Rivals ? state.newest : state;
   }
 
+  /** The set or delete that is alone under its key. */
+  alone(key: string): Item | undefined {
+    const state = this.#states.get(key);
+    return state instanceof Rivals ? undefined : state;
+  }
+
+  /** A greater set or delete came in, and what was alone under its key leaves its lane: `add` and `remove` in one. */
+  replace(old: Item, item: Item): void {
+    this.#states.set(item.key, item);
+    this.#count(isVisible(old), isVisible(item));
+  }
+
   /** Every key that may have a value, ascending, strictly after `after`. */
   keysFrom(prefix: string, after: string): Generator<string> {
     return this.#sorted.from(prefix, after);
