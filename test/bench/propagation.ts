@@ -11,6 +11,8 @@ const SIZES = [2, 5] as const;
 const VALUE_BYTES = 200;
 /** Calls made and not yet answered. The same for all; only an API that answers later can make use of it. */
 const IN_FLIGHT = 500;
+/** Each alone in its frame, at 1,000/s. The same for all. */
+const WARM_UP_OPS = 20_000;
 
 /** Goals for Skein; the bound is on the ratio to the star server of the same run. */
 const GOALS: Readonly<Record<string, Goal>> = {
@@ -47,9 +49,10 @@ async function measure(name: string, nodes: number, options: Options, samples: S
     const scale = options.quick ? 0.2 : 1;
     const burst = { inFlight: IN_FLIGHT, valueBytes: VALUE_BYTES };
     // Warm-up: the just-in-time compiler and the sockets' windows. Frames of one operation each need as many as
-    // bursts, which some candidates join into few.
+    // bursts, which some candidates join into few. After a fourth of it, much of a node's code is still in the
+    // compiler's first tier, and compiling takes a good part of the two cores: that is a start, not a running node.
     await group.throughput({ ...burst, ops: 5000 * scale, batch: 1 });
-    await group.latencies({ ops: 5000 * scale, perSecond: 1000, valueBytes: VALUE_BYTES });
+    await group.latencies({ ops: WARM_UP_OPS * scale, perSecond: 1000, valueBytes: VALUE_BYTES });
     const latencies = await group.phase(`${nodes} nodes latency`, () =>
       group.latencies({ ops: 2000 * scale, perSecond: 200, valueBytes: VALUE_BYTES }),
     );
