@@ -708,7 +708,7 @@ function describeClients({ subject }: Parts): void {
     }
   });
 
-  it('of many that want what can be had once, one gets it (K40, n=20)', async () => {
+  it('of many that want what can be had once, one gets it (n=20)', async () => {
     const { stores } = subject();
     for (let round = 0; round < 5; round++) {
       const key = `once/${round}`;

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Cluster } from '../../simulations/lib/cluster.ts';
 import type { SimulatedMachine } from '../../simulations/lib/machine.ts';
+import { seededRng } from '../../src/kernel/rng.ts';
 import type { RangeAnswer, TransactionAnswer } from '../../src/quorum/port.ts';
 import { ask, clusterOf, put, storeOf, until, votersOf } from './clusters.ts';
 
@@ -182,6 +183,42 @@ describe('the quorum store in whole nodes', () => {
       value: { found: [{ version: 1 }] },
     });
   });
+
+  it.each([
+    ['leader', 41],
+    ['leader', 42],
+    ['follower', 43],
+    ['follower', 44],
+  ])(
+    'a %s of whose log a record is damaged counts on as another server only, and nothing is lost (K38, n=3, seed=%i)',
+    (role, seed) => {
+      const cluster = clusterOf(3, seed);
+      cluster.startAll();
+      until(cluster, 20_000, () => cluster.machines.every((machine) => votersOf(machine) === 3));
+      const spoilt = cluster.machines.find((machine) => machine.quorum?.status().role === role);
+      const other = cluster.machines.find((machine) => machine !== spoilt) as SimulatedMachine;
+      if (spoilt === undefined) throw new Error(`nobody is ${role}`);
+      for (let count = 0; count < 20; count++)
+        expect(ask(cluster, spoilt, put(`k${count}`, '1'))).toMatchObject({ ok: true });
+      const server = serverOf(spoilt);
+      spoilt.crash('power');
+      spoilt.image.spoil(seededRng(seed));
+      spoilt.start();
+      until(cluster, 30_000, () => serverOf(spoilt) !== server && votersOf(spoilt) === 3);
+      until(
+        cluster,
+        30_000,
+        () => other.quorum?.status().servers.some((info) => info.server === server) === false,
+      );
+      for (const machine of [spoilt, other])
+        for (let count = 0; count < 20; count++)
+          expect(ask(cluster, machine, { op: 'get', key: `k${count}` })).toMatchObject({
+            ok: true,
+            value: { found: [{ version: 1 }] },
+          });
+      expect(cluster.violations).toEqual([]);
+    },
+  );
 
   it('keeps a wiped voter from counting: its node comes back as another server and is admitted anew (K37, n=3)', () => {
     const cluster = clusterOf(3, 37);

@@ -9,7 +9,7 @@ import { describeFailure, simulate } from '../../simulations/run.ts';
 const SEEDS = 30;
 const AT_ONCE = 5;
 
-describe('the world of several quorum stores: seeds (K22, K26, K34)', () => {
+describe('the world of several quorum stores: seeds (K29, K41, K46)', () => {
   const reports: StoresRunReport[] = [];
   for (let first = 1; first <= SEEDS; first += AT_ONCE) {
     it(`seeds ${first} to ${first + AT_ONCE - 1} keep every promise`, { timeout: 60_000 }, () => {

@@ -100,6 +100,25 @@ describe('raft: terms and elections', () => {
     expect(solo.raft.role).toBe('leader');
   });
 
+  it('3.4: two candidates of one term with two votes of four each: neither leads, and both stand again later', () => {
+    const solo = new Solo({ voters: ['a', 'b', 'c', 'd'] });
+    solo.expire(500);
+    for (const voter of ['b', 'c', 'd'])
+      solo.receive(voter, { kind: 'voteAnswer', term: 1, isPreVote: true, granted: true });
+    solo.sync();
+    expect([solo.raft.role, solo.raft.term]).toEqual(['candidate', 1]);
+    solo.receive('d', { ...voteRequest, term: 1 });
+    const answer = (voter: string, granted: boolean) =>
+      solo.receive(voter, { kind: 'voteAnswer', term: 1, isPreVote: false, granted });
+    answer('b', true);
+    answer('c', false);
+    expect(solo.raft.role).toBe('candidate');
+    answer('d', false);
+    expect([solo.raft.role, solo.raft.term]).toEqual(['follower', 1]);
+    solo.expire(500);
+    expect([solo.raft.role, solo.raft.term]).toEqual(['preCandidate', 1]);
+  });
+
   it('3.4: a candidate that hears a leader of its term follows it, one of an older term is refused', () => {
     const solo = new Solo({ term: 2 });
     solo.expire(500);
@@ -301,6 +320,44 @@ describe('raft: terms and elections', () => {
     ])('to %s is refused: %s', (to, reason) => {
       const solo = new Solo().leadAll();
       expect(solo.tell({ kind: 'transferAsked', token: 1, to: id(to) })).toMatchObject([{ reason }]);
+    });
+
+    it('to who has no vote is refused, so is a second one meanwhile, and any at who does not lead', () => {
+      const asked = (to: string) => ({ kind: 'transferAsked', token: 2, to: id(to) }) as const;
+      const solo = new Solo().leadAll();
+      solo.tell({ kind: 'serversReachable', servers: [id('b'), id('c'), id('x')] });
+      expect(solo.tell(asked('x'))).toMatchObject([{ kind: 'refused', reason: 'invalid' }]);
+      solo.tell({ kind: 'transferAsked', token: 1, to: id('b') });
+      expect(solo.tell(asked('c'))).toMatchObject([{ kind: 'refused', token: 2, reason: 'busy' }]);
+      expect(new Solo().tell(asked('b'))).toMatchObject([{ kind: 'refused', reason: 'notLeader' }]);
+    });
+
+    it('allows no change of voters meanwhile, and tells who leads in the end: the one that was wanted, or another', () => {
+      const handing = () => {
+        const solo = new Solo().leadAll();
+        solo.tell({ kind: 'transferAsked', token: 1, to: id('b') });
+        return solo;
+      };
+      const solo = handing();
+      const change = { kind: 'changeAsked', token: 3, voters: [id('a')] } as const;
+      expect(of(solo.tell(change), 'refused')).toMatchObject([{ token: 3, reason: 'busy' }]);
+      expect(of(solo.append('b', 2, [1, 1], []), 'transferred')).toEqual([
+        { kind: 'transferred', token: 1, leader: 'b' },
+      ]);
+      expect(of(handing().append('c', 2, [1, 1], []), 'refused')).toMatchObject([
+        { token: 1, reason: 'notLeader' },
+      ]);
+    });
+
+    it('the other stands without asking first, and with the next term unseats the leader that hears of it', () => {
+      const cluster = new TestCluster({ voters: ['a', 'b', 'c'] });
+      const { term } = cluster.elect();
+      const before = cluster.leaderName()!;
+      const next = before === 'a' ? 'b' : 'a';
+      cluster.tell(before, { kind: 'transferAsked', token: 1, to: id(next) });
+      cluster.settle();
+      expect([cluster.leaderName(), cluster.raft(next).term]).toEqual([next, term + 1]);
+      expect(cluster.raft(before).role).toBe('follower');
     });
 
     it('timeoutNow of anybody but the leader is ignored', () => {

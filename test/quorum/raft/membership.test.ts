@@ -121,6 +121,34 @@ describe('raft: membership changes', () => {
     expect(solo.raft.configuration).toEqual(set('abd'));
   });
 
+  it.each([
+    { side: 'old', incoming: 'bcd', outgoing: 'abe', isLeaderAfter: false },
+    { side: 'new', incoming: 'ade', outgoing: 'bcf', isLeaderAfter: true },
+  ])(
+    '4.3: while a change is under way a server of the $side voters alone may be elected, and completes it',
+    ({ incoming, outgoing, isLeaderAfter }) => {
+      const joint = {
+        kind: 'configuration',
+        index: 1,
+        term: 1,
+        configuration: set(incoming, outgoing),
+      } as const;
+      const solo = new Solo({ voters: [...outgoing], term: 1 });
+      solo.append('b', 1, [0, 0], [joint]);
+      solo.lead();
+      solo.flush();
+      solo.sync();
+      const others = [...new Set(incoming + outgoing)].filter((name) => name !== 'a');
+      for (const voter of others) solo.have(voter, 2);
+      expect(solo.raft.configuration).toEqual(set(incoming));
+      solo.flush();
+      solo.sync();
+      for (const voter of others) solo.have(voter, 3);
+      expect([solo.raft.commitIndex, solo.raft.isChanging]).toEqual([3, false]);
+      expect(solo.raft.role).toBe(isLeaderAfter ? 'leader' : 'follower');
+    },
+  );
+
   it('K35, 4.2.2: a leader that is removed counts others only, tells them, and asks one to go on', () => {
     const solo = new Solo().leadAll();
     change(solo, 'b', 'c');
@@ -194,7 +222,7 @@ describe('raft: membership changes', () => {
     expect(cluster.raft(leader).configuration).toEqual(set(rest.join('')));
   });
 
-  it('K37, 4.2.1: a new voter without a log is brought up to date and then counts', () => {
+  it('4.2.1: a new voter without a log is brought up to date and then counts', () => {
     const cluster = new TestCluster({ voters: ['a'], others: ['b', 'c'] });
     cluster.elect();
     cluster.propose('a', 'x', 'y');

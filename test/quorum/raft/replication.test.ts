@@ -127,6 +127,47 @@ describe('raft: log replication', () => {
     expect(sent(effects, 'appendAnswer').at(-1)).toMatchObject({ ok: true, index: 2, afterDisk: true });
   });
 
+  it('3.5, figure 3.2: a leader only appends to its own log, whatever a second one of its term says', () => {
+    const solo = new Solo().leadAll();
+    solo.propose('x', 'y');
+    const before = brief(solo.raft.entries());
+    const effects = solo.append('b', 1, [1, 1], [commandAt(2, 1, 'other')], 2);
+    expect(of(effects, 'mark').map(({ name }) => name)).toEqual(['raft.twoLeaders']);
+    expect([solo.raft.role, brief(solo.raft.entries()), solo.raft.commitIndex]).toEqual([
+      'leader',
+      before,
+      1,
+    ]);
+  });
+
+  it('3.7: a follower that was down gets what it missed once it is back; others need not wait for it', () => {
+    const cluster = new TestCluster({ voters: ['a', 'b', 'c'] });
+    cluster.elect();
+    const leader = cluster.leaderName()!;
+    const down = leader === 'a' ? 'b' : 'a';
+    cluster.crash(down);
+    cluster.propose(leader, 'x', 'y', 'z');
+    cluster.settle();
+    expect(cluster.raft(leader).commitIndex).toBe(4);
+    cluster.start(down);
+    cluster.run(100);
+    expect([cluster.raft(down).commitIndex, brief(cluster.raft(down).entries())]).toEqual([
+      4,
+      '1@1 2@1 3@1 4@1',
+    ]);
+  });
+
+  it('3.8: what is committed is not on disk: after a restart nothing is, until a leader says so, and nothing is applied twice', () => {
+    const restored = { voters: ['a', 'b', 'c'], term: 1, log: logOf(1, 1, 1) };
+    const solo = new Solo(restored);
+    expect([solo.raft.commitIndex, of(solo.effects, 'apply')]).toEqual([0, []]);
+    const applied = of(solo.append('b', 1, [3, 1], [], 2), 'apply').map(({ entries }) => brief(entries));
+    expect(applied).toEqual(['1@1 2@1']);
+    expect(of(solo.append('b', 1, [3, 1], [], 2, 2), 'apply')).toEqual([]);
+    const led = new Solo(restored).lead();
+    expect(led.raft.commitIndex).toBe(0);
+  });
+
   it('3.5, 3.7, K29: a message that comes twice or late changes nothing: entries behind it stay', () => {
     const solo = new Solo({ term: 1 });
     solo.append('b', 1, [0, 0], logOf(1, 1, 1));

@@ -74,7 +74,7 @@ describe('raft: stories, as files under transcripts/', () => {
     story.expectFile('conflict');
   });
 
-  it('K34: one voter is replaced by joint consensus (4.3)', () => {
+  it('one voter is replaced by joint consensus (4.3)', () => {
     const cluster = ledByA(['a', 'b', 'c'], ['d']);
     const story = new Transcript(cluster);
     story.say('c goes, d comes; d had the log as a learner');
@@ -109,7 +109,7 @@ describe('raft: stories, as files under transcripts/', () => {
     story.expectFile('transfer');
   });
 
-  it('K43: reads on the leader and on a follower share rounds (6.4)', () => {
+  it('reads on the leader and on a follower share rounds (6.4)', () => {
     const cluster = ledByA();
     const story = new Transcript(cluster);
     story.say('two reads at the leader in one turn, two at b');
