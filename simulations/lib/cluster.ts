@@ -12,7 +12,7 @@ import { SimulatedCryptography } from '../../src/sim/cryptography.ts';
 import { calmNetwork, type NetworkConditions, SimulatedNetwork } from '../../src/sim/network.ts';
 import { Scheduler } from '../../src/sim/scheduler.ts';
 import { Trace } from '../../src/sim/trace.ts';
-import { DISK_HEALTHY, SimulatedMachine } from './machine.ts';
+import { DISK_HEALTHY, SimulatedMachine, type Turn } from './machine.ts';
 
 export interface ClusterOptions {
   readonly seed: number;
@@ -43,6 +43,8 @@ export class Cluster {
   readonly violations: Violation[] = [];
   /** Called for every order of every node; fault injectors and checkers listen. */
   readonly onEffect: ((machine: SimulatedMachine, effect: NodeEffect) => void)[] = [];
+  /** Called after every turn of every node: with the event that it was handed, or `expire`. */
+  readonly onTurn: ((machine: SimulatedMachine, event: Turn) => void)[] = [];
 
   constructor(options: ClusterOptions) {
     const { seed, nodes } = options;
@@ -67,6 +69,9 @@ export class Cluster {
       onBroken: (machine: SimulatedMachine, error: unknown) => this.#broken(machine, error),
       onEffect: (machine: SimulatedMachine, effect: NodeEffect) => {
         for (const listener of this.onEffect) listener(machine, effect);
+      },
+      onTurn: (machine: SimulatedMachine, event: Turn) => {
+        for (const listener of this.onTurn) listener(machine, event);
       },
     };
     this.machines = Array.from(

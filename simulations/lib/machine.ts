@@ -22,6 +22,9 @@ import type { Trace } from '../../src/sim/trace.ts';
 import type { SimulatedWire } from '../../src/sim/wire.ts';
 import { BOARD } from './names.ts';
 
+/** What a node was handed. */
+export type Turn = NodeEvent | 'expire';
+
 /** What all machines of a cluster share. */
 export interface World {
   readonly scheduler: Scheduler;
@@ -36,6 +39,8 @@ export interface World {
   readonly onBroken: (machine: SimulatedMachine, error: unknown) => void;
   /** Every order that a node gives, before it is carried out. */
   readonly onEffect: (machine: SimulatedMachine, effect: NodeEffect) => void;
+  /** A node was handed something, and has answered. */
+  readonly onTurn: (machine: SimulatedMachine, event: Turn) => void;
 }
 
 export const DISK_HEALTHY: Readonly<DiskConditions> = { minSyncMs: 0.05, maxSyncMs: 2, failing: undefined };
@@ -257,7 +262,7 @@ export class SimulatedMachine {
     core: NodeCore,
     parts: { process: SimulatedProcess; disk: SimulatedDisk; clock: SimulatedClock },
   ): Executor<NodeEvent, NodeEffect> {
-    const { scheduler, trace, onBroken } = this.#world;
+    const { scheduler, trace, onBroken, onTurn } = this.#world;
     return new Executor<NodeEvent, NodeEffect>({
       machine: core,
       clock: parts.clock,
@@ -269,7 +274,10 @@ export class SimulatedMachine {
       onBroken: (error) => onBroken(this, error),
       // Checkpoints must fall into short runs too.
       checkpointFloorBytes: 128 * 1024,
-      observe: (event, effects) => trace.note(scheduler.nowMs, this.name, [event, effects]),
+      observe: (event, effects) => {
+        trace.note(scheduler.nowMs, this.name, [event, effects]);
+        onTurn(this, event);
+      },
     });
   }
 

@@ -15,7 +15,7 @@ import type { Incarnation, NodeId, SwarmId } from '../kernel/ids.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Cryptography, Signer, WireEvent } from '../kernel/ports.ts';
 import type { Rng } from '../kernel/rng.ts';
-import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import type { Deadline, Instant } from '../kernel/time.ts';
 import { Discovery, type DiscoveryEffect, type DiscoveryEvent } from '../mesh/discovery/discovery.ts';
 import { Links, type LinksEffect, type LinkUp } from '../mesh/links/links.ts';
 import { type MemberChanged, Membership, type MembershipEffect } from '../mesh/membership/membership.ts';
@@ -24,6 +24,7 @@ import type { QuorumEffect, QuorumEvent } from '../quorum/messages.ts';
 import { Quorum } from '../quorum/quorum.ts';
 import type { LanesBody, NodeBody, SignedRecord } from '../replication/record.ts';
 import { Records, type RecordsEffect } from '../replication/records.ts';
+import { Deadlines } from './deadlines.ts';
 import type { Lagged } from './executor.ts';
 import { type BootNonce, incarnationOf, LaneOwners } from './lane-owners.ts';
 import { MemberCertificates } from './member-certificates.ts';
@@ -127,7 +128,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   readonly agents: Agents;
   readonly budgets: Budgets | undefined;
   /** All of the above, in the order in which they are asked. */
-  readonly #machines: readonly InnerMachine[];
+  readonly #deadlines: Deadlines<InnerMachine>;
   readonly #options: NodeCoreOptions;
   readonly #owners: LaneOwners;
   readonly #certificates: MemberCertificates;
@@ -190,7 +191,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       nameOf: (node) => this.nameOf(node),
     });
     this.budgets = this.#makeBudgets(options);
-    this.#machines = [
+    this.#deadlines = new Deadlines<InnerMachine>([
       this.links,
       this.discovery,
       this.membership,
@@ -199,7 +200,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       this.agents,
       ...(this.quorum === undefined ? [] : [this.quorum]),
       ...(this.budgets === undefined ? [] : [this.budgets]),
-    ];
+    ]);
     this.#load(now);
   }
 
@@ -242,13 +243,21 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   expire(now: Instant): readonly NodeEffect[] {
     const effects: InnerEffect[] = [];
-    for (const machine of this.#machines)
-      if (isDue(machine.deadline(), now)) effects.push(...machine.expire(now));
+    for (const machine of this.#deadlines.due(now)) effects.push(...this.#at(machine).expire(now));
     return this.#route(effects, now);
   }
 
   deadline(): Deadline | undefined {
-    return earliest(this.#machines.map((machine) => machine.deadline()));
+    return this.#deadlines.nearest();
+  }
+
+  /** For every call of a method that may move the machine's deadline. */
+  #at<M extends InnerMachine | undefined>(machine: M): M {
+    const touched: InnerMachine | undefined = machine;
+    if (touched !== undefined) this.#deadlines.touched(touched);
+    // They publish what they register by themselves.
+    if (touched === this.agents) this.#deadlines.touched(this.records);
+    return machine;
   }
 
   /** Live bytes of the boards' entries: most of what a large node holds. */
@@ -266,40 +275,45 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   /** Has another lead the quorum store where this node does; under way until `quorum.isHandingOver` is false. */
   handOver(now: Instant): readonly NodeEffect[] {
-    return this.#route(this.quorum?.handOver(now) ?? [], now);
+    return this.#route(this.#at(this.quorum)?.handOver(now) ?? [], now);
   }
 
   /** Tells the others that this node goes, so that they need not find out. */
   leave(now: Instant): readonly NodeEffect[] {
-    const effects: InnerEffect[] = [...(this.budgets?.stop(now) ?? []), ...this.membership.leave(now)];
+    const effects: InnerEffect[] = [
+      ...(this.#at(this.budgets)?.stop(now) ?? []),
+      ...this.#at(this.membership).leave(now),
+    ];
     return this.#route(effects, now);
   }
 
   #load(now: Instant): void {
     const journal = byReader(this.#options.journal);
-    const effects: InnerEffect[] = [...this.records.load(journal.records, now)];
+    const effects: InnerEffect[] = [...this.#at(this.records).load(journal.records, now)];
     for (const { owner, body } of this.records.ofKind('node')) {
       const { certificate } = body as Partial<NodeBody>;
       if (certificate instanceof Uint8Array) this.#certificates.learn(owner, certificate);
     }
     const lanes = this.records.ofKind('lanes');
     for (const { owner, key, body } of lanes) this.#owners.learn(owner, key, body);
-    this.agents.load(now);
-    this.boards.load(journal.boards, now);
-    this.quorum?.load(journal.quorum, this.#options.isJournalSuspect, now);
+    this.#at(this.agents).load(now);
+    this.#at(this.boards).load(journal.boards, now);
+    this.#at(this.quorum)?.load(journal.quorum, this.#options.isJournalSuspect, now);
     if (this.budgets !== undefined) effects.push(...this.#loadBudgets(this.budgets, journal.budgets, now));
     for (const owner of new Set(lanes.map((record) => record.owner))) {
-      effects.push(...this.boards.handle({ kind: 'lanesChanged', owner }, now));
+      effects.push(...this.#at(this.boards).handle({ kind: 'lanesChanged', owner }, now));
     }
     this.#pending = this.#route(effects, now);
   }
 
   /** The account first: rows that were heard are judged by what it knows of itself. */
   #loadBudgets(budgets: Budgets, journal: readonly Uint8Array[], now: Instant): readonly InnerEffect[] {
-    const effects: InnerEffect[] = [...budgets.load(journal, now)];
+    const effects: InnerEffect[] = [...this.#at(budgets).load(journal, now)];
     for (const { owner, key, body } of this.records.ofKind('budget')) {
       const version = this.records.sequenceOf(owner, 'budget', key);
-      effects.push(...budgets.handle({ kind: 'rowHeard', owner, key, version, body, isKept: true }, now));
+      effects.push(
+        ...this.#at(budgets).handle({ kind: 'rowHeard', owner, key, version, body, isKept: true }, now),
+      );
     }
     return effects;
   }
@@ -311,22 +325,22 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       case 'connected':
       case 'disconnected':
       case 'dialFailed':
-        return [...this.links.handle(event, now), ...this.discovery.handle(event, now)];
+        return [...this.#at(this.links).handle(event, now), ...this.#at(this.discovery).handle(event, now)];
       case 'dropped':
         return this.#dropped(event.peer, event.channel, now);
       case 'claimed':
       case 'withdrawn':
-        return this.discovery.handle(event, now);
+        return this.#at(this.discovery).handle(event, now);
       case 'requested':
       case 'cancelled':
       case 'yjsUpdate':
-        return this.boards.handle(event, now);
+        return this.#at(this.boards).handle(event, now);
       case 'agentRequested':
-        return this.agents.handle(event.event, now);
+        return this.#at(this.agents).handle(event.event, now);
       case 'listening':
         return [
-          ...this.links.handle(event, now),
-          ...this.discovery.handle(event, now),
+          ...this.#at(this.links).handle(event, now),
+          ...this.#at(this.discovery).handle(event, now),
           ...this.#publishDescriptor(event.addresses, now),
         ];
       case 'renewed':
@@ -349,12 +363,12 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
         // What waited for the disk is told anew once it works again.
         this.#rows.clear();
         return [
-          ...this.boards.handle(event, now),
+          ...this.#at(this.boards).handle(event, now),
           ...this.#toQuorum(event, now),
           ...this.#toBudgets(event, now),
         ];
       case 'lagged':
-        return this.membership.handle(event, now);
+        return this.#at(this.membership).handle(event, now);
     }
   }
 
@@ -362,35 +376,35 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     const received = { kind: 'received', from: event.from, bytes: event.bytes } as const;
     switch (event.channel) {
       case 'hello':
-        return this.links.handle(event, now);
+        return this.#at(this.links).handle(event, now);
       case 'mesh':
-        return this.membership.handle(received, now);
+        return this.#at(this.membership).handle(received, now);
       case 'records':
-        return this.records.handle(received, now);
+        return this.#at(this.records).handle(received, now);
       case 'board':
-        return this.boards.handle(received, now);
+        return this.#at(this.boards).handle(received, now);
       case 'quorum':
         return this.#toQuorum(received, now);
       case 'call':
         return this.budgets === undefined
           ? [{ kind: 'penalise', peer: event.from, reason: 'nothing is served on the channel call' }]
-          : this.budgets.handle(received, now);
+          : this.#at(this.budgets).handle(received, now);
     }
   }
 
   #toBudgets(event: BudgetEvent, now: Instant): readonly InnerEffect[] {
-    return this.budgets?.handle(event, now) ?? [];
+    return this.#at(this.budgets)?.handle(event, now) ?? [];
   }
 
   /** A node that uses another engine has no part in the members' embedded store, and says nothing there. */
   #toQuorum(event: QuorumEvent, now: Instant): readonly InnerEffect[] {
-    return this.quorum?.handle(event, now) ?? [];
+    return this.#at(this.quorum)?.handle(event, now) ?? [];
   }
 
   #dropped(peer: NodeId, channel: Channel, now: Instant): readonly InnerEffect[] {
     const fact = { kind: 'dropped', peer } as const;
-    if (channel === 'records') return this.records.handle(fact, now);
-    if (channel === 'board') return this.boards.handle(fact, now);
+    if (channel === 'records') return this.#at(this.records).handle(fact, now);
+    if (channel === 'board') return this.#at(this.boards).handle(fact, now);
     return [];
   }
 
@@ -407,7 +421,9 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
           orders.push(...this.#route(this.#peerDown(effect, now), now));
           break;
         case 'penalise':
-          orders.push(...this.#route(this.links.handle({ ...effect, kind: 'penalised' }, now), now));
+          orders.push(
+            ...this.#route(this.#at(this.links).handle({ ...effect, kind: 'penalised' }, now), now),
+          );
           break;
         case 'recordChanged':
           orders.push(...this.#route(this.#recordChanged(effect.record, now), now));
@@ -432,10 +448,10 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     this.#certificates.remember(up.certificate);
     const fact = { kind: 'peerUp', peer: up.peer } as const;
     return [
-      ...this.discovery.handle(fact, now),
-      ...this.membership.handle(fact, now),
-      ...this.records.handle(fact, now),
-      ...this.boards.handle(fact, now),
+      ...this.#at(this.discovery).handle(fact, now),
+      ...this.#at(this.membership).handle(fact, now),
+      ...this.#at(this.records).handle(fact, now),
+      ...this.#at(this.boards).handle(fact, now),
       ...this.#toQuorum(fact, now),
       ...this.#toBudgets(fact, now),
     ];
@@ -443,10 +459,10 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   #peerDown(down: PeerDown, now: Instant): readonly InnerEffect[] {
     return [
-      ...this.discovery.handle(down, now),
-      ...this.membership.handle(down, now),
-      ...this.records.handle(down, now),
-      ...this.boards.handle(down, now),
+      ...this.#at(this.discovery).handle(down, now),
+      ...this.#at(this.membership).handle(down, now),
+      ...this.#at(this.records).handle(down, now),
+      ...this.#at(this.boards).handle(down, now),
       ...this.#toQuorum(down, now),
       ...this.#toBudgets(down, now),
     ];
@@ -454,7 +470,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   #memberChanged(change: MemberChanged, now: Instant): readonly InnerEffect[] {
     const fact = { kind: 'memberChanged', member: change.member, state: change.state } as const;
-    return [...this.agents.handle(fact, now), ...this.#toBudgets(fact, now)];
+    return [...this.#at(this.agents).handle(fact, now), ...this.#toBudgets(fact, now)];
   }
 
   #recordChanged(record: SignedRecord, now: Instant): readonly InnerEffect[] {
@@ -464,14 +480,14 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
         if (!this.#owners.learn(record.owner, record.key, body)) {
           return [{ kind: 'penalise', peer: record.owner, reason: 'its lanes record is malformed' }];
         }
-        return this.boards.handle({ kind: 'lanesChanged', owner: record.owner }, now);
+        return this.#at(this.boards).handle({ kind: 'lanesChanged', owner: record.owner }, now);
       case 'node':
         return [
           { kind: 'descriptorChanged', node: record.owner },
           ...(record.owner === this.self ? [] : this.#learnAddresses(record.owner, body, now)),
         ];
       case 'agent':
-        return this.agents.handle({ kind: 'recordChanged', record }, now);
+        return this.#at(this.agents).handle({ kind: 'recordChanged', record }, now);
       case 'budget': {
         const { owner, key, sequence: version } = record;
         return this.#toBudgets({ kind: 'rowHeard', owner, key, version, body }, now);
@@ -493,7 +509,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     for (const [key, { number, body }] of this.#rows) {
       if (number > upTo) continue;
       this.#rows.delete(key);
-      effects.push(...this.records.publish('budget', key, body, now));
+      effects.push(...this.#at(this.records).publish('budget', key, body, now));
     }
     return effects;
   }
@@ -502,7 +518,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     const addresses = (body as Partial<NodeBody> | undefined)?.addresses;
     if (!Array.isArray(addresses)) return [];
     const texts = addresses.filter((address): address is string => typeof address === 'string');
-    return this.discovery.handle(
+    return this.#at(this.discovery).handle(
       { kind: 'claimed', source: 'gossip', claims: [{ nodeId: owner, addresses: texts }] },
       now,
     );
@@ -511,7 +527,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   #renewed(certificate: Uint8Array, now: Instant): readonly InnerEffect[] {
     this.#certificate = certificate;
     return [
-      ...this.links.handle({ kind: 'renewed', certificate }, now),
+      ...this.#at(this.links).handle({ kind: 'renewed', certificate }, now),
       ...this.#publishDescriptor(this.#addresses, now),
     ];
   }
@@ -524,14 +540,14 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       startedAt: this.startedAt,
       certificate: this.#certificate,
     };
-    return this.records.publish('node', '', body, now);
+    return this.#at(this.records).publish('node', '', body, now);
   }
 
   #publishLanes(lanes: LanesBody, now: Instant): readonly InnerEffect[] {
     const running = { id: this.incarnation, nonce: this.#options.nonce };
     return this.#owners
       .recordsFor(this.self, lanes, running)
-      .flatMap(({ key, body }) => this.records.publish('lanes', key, body, now, { durable: true }));
+      .flatMap(({ key, body }) => this.#at(this.records).publish('lanes', key, body, now, { durable: true }));
   }
 }
 
