@@ -1,6 +1,7 @@
 /** The HTTP server on TCP: bounded in connections, time and size. */
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { errorBody, SkeinError } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
@@ -21,7 +22,7 @@ export interface HttpSetting extends ApplicationSetting {
 }
 
 export interface HttpFace {
-  /** `http://127.0.0.1:7330`. */
+  /** `http://127.0.0.1:7330`; where all addresses are listened on, with one of this machine's. */
   readonly url: string;
   readonly mcpUrl: string;
   /** Ends open streams and connections; bounded in time. */
@@ -51,7 +52,8 @@ export async function startHttp(setting: HttpSetting): Promise<HttpFace> {
     throw explainListenError(error, host, port);
   });
   const { port: actual } = server.address() as AddressInfo;
-  const shown = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
+  const reached = hostToReach(host);
+  const shown = reached.includes(':') && !reached.startsWith('[') ? `[${reached}]` : reached;
   const url = `http://${shown}:${actual}`;
   return {
     url,
@@ -61,6 +63,15 @@ export async function startHttp(setting: HttpSetting): Promise<HttpFace> {
       await closed(server);
     },
   };
+}
+
+/** Where all addresses are listened on, one under which other machines reach this one; loopback where there is none. */
+function hostToReach(host: string): string {
+  if (!/^(0\.0\.0\.0|\[?::\]?)$/.test(host)) return host;
+  const outward = Object.values(networkInterfaces())
+    .flatMap((addresses = []) => addresses)
+    .find(({ family, internal }) => family === 'IPv4' && !internal);
+  return outward?.address ?? '127.0.0.1';
 }
 
 function tcpDoor(check: OriginCheck, ring: KeyRing): Door {

@@ -339,6 +339,16 @@ describe('http door: addresses (S03)', () => {
     expect(rebound.status).toBe(403);
   });
 
+  it.each(['0.0.0.0', '::'])(
+    'listening on all (%s) tells a URL under which others reach it',
+    async (host) => {
+      const { face } = await open({ host, keys: KEYS });
+      expect(new URL(face.mcpUrl).hostname).not.toMatch(/^(0\.0\.0\.0|\[::\])$/);
+      const answer = await fetch(`${face.url}/v1/status`, { headers: { 'x-api-key': SECRET } });
+      expect(answer.status).toBe(200);
+    },
+  );
+
   it('names a port that is taken, and says what to do', async () => {
     const holder = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => holder.once('listening', resolve));
