@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import { type ChurnReport, describeChurn, runChurn } from './budget/churn.ts';
 import { type DenialsReport, describeDenials, runDenials } from './budget/denials.ts';
+import { describeHours, type HoursReport, runHours } from './budget/hours.ts';
 import { type BudgetRunReport, runBudget } from './budget/run.ts';
 import { describeBudget, describeBudgetSeries, shrinkBudget } from './budget/series.ts';
 import { type RunReport, runScenario } from './lib/scenario.ts';
@@ -31,6 +32,7 @@ export type Report =
   | StoresRunReport
   | BudgetRunReport
   | DenialsReport
+  | HoursReport
   | ChurnReport;
 
 export type SimulateResult =
@@ -40,7 +42,14 @@ export type SimulateResult =
 /** Runs one scenario or all, `seeds` seeds each from `seed` on; the first failure of each comes back with its faults cut down. */
 export async function simulate(options: SimulateOptions): Promise<SimulateResult> {
   const { scenario, seed = 1, seeds = 1, nodes, onReport } = options;
-  const known = [...(Object.keys(scenarios) as ScenarioName[]), QUORUM, STORES, BUDGET, DENIALS] as const;
+  const known = [
+    ...(Object.keys(scenarios) as ScenarioName[]),
+    QUORUM,
+    STORES,
+    BUDGET,
+    HOURS,
+    DENIALS,
+  ] as const;
   const wanted: readonly Runnable[] =
     scenario === CHURN ? [CHURN] : known.filter((name) => scenario === undefined || name === scenario);
   if (wanted.length === 0) return { kind: 'unknownScenario', scenarios: [...known, CHURN] };
@@ -67,17 +76,26 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
 const QUORUM = 'quorum';
 const STORES = 'quorum-stores';
 const BUDGET = 'budget';
+const HOURS = 'budget-hours';
 const DENIALS = 'budget-denials';
 /** Takes minutes: only where it is asked for by name. */
 const CHURN = 'budget-churn';
 /** So fast that a line for each would be too many. */
 const LIGHT: readonly string[] = [QUORUM, STORES, BUDGET];
 
-type Runnable = ScenarioName | typeof QUORUM | typeof STORES | typeof BUDGET | typeof DENIALS | typeof CHURN;
+type Runnable =
+  | ScenarioName
+  | typeof QUORUM
+  | typeof STORES
+  | typeof BUDGET
+  | typeof HOURS
+  | typeof DENIALS
+  | typeof CHURN;
 
 function runOne(name: Runnable, run: { readonly seed: number; readonly nodes?: number }): Report {
   if (name === QUORUM) return runQuorum(run);
   if (name === BUDGET) return runBudget(run);
+  if (name === HOURS) return runHours(run);
   if (name === DENIALS) return runDenials(run);
   if (name === CHURN) return runChurn(run);
   return name === STORES ? runStores({ seed: run.seed }) : runScenario({ ...run, scenario: name });
@@ -88,7 +106,7 @@ const TOLD_ONE_BY_ONE = 200;
 function cutDown(report: Report): Report {
   if (report.scenario === QUORUM) return shrinkQuorum(report);
   if (report.scenario === BUDGET) return shrinkBudget(report);
-  if (report.scenario === DENIALS || report.scenario === CHURN) return report;
+  if (report.scenario === HOURS || report.scenario === DENIALS || report.scenario === CHURN) return report;
   return report.scenario === STORES ? shrinkStores(report) : shrink(report).report;
 }
 
@@ -109,6 +127,7 @@ export function describeReport(report: Report): string {
   if (report.scenario === QUORUM) return describeQuorum(report);
   if (report.scenario === STORES) return describeStores(report);
   if (report.scenario === BUDGET) return describeBudget(report);
+  if (report.scenario === HOURS) return describeHours(report);
   if (report.scenario === DENIALS) return describeDenials(report);
   if (report.scenario === CHURN) return describeChurn(report);
   const { scenario, seed, nodes, traceHash, operations, violations, convergedMs, events } = report;

@@ -31,6 +31,7 @@ import { decode } from '../../src/kernel/codec.ts';
 import type { KeyChange, KeyValue } from '../../src/quorum/port.ts';
 import type { CoreEffect } from './core.ts';
 import type { BudgetMachine } from './machine.ts';
+import { Removals } from './removals.ts';
 import type { StoreClient } from './store.ts';
 import type { BudgetWorld } from './world.ts';
 
@@ -81,6 +82,7 @@ export class Books {
   readonly #moments = new Map<PurseKey, Moment[]>();
   readonly #limits = new Map<PurseKey, number>();
   #isRecovered = false;
+  readonly removals: Removals;
   /** Checks that found everything in order. */
   checks = 0;
   /** When each account was written off. */
@@ -88,6 +90,7 @@ export class Books {
 
   constructor(world: BudgetWorld) {
     this.#world = world;
+    this.removals = new Removals(world);
     world.store.onChange = (changes, by) => this.#storeChanged(changes, by);
     world.onStep.push((machine, _event, effects) => this.#stepped(machine, effects));
     world.onEffect.push((machine, effect) => this.#leaves(machine, effect));
@@ -194,11 +197,18 @@ export class Books {
   /** The store forgets its last transactions; call before and after. */
   recovering(recover: () => void): void {
     const before = new Map([...this.#entries].map(([key, entries]) => [key, new Map(entries)]));
+    const reserves = new Map(this.#reserves);
     recover();
     this.#isRecovered = true;
     this.#reserves.clear();
     this.#entries.clear();
     for (const entry of this.#world.store.entries()) this.#storeHas(entry);
+    this.removals.restored(this.#reserves.keys());
+    for (const [purse, reserve] of reserves) {
+      if (!this.removals.has(purse)) continue;
+      this.#reserves.set(purse, reserve);
+      this.#entries.set(purse, before.get(purse) ?? new Map());
+    }
     for (const [purse, entries] of before) {
       for (const [account, { granted }] of entries) {
         const lost = granted - (this.#entries.get(purse)?.get(account)?.granted ?? 0);
@@ -290,6 +300,7 @@ export class Books {
   }
 
   #stepped(machine: BudgetMachine, effects: readonly CoreEffect[]): void {
+    this.removals.stepped(machine);
     if (effects.some((effect) => effect.kind === 'persist' && effect.stream === 'budget'))
       this.#read(machine);
     const old = this.#putBack.get(machine);
@@ -367,12 +378,20 @@ export class Books {
   }
 
   #storeChanged(changes: readonly KeyChange[], by: StoreClient | undefined): void {
-    for (const { kind, entry } of changes) {
-      if (kind !== 'put') continue;
+    for (const change of changes) {
+      const { kind, entry } = change;
+      this.removals.take(change);
+      // What was taken out counts here as it was.
+      if (kind !== 'put' || this.#isTakenOut(entry)) continue;
       this.#mayGrant(entry, by);
       this.#storeHas(entry);
     }
     this.#check();
+  }
+
+  #isTakenOut({ key }: KeyValue): boolean {
+    const place = parseBudgetKey(key);
+    return (place?.kind === 'reserve' || place?.kind === 'entry') && this.removals.has(place.purse);
   }
 
   /** Only the account itself and whoever holds the orchestrator's lease at this moment grant it anything (I6). */

@@ -206,7 +206,7 @@ export class BudgetFaultInjector {
       isOver = true;
       if (isAsleep) {
         target.time.setRate(1);
-        target.time.step(this.#world.nowMs - sinceMs);
+        target.time.step((this.#world.nowMs - sinceMs) * target.time.wallRate);
       }
       target.resume();
     });

@@ -5,6 +5,7 @@
 import type { BudgetCall, BudgetStatus } from '../../src/budget/api.ts';
 import { Budgets } from '../../src/budget/budgets.ts';
 import type { AskStore } from '../../src/budget/messages.ts';
+import type { ClosingTimes } from '../../src/budget/over-periods.ts';
 import { JOURNAL_TAGS } from '../../src/kernel/effects.ts';
 import { failWith, type Result } from '../../src/kernel/errors.ts';
 import type { NodeId } from '../../src/kernel/ids.ts';
@@ -30,6 +31,8 @@ export interface MachineWorld {
   readonly store: StoreModel;
   readonly isOrchestrator: (machine: BudgetMachine) => boolean;
   readonly checkpointFloorBytes: number;
+  readonly wallRate: number;
+  readonly times: ClosingTimes;
   /** After every event that the machine handled. */
   onStep(machine: BudgetMachine, event: string, effects: readonly CoreEffect[]): void;
   /** Before an order is carried out: what it had to wait for is on the disk. */
@@ -88,7 +91,7 @@ export class BudgetMachine {
     this.nodeId = signer.nodeId;
     this.host = `/ip4/10.${copy === '' ? 0 : 1}.${index >> 8}.${(index & 255) + 1}/tcp/4001`;
     this.place = `place of ${this.name}`;
-    this.time = new MachineTime(world.scheduler);
+    this.time = new MachineTime(world.scheduler, world.wallRate);
     this.#world = world;
     this.#signer = signer;
     this.#rng = rng;
@@ -232,6 +235,7 @@ export class BudgetMachine {
       self: this.nodeId,
       place: this.place,
       isOrchestrator: this.#world.isOrchestrator(this),
+      times: this.#world.times,
       fresh: () => 1 + rng.below(2 ** 32) + rng.below(2 ** 20) * 2 ** 32,
       rng: this.#rng.fork(),
       now,

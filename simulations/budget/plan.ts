@@ -1,4 +1,5 @@
 /** What a seed stands for: how many nodes, which budgets, who spends, and which faults strike. */
+import type { ClosingTimes } from '../../src/budget/over-periods.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
 import type { BudgetFaultKind, BudgetFaultMix, BudgetFaultPlan } from './faults.ts';
 import type { BudgetWorkloadPlan } from './workload.ts';
@@ -12,6 +13,9 @@ export interface BudgetPlan {
   readonly checkpointFloorBytes: number;
   readonly historyChanges: number;
   readonly startWallMs: number;
+  /** As of `WorldOptions`. */
+  readonly wallRate?: number;
+  readonly times?: ClosingTimes;
   /** Events after which a run is taken for endless; a default where it is not given. */
   readonly mostSteps?: number;
   /** Faults and load from here, once the budgets are made, until there. */

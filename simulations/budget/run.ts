@@ -264,7 +264,11 @@ class BudgetRun {
       traceHash: this.#world.trace.hash(),
       events: this.#world.steps,
       simulatedMs: this.#world.nowMs,
-      outcomes: { ...this.#workload.outcomes, 'written off': this.#injector.writtenOff },
+      outcomes: {
+        ...this.#workload.outcomes,
+        'written off': this.#injector.writtenOff,
+        ...(this.#books.removals.count > 0 && { 'periods removed': this.#books.removals.count }),
+      },
       served: purses.reduce((sum, purse) => sum + this.#books.served(purse), 0),
       checks: this.#books.checks,
       samples: this.#workload.samples,

@@ -316,7 +316,9 @@ export class BudgetWorkload {
     const { name, epoch, window } = definition;
     const purse = purseKey({ budget: name, epoch, period: periodAt(window, machine.wallMs) });
     const asOfMs = this.#world.nowMs - (machine.wallMs - status.asOf);
-    const sinceMs = machine.wasSet || this.#wasDisturbed(asOfMs) ? 0 : asOfMs - ON_THE_WAY_MS;
+    // Where the time of day flies, how old a row is cannot be told by it.
+    const isOff = machine.wasSet || machine.time.wallRate !== 1;
+    const sinceMs = isOff || this.#wasDisturbed(asOfMs) ? 0 : asOfMs - ON_THE_WAY_MS;
     if (!this.#books.isExact(purse) || !this.#books.remembers(purse, sinceMs)) return;
     this.samples += 1;
     const most = this.#books.mostRemaining(purse, sinceMs);

@@ -1,4 +1,5 @@
 /** Machines with nothing but money on them, their network, clocks and disks, and a quorum store, all driven by one seed. */
+import { CLOSING_TIMES, type ClosingTimes } from '../../src/budget/over-periods.ts';
 import { type Rng, seededRng } from '../../src/kernel/rng.ts';
 import { nodeIdFromPublicKey } from '../../src/mesh/identity/peer-id.ts';
 import { SimulatedCryptography } from '../../src/sim/cryptography.ts';
@@ -9,6 +10,7 @@ import type { Violation } from '../lib/cluster.ts';
 import { DISK_HEALTHY } from '../lib/machine.ts';
 import type { CoreEffect } from './core.ts';
 import { BudgetMachine, type MachineWorld } from './machine.ts';
+import { rightWallMs } from './removals.ts';
 import { STORE_CALM, type StoreConditions, StoreModel } from './store.ts';
 
 export interface WorldOptions {
@@ -22,6 +24,10 @@ export interface WorldOptions {
   readonly historyChanges: number;
   /** What right wall clocks show at the start, after the simulation's epoch. */
   readonly startWallMs: number;
+  /** By how much the time of day passes faster than durations; default 1. */
+  readonly wallRate?: number;
+  /** When periods are closed; default: as in a real node. */
+  readonly times?: ClosingTimes;
   readonly keepNotes?: number;
   /** Events after which a run is taken for endless. */
   readonly mostSteps?: number;
@@ -49,9 +55,11 @@ export class BudgetWorld {
   readonly onCrash: ((machine: BudgetMachine) => void)[] = [];
   /** Events that machines handled. */
   steps = 0;
+  readonly times: ClosingTimes;
   readonly #usual: NetworkConditions;
   readonly #shared: MachineWorld;
   readonly #startWallMs: number;
+  readonly #wallRate: number;
   readonly #mostSteps: number;
 
   constructor(options: WorldOptions) {
@@ -61,6 +69,8 @@ export class BudgetWorld {
     const { breakAfterMs, maxDelayMs } = options;
     this.#usual = { ...calmNetwork, breakAfterMs, maxDelayMs };
     this.#startWallMs = options.startWallMs;
+    this.#wallRate = options.wallRate ?? 1;
+    this.times = options.times ?? CLOSING_TIMES;
     this.conditions = { ...this.#usual };
     const cryptography = new SimulatedCryptography(this.rng.fork(), nodeIdFromPublicKey);
     const { scheduler, conditions } = this;
@@ -74,6 +84,7 @@ export class BudgetWorld {
     this.#shared = {
       ...{ scheduler, network: this.network, cryptography, store: this.store },
       checkpointFloorBytes: options.checkpointFloorBytes,
+      ...{ wallRate: this.#wallRate, times: this.times },
       isOrchestrator: ({ index }) => index < options.orchestrators,
       onStep: (machine, event, effects) => this.#stepped(machine, event, effects),
       onEffect: (machine, effect) => {
@@ -91,6 +102,11 @@ export class BudgetWorld {
 
   get nowMs(): number {
     return this.scheduler.nowMs;
+  }
+
+  /** What a right clock of day shows. */
+  get wallMs(): number {
+    return rightWallMs(this.nowMs, this.#startWallMs, this.#wallRate);
   }
 
   /** Copies included. */

@@ -20,8 +20,8 @@ const bugs: readonly PlantedBug[] = [
     edits: [
       {
         file: 'ledger.ts',
-        find: '    if (this.#diskFailure !== undefined) return;\n    const purse',
-        replace: '    const purse',
+        find: '    if (this.#diskFailure !== undefined) return;\n    // Its number',
+        replace: '    // Its number',
       },
     ],
   },
@@ -178,4 +178,82 @@ const bugs: readonly PlantedBug[] = [
   },
 ];
 
-export const plantedBudgetBugs: readonly PlantedBug[] = bugs.map((bug) => ({ ...bug, world: 'budget' }));
+/** Of periods that are over: found in a world in which many hours pass. */
+const ofHours: readonly PlantedBug[] = [
+  {
+    name: 'removed-before-closed',
+    about: 'entries of a period are taken out as soon as one node says that it is over (B28)',
+    edits: [
+      {
+        file: 'orchestrator/closing.ts',
+        find: 'const { name: budget, epoch, closed } = definition;\n      if (closed === undefined) continue;',
+        replace:
+          'const { name: budget, epoch } = definition;\n      const closed = definition.over?.period ?? definition.closed;\n      if (closed === undefined) continue;',
+      },
+    ],
+  },
+  {
+    name: 'granted-in-a-closed-period',
+    about: 'a grant does not look whether its period is closed, nor does the machine that asks for it (B28)',
+    edits: [
+      {
+        file: 'reserve-register.ts',
+        find: '  if (definition.value.epoch !== epoch) return noBudget();\n  if (isOver(view)) return closedPeriod();\n',
+        replace: '  if (definition.value.epoch !== epoch) return noBudget();\n',
+      },
+      {
+        file: 'ledger.ts',
+        find: 'if (closed !== undefined) this.#close(purseKey({ budget: name, epoch, period: closed }), now);',
+        replace: 'if (closed === name) this.#close(purseKey({ budget: name, epoch, period: closed }), now);',
+      },
+    ],
+  },
+  {
+    name: 'closed-by-one-clock',
+    about: 'a node agrees with itself that a period is over (B28)',
+    edits: [
+      {
+        file: 'closing-plans.ts',
+        find: 'if (over === undefined || over.by === self || over.period !== found.period)',
+        replace: 'if (over === undefined || over.period !== found.period)',
+      },
+      {
+        file: 'orchestrator/closing.ts',
+        find: 'if (over === undefined || over.by === self || this.#running >= AT_ONCE) continue;',
+        replace: 'if (over === undefined || this.#running >= AT_ONCE) continue;',
+      },
+    ],
+  },
+  {
+    name: 'reserve-before-entries',
+    about: 'a reserve is taken out before the entries of its accounts',
+    edits: [
+      {
+        file: 'orchestrator/closing.ts',
+        find: 'return [...accounts.map((account) => entryKey(purse, account)), reserveKey(purse)];',
+        replace: 'return [reserveKey(purse), ...accounts.map((account) => entryKey(purse, account))];',
+      },
+    ],
+  },
+  {
+    name: 'removed-counts-as-lost',
+    about: 'what was taken out of the store is told to it again, as grants that it has forgotten (B28)',
+    edits: [
+      {
+        file: 'recovery.ts',
+        find: 'each !== undefined && isClosedIn(each, purse)',
+        replace: 'each !== undefined && isClosedIn(each, purse) && purse.length === 0',
+      },
+      {
+        file: 'reserve-register.ts',
+        find: '  if (isOver(view)) return closedPeriod();\n  const before = reserve',
+        replace: '  const before = reserve',
+      },
+    ],
+  },
+];
+
+export const plantedBudgetBugs: readonly PlantedBug[] = [
+  ...bugs.map((bug) => ({ ...bug, world: 'budget' as const })),
+  ...ofHours.map((bug) => ({ ...bug, world: 'hours' as const })),
+];

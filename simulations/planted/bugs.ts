@@ -3,7 +3,7 @@
  * stands in its file exactly once, or else the list is out of date and that is told loudly.
  */
 export interface Edit {
-  /** Under `src/quorum/`, or `src/budget/` where the world is `budget`. */
+  /** Under `src/quorum/`, or `src/budget/` where the world is `budget` or `hours`. */
   readonly file: string;
   readonly find: string;
   readonly replace: string;
@@ -15,7 +15,7 @@ export interface PlantedBug {
   readonly about: string;
   readonly edits: readonly Edit[];
   /** The world that must find it; default `quorum`. */
-  readonly world?: 'quorum' | 'stores' | 'budget';
+  readonly world?: 'quorum' | 'stores' | 'budget' | 'hours';
 }
 
 export const plantedBugs: readonly PlantedBug[] = [
@@ -118,6 +118,17 @@ export const plantedBugs: readonly PlantedBug[] = [
         file: 'raft/reads.ts',
         find: 'if (confirming === undefined || this.#replication.confirmedRound < confirming.round) return;',
         replace: 'if (confirming === undefined) return;',
+      },
+    ],
+  },
+  {
+    name: 'asker-taken-for-majority',
+    about: 'a leader takes one voter that asks for a majority that it still leads (6.4)',
+    edits: [
+      {
+        file: 'raft/reads.ts',
+        find: "jointTally(log.configuration, isOfThisTerm) === 'won';",
+        replace: "jointTally(log.configuration, isOfThisTerm) !== 'lost';",
       },
     ],
   },

@@ -37,7 +37,10 @@ export function edited(text: string, edit: Edit): string {
 export function brokenFiles(bug: PlantedBug): ReadonlyMap<string, string> {
   const files = new Map<string, string>();
   for (const edit of bug.edits) {
-    const path = join(bug.world === 'budget' ? 'src/budget' : 'src/quorum', edit.file);
+    const path = join(
+      bug.world === 'budget' || bug.world === 'hours' ? 'src/budget' : 'src/quorum',
+      edit.file,
+    );
     files.set(path, edited(files.get(path) ?? readFileSync(join(root, path), 'utf8'), edit));
   }
   return files;

@@ -8,13 +8,16 @@ export const EPOCH_MS = Date.UTC(2026, 0, 1);
 
 /** The oscillator and the wall clock of one machine: they go wrong in their own way, and outlive its processes. */
 export class MachineTime {
+  /** By how much the time of day passes faster than durations: long times in short runs. */
+  readonly wallRate: number;
   readonly #scheduler: Scheduler;
   #baseMs: number;
   #baseTicksMs: number;
   #rate = 1;
   #offsetMs = 0;
 
-  constructor(scheduler: Scheduler) {
+  constructor(scheduler: Scheduler, wallRate = 1) {
+    this.wallRate = wallRate;
     this.#scheduler = scheduler;
     this.#baseMs = scheduler.nowMs;
     this.#baseTicksMs = scheduler.nowMs;
@@ -38,7 +41,7 @@ export class MachineTime {
 
   /** The wall clock is set right, as by NTP. */
   correct(): void {
-    this.#offsetMs = this.#scheduler.nowMs - this.ticksMs();
+    this.#offsetMs = (this.#scheduler.nowMs - this.ticksMs()) * this.wallRate;
   }
 
   ticksMs(): number {
@@ -46,7 +49,7 @@ export class MachineTime {
   }
 
   wallMs(): number {
-    return Math.floor(EPOCH_MS + this.ticksMs() + this.#offsetMs);
+    return Math.floor(EPOCH_MS + this.ticksMs() * this.wallRate + this.#offsetMs);
   }
 }
 

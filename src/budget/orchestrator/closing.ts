@@ -91,10 +91,12 @@ export class Closing {
       if (this.#running >= AT_ONCE) return;
       // What another says that this clock does not believe keeps nobody else from saying less.
       const isSaid = over !== undefined && this.#isOver(definition, over.period, this.#times.graceMs);
+      const firstKept = this.#firstKept(definition, graceMs);
       let newest: Period | undefined;
       for (const period of bySeries.get(seriesOf(definition)) ?? [])
-        if (period > (newest ?? closed ?? '') && this.#isOver(definition, period, graceMs)) newest = period;
+        if (period > (newest ?? closed ?? '') && period < firstKept) newest = period;
       if (newest === undefined || !isWorthIt(closed, newest, graceMs)) continue;
+      if (!this.#isOver(definition, newest, graceMs)) continue;
       if (isAlone) this.#change(definition, newest, planClosing, now);
       else if (!isSaid) this.#change(definition, newest, (view) => planSaying(view, self, over), now);
     }
@@ -115,13 +117,16 @@ export class Closing {
 
   /** By this node's clock, for as long as it takes to be sure, and nothing is held here in it or before. */
   #isOver(definition: Definition, period: Period, graceMs: number): boolean {
-    const { window } = definition;
-    // Of one window, the order of the text is the order of time.
-    if (window === 'none' || period >= periodAt(window, this.#clock.leastWallMs - graceMs)) return false;
+    if (period >= this.#firstKept(definition, graceMs)) return false;
     const series = `${seriesOf(definition)}/`;
     for (const [key, { held }] of this.#office.ledger.purses)
       if (held > 0 && key.startsWith(series) && key.slice(series.length) <= period) return false;
     return true;
+  }
+
+  /** The first that is not over; of one window, the order of the text is the order of time. */
+  #firstKept({ window }: Definition, graceMs: number): string {
+    return window === 'none' ? '' : periodAt(window, this.#clock.leastWallMs - graceMs);
   }
 
   /** Other machines that could agree. */
