@@ -62,9 +62,9 @@ describe('an idle node with ten peers', () => {
   });
 
   it.each([
-    ['leader', 28.5],
-    ['voter', 13.8],
-    ['learner', 9.3],
+    ['leader', 24],
+    ['voter', 11.8],
+    ['learner', 7],
   ] as const)('has at most so many turns a second as %s of the quorum store: %d', (role, most) => {
     const all = turns.get(role)?.get('all') ?? 0;
     expect(all).toBeGreaterThan(0);

@@ -44,9 +44,9 @@ describe('an idle store of eleven members', () => {
     );
 
   it.each([
-    ['leader', 22],
+    ['leader', 19.5],
     ['voter', 5.1],
-    ['learner', 0.7],
+    ['learner', 0.4],
   ] as const)('its %s has at most %d turns a second', (role, most) => {
     expect(mostOf(role)).toBeGreaterThan(0);
     expect(mostOf(role)).toBeLessThanOrEqual(most);

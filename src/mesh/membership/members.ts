@@ -178,10 +178,10 @@ export class Members {
     }
   }
 
-  /** The one at `place` before oneself: who watches this node. */
-  watcher(place: number): Member | undefined {
+  /** The `count` before oneself, the nearest first: who watches this node. */
+  watchers(count: number): readonly Member[] {
     this.#ring ??= this.#ringFromSelf();
-    return this.#ring[this.#ring.length - 1 - place];
+    return this.#ring.slice(Math.max(0, this.#ring.length - count)).reverse();
   }
 
   /** Everybody in turn, in an order that changes with every round (SWIM, section 4.3). */

@@ -64,7 +64,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
   #effects: MembershipEffect[] = [];
   #deadline: Deadline | undefined;
   #incarnation: number;
-  #slot = 0;
+  #ticks = 0;
   #tickMs: number;
   #syncMs: number;
   #accountedMs: number;
@@ -86,7 +86,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
     // Later than any start before it: what is still told of an earlier run is stale from the first.
     this.#incarnation = Math.min(MAX_INCARNATION / 2, Math.max(1, Math.floor(now.wallMs)));
     this.#accountedMs = now.monoMs;
-    this.#tickMs = now.monoMs + this.#jittered(this.#config.watchMs / this.#config.watchers);
+    this.#tickMs = now.monoMs + this.#jittered(this.#config.watchMs);
     this.#syncMs = now.monoMs + this.#jittered(this.#config.syncMs);
   }
 
@@ -280,16 +280,12 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
   // Probing
 
   #tick(now: Instant): void {
-    const { watchers, watchMs } = this.#config;
-    this.#tickMs = now.monoMs + this.#jittered(watchMs / watchers);
-    const slot = this.#slot++;
-    // Every second round, one in turn.
-    const inTurn = slot % (2 * watchers) === 0 ? this.#members.nextInTurn() : undefined;
+    this.#tickMs = now.monoMs + this.#jittered(this.#config.watchMs);
+    const inTurn = this.#ticks++ % 2 === 0 ? this.#members.nextInTurn() : undefined;
     if (inTurn !== undefined) this.#probe(inTurn, now);
-    const watcher = this.#members.watcher(slot % watchers);
-    if (watcher !== undefined && watcher !== inTurn) {
-      this.#send([watcher], { kind: 'gossip', ...this.#heading(watcher) });
-    }
+    // All at once: a node that sleeps most of the time pays more for a wake than for a frame.
+    for (const watcher of this.#members.watchers(this.#config.watchers))
+      if (watcher !== inTurn) this.#send([watcher], { kind: 'gossip', ...this.#heading(watcher) });
     this.#pings.forgetOld(now);
   }
 

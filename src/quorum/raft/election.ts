@@ -26,7 +26,7 @@ interface Transitions {
 }
 
 /** Who has no vote waits this many times longer for its leader: it hears of an idle one seldom, and can elect none. */
-const LEARNERS_PATIENCE = 4;
+const LEARNERS_PATIENCE = 8;
 /** Of an election timeout: how long who lost its leader waits at least, for the others to see it too, and how far such are spread. */
 const LOST_LEAST = 1 / 24;
 const LOST_SPREAD = 1 / 4;
