@@ -4,6 +4,7 @@
  */
 import { type Deadline, type Instant, isDue } from '../kernel/time.ts';
 import { balanceOf } from './conservation.ts';
+import { isClosedIn } from './definition.ts';
 import type { PurseKey } from './names.ts';
 import type { Office } from './office.ts';
 import { reserveOf } from './reserve-register.ts';
@@ -53,6 +54,8 @@ export class Auditor {
     const purses = new Set<PurseKey>();
     for (const definition of definitions.values()) {
       const purse = purseNow(definition, now.wallMs);
+      // Of a closed period the store has forgotten what was granted.
+      if (isClosedIn(definition, purse)) continue;
       purses.add(purse);
       const positions = positionsOf(this.#office, purse);
       if (positions.length === 0) continue;

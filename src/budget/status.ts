@@ -1,9 +1,10 @@
 /** What a budget looks like from here: sums of the rows that were heard, and of what the store is known to hold. */
 import type { NodeId } from '../kernel/ids.ts';
 import type { Instant } from '../kernel/time.ts';
+import { ZERO } from './amount.ts';
 import type { BudgetStatus, MachineShare } from './api.ts';
 import { type Between, balanceOf, type Position, remainingAtLeast, withPartners } from './conservation.ts';
-import type { Definition } from './definition.ts';
+import { type Definition, isClosedIn } from './definition.ts';
 import type { Mirror } from './mirror.ts';
 import {
   type AccountId,
@@ -15,7 +16,7 @@ import {
 } from './names.ts';
 import type { Office } from './office.ts';
 import { periodAt, periodEndMs } from './period.ts';
-import { reserveOf } from './reserve-register.ts';
+import { type Reserve, reserveOf } from './reserve-register.ts';
 import { EMPTY_ROW, type Row, rightsOf } from './row.ts';
 
 /** How old a row of a machine that can be reached may be. */
@@ -26,6 +27,16 @@ const NOTHING: Between = { onTheWay: 0, passedOn: 0, lost: 0 };
 
 export function purseNow({ name, epoch, window }: Definition, wallMs: number): PurseKey {
   return purseKey({ budget: name, epoch, period: periodAt(window, wallMs) });
+}
+
+/** What can be granted, as far as is known: nothing in a period that is closed, whether or not its entries are gone. */
+export function reserveIn(
+  { mirror }: Pick<Office, 'mirror'>,
+  definition: Definition,
+  purse: PurseKey,
+): Reserve {
+  const known = mirror.reserve(purse) ?? reserveOf(definition);
+  return isClosedIn(definition, purse) ? { ...known, reserve: ZERO } : known;
 }
 
 /** Every account that is known to have had something of the purse, with what is known of it. */
@@ -60,7 +71,7 @@ export interface Remains {
 export function remainsOf(office: Office, purse: PurseKey, now: Instant): Remains {
   const id = parsePurseKey(purse);
   const definition = id === undefined ? undefined : office.mirror.definitions.get(id.budget);
-  const reserve = office.mirror.reserve(purse)?.reserve ?? definition?.limit ?? 0;
+  const reserve = definition === undefined ? 0 : reserveIn(office, definition, purse).reserve;
   const machines: { nodeId: NodeId; name: string; rights: number }[] = [];
   let rights = 0;
   let held = 0;
@@ -91,7 +102,7 @@ export function statusOf(
   now: Instant,
 ): BudgetStatus {
   const purse = purseNow(definition, now.wallMs);
-  const reserve = office.mirror.reserve(purse) ?? reserveOf(definition);
+  const reserve = reserveIn(office, definition, purse);
   const positions = positionsOf(office, purse);
   const { balance, between } = balanceOf(reserve, positions);
   const machines = machinesOf(office, purse, positions, between, now);

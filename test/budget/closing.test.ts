@@ -103,6 +103,7 @@ describe('closing periods', () => {
     expect(periods(world)).not.toContain(first);
     const three = world.nodes[2]!;
     three.fastMs = -12 * HOUR_MS;
+    expect(three.status()).toMatchObject({ reserve: 0, remaining: 0, problems: [] });
     expect(three.reserve(5)).toMatchObject({ ok: false, error: { code: 'CONFLICT' } });
     const limited = three.call({ op: 'setLimit', budget: 'team', limit: 5_000 });
     expect(limited).toMatchObject({ ok: false, error: { code: 'CONFLICT' } });
