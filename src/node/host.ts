@@ -1,3 +1,4 @@
+import type { EtcdStore } from '../adapters/etcd/store.ts';
 import { nodeClock } from '../adapters/node/clock.ts';
 import { nodeCryptography } from '../adapters/node/cryptography.ts';
 import { nodeEntropy } from '../adapters/node/entropy.ts';
@@ -41,7 +42,7 @@ interface HostParts {
   readonly wire: Wire;
   readonly logger: NodeLogger;
   /** Keeps the quorum store where the configuration says so. */
-  readonly etcd?: QuorumStore | undefined;
+  readonly etcd?: EtcdStore | undefined;
   /** The core threw. By then nothing happens any more, and who waited for an answer has one. */
   readonly onBroken: (error: unknown) => void;
 }

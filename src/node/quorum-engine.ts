@@ -1,4 +1,5 @@
 /** The engine that keeps the quorum store, as the node's other parts hold it. */
+import type { EtcdStore } from '../adapters/etcd/store.ts';
 import { nodeEntropy } from '../adapters/node/entropy.ts';
 import { STORE_ID_BYTES } from '../blackboard/quorum-keys.ts';
 import type { Result } from '../kernel/errors.ts';
@@ -10,7 +11,7 @@ import type { QuorumStatus } from '../quorum/status.ts';
 import type { Voters } from '../quorum/voters/voters-api.ts';
 import type { FaceParts } from './faces.ts';
 import { embeddedStoreOf } from './quorum-face.ts';
-import { quorumProblems } from './quorum-problems.ts';
+import { etcdProblems, quorumProblems } from './quorum-problems.ts';
 import { embeddedVoters, etcdVoters, quorumViewOf } from './quorum-voters.ts';
 
 export interface QuorumFace {
@@ -26,7 +27,7 @@ export interface QuorumFace {
 export function quorumFaceOf(
   parts: FaceParts,
   peers: () => readonly PeerInfo[],
-  etcd: QuorumStore | undefined,
+  etcd: EtcdStore | undefined,
 ): QuorumFace {
   const { quorum } = parts.core;
   if (quorum !== undefined) return embeddedFace(parts, quorum, peers);
@@ -36,7 +37,7 @@ export function quorumFaceOf(
     voters: etcdVoters(),
     status: () => undefined,
     view: () => ({ engine: 'etcd', voters: [], missing: [] }),
-    problems: () => [],
+    problems: () => etcdProblems(etcd.failure),
   };
 }
 

@@ -16,6 +16,18 @@ export function quorumProblems(
   return [...format, ...voterProblems(status, view), ...rivalProblems(status, status.store)];
 }
 
+/** `failure`: why etcd, which keeps the store, does not serve this node. */
+export function etcdProblems(failure: string | undefined): readonly Problem[] {
+  if (failure === undefined) return [];
+  return [
+    {
+      code: 'ETCD_UNREACHABLE',
+      message: `etcd keeps the quorum store, and does not serve this node: ${failure}. Strong reads, writes to quorum boards, leases and the reserve of budgets are refused; reads at level eventual go on.`,
+      hint: 'Start etcd or mend the network (etcdctl endpoint health), and check quorum.etcd in the configuration.',
+    },
+  ];
+}
+
 function noStore(): Problem {
   return {
     code: 'NO_QUORUM_STORE',

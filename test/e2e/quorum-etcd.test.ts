@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { EtcdCluster } from '../adapters/etcd-server.ts';
 import type { TestClient } from '../support/mcp-clients.ts';
 import { eventually, type NodeProcess } from '../support/node-process.ts';
-import { command, WholeNodes } from '../support/whole-nodes.ts';
+import { command, problemsOf, WholeNodes } from '../support/whole-nodes.ts';
 
 const world = new WholeNodes('quorum-etcd');
 let etcd: EtcdCluster;
@@ -85,6 +85,7 @@ it('voters are those of etcd, and say so', async () => {
 it('without etcd strong calls are refused in time, and what is mirrored is read', {
   timeout: 30_000,
 }, async () => {
+  expect(await problemsOf(nodes[0])).toEqual([]);
   await etcd.kill(0);
   const startedMs = performance.now();
   const write = await clients[0].call('board_write', { board: 'tasks', key: 'k', value: 1 });
@@ -92,4 +93,15 @@ it('without etcd strong calls are refused in time, and what is mirrored is read'
   expect(performance.now() - startedMs).toBeLessThan(2_500);
   const read = await clients[0].call('board_read', { board: 'tasks', key: 'k', level: 'eventual' });
   expect(read.structured).toMatchObject({ found: true, value: 'v', level: 'eventual' });
+  for (const node of nodes)
+    await eventually('doctor says so', async () => {
+      const [{ code, message } = { code: '', message: '' }] = await problemsOf(node);
+      return (
+        (code === 'ETCD_UNREACHABLE' && /ECONNREFUSED [\d.:]+\d\. Strong reads/.test(message)) || undefined
+      );
+    });
+  await etcd.restart(0);
+  await eventually('etcd serves again', async () =>
+    (await problemsOf(nodes[0])).length === 0 && (await problemsOf(nodes[1])).length === 0 ? true : undefined,
+  );
 });

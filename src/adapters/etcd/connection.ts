@@ -13,8 +13,9 @@ import {
   credentials,
   Metadata,
   type ServiceError,
+  status,
 } from '@grpc/grpc-js';
-import { fail, failWith, ok, type Result } from '../../kernel/errors.ts';
+import { type ErrorBody, fail, failWith, ok, type Result } from '../../kernel/errors.ts';
 import { limits } from '../../kernel/limits.ts';
 import { unavailable } from '../../quorum/messages.ts';
 import { errorOf, isRefusedBeforehand, isRetriedAfterSignIn } from './failures.ts';
@@ -76,6 +77,7 @@ export class Connection {
   #current = 0;
   #token: string | undefined;
   #signingIn: Promise<Result<string>> | undefined;
+  #failure: string | undefined;
 
   constructor(options: EtcdOptions) {
     if (options.endpoints.length === 0) throw new Error('etcd: no endpoints');
@@ -85,6 +87,11 @@ export class Connection {
 
   get isClosed(): boolean {
     return this.#closing.signal.aborted;
+  }
+
+  /** Why no member served this node when it last asked; `undefined` where one did. */
+  get failure(): string | undefined {
+    return this.#failure;
   }
 
   close(): void {
@@ -115,17 +122,20 @@ export class Connection {
       const metadata = await this.#metadata(endpoint, kind, leftMs);
       if (cancel.aborted) return this.#cancelled(signal, 'not-done');
       if (!metadata.ok) {
-        if (metadata.error.code !== 'QUORUM_UNAVAILABLE') return metadata;
+        if (metadata.error.code !== 'QUORUM_UNAVAILABLE') return this.#refused(metadata.error);
         await pause(PAUSE_MS, cancel);
         continue;
       }
       const tryMs = kind === 'write' ? leftMs : Math.min(leftMs, READ_TRY_MS);
       const answer = await unary(endpoint.client, method, request, metadata.value, tryMs, cancel);
-      if (answer.ok) return answer;
+      if (answer.ok) {
+        this.#failure = undefined;
+        return answer;
+      }
       last = answer.error.details;
       if (cancel.aborted) return this.#cancelled(signal, kind === 'write' ? 'unknown' : 'not-done');
       const error = this.#judge(endpoint, answer.error, kind);
-      if (error !== undefined) return fail(error);
+      if (error !== undefined) return this.#refused(error);
       await pause(PAUSE_MS, cancel);
     }
   }
@@ -138,8 +148,13 @@ export class Connection {
   ): Promise<ClientDuplexStream<Request, Response> | undefined> {
     const cancel = AbortSignal.any([signal, this.#closing.signal]);
     const endpoint = await this.#ready(performance.now() + waitMs, cancel);
-    if (endpoint === undefined || cancel.aborted) return undefined;
+    if (cancel.aborted) return undefined;
+    if (endpoint === undefined) {
+      this.#failure = await this.#whyNot();
+      return undefined;
+    }
     const metadata = await this.#metadata(endpoint, 'read', waitMs);
+    if (!metadata.ok) this.#failure = metadata.error.message;
     if (!metadata.ok || cancel.aborted) return undefined;
     const { path, requestSerialize, responseDeserialize } = method;
     const stream = endpoint.client.makeBidiStreamRequest(
@@ -153,9 +168,21 @@ export class Connection {
     stream.on('close', () => cancel.removeEventListener('abort', onAbort));
     stream.on('error', (error: ServiceError) => {
       cancel.removeEventListener('abort', onAbort);
-      if (!cancel.aborted) this.#failed(endpoint, error);
+      if (cancel.aborted) return;
+      // Its reader has done with it.
+      if (error.code !== status.CANCELLED) this.#failure = error.details;
+      this.#failed(endpoint, error);
+    });
+    stream.once('data', () => {
+      this.#failure = undefined;
     });
     return stream;
+  }
+
+  /** What a member answers to a call of this node alone says nothing of the cluster; that it may not ask at all does. */
+  #refused(error: ErrorBody): Result<never> {
+    if (error.code === 'UNAUTHENTICATED' || error.code === 'DENIED') this.#failure = error.message;
+    return fail(error);
   }
 
   /** Go on elsewhere, or after signing in anew. */
@@ -211,7 +238,10 @@ export class Connection {
     if (this.isClosed) return 'the store was closed';
     const request = { key: Uint8Array.of(0), serializable: true, limit: 1 };
     const answer = await unary(client, rangeMethod, request, new Metadata(), PAUSE_MS, this.#closing.signal);
-    return answer.ok ? 'it was connected too late' : answer.error.details;
+    // Of names that were not resolved gRPC tells in a note, which is mostly empty.
+    return answer.ok
+      ? 'it was connected too late'
+      : answer.error.details.replace(/\.?\s*Resolution note:\s*$/, '');
   }
 
   async #metadata(endpoint: Endpoint, kind: CallKind, mostMs: number): Promise<Result<Metadata>> {
@@ -250,6 +280,7 @@ export class Connection {
 
   #unreachable(why: string, outcome: 'not-done' | 'unknown', asked: 'write' | 'read' = 'write') {
     const endpoints = this.#endpoints.map(({ address }) => address);
+    this.#failure = why;
     return unavailable(`etcd did not answer: ${why}`, outcome, { endpoints }, asked);
   }
 

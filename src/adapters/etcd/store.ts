@@ -41,6 +41,8 @@ const FIRST_PAGE = 64;
 const NOTHING: Transaction = { compares: [], then: [], otherwise: [] };
 
 export interface EtcdStore extends QuorumStore {
+  /** Why etcd did not serve this node when it last asked; `undefined` where it did. */
+  readonly failure: string | undefined;
   /** Ends all watches and answers all calls; nothing is told after it. */
   close(): void;
 }
@@ -61,6 +63,10 @@ class Store implements EtcdStore {
   constructor(options: EtcdOptions) {
     this.#connection = new Connection(options);
     this.#keys = new KeySpace(options.prefix ?? '');
+  }
+
+  get failure(): string | undefined {
+    return this.#connection.failure;
   }
 
   close(): void {
