@@ -1,9 +1,10 @@
 /**
- * Two corrections to Yamux, which has no settings for them.
+ * Three corrections to Yamux, which has no settings for them.
  *
  * Its decoder gathers a frame of whatever length the other side announces, up to 4 GiB, before it looks at the
  * window; so the headers are watched as they pass by. And it gives back window space after every single message,
- * which doubles the packets of a conversation of short ones.
+ * which doubles the packets of a conversation of short ones. And it opens a stream in a task of its own, in which nobody
+ * catches that the connection has been closed since.
  */
 import type { Libp2pOptions } from 'libp2p';
 
@@ -82,5 +83,19 @@ export function updateWindowLazily(stream: object): void {
     const { recvWindow, recvWindowCapacity } = yamuxStream;
     if (recvWindow === undefined || recvWindowCapacity === undefined || recvWindowCapacity * 2 <= recvWindow)
       update();
+  };
+}
+
+/** Such a failure is the stream's, which is aborted. Thrown into a task of its own it would end the process. */
+export function failAlone(stream: object): void {
+  const yamuxStream = stream as WindowState & { abort(error: Error): void };
+  const update = yamuxStream.sendWindowUpdate?.bind(stream);
+  if (update === undefined) return;
+  yamuxStream.sendWindowUpdate = () => {
+    try {
+      update();
+    } catch (cause) {
+      yamuxStream.abort(cause instanceof Error ? cause : new Error(String(cause)));
+    }
   };
 }

@@ -11,7 +11,7 @@
  * a part of them that is used here is missing, their own way is taken.
  */
 import { lengthOf } from './frames.ts';
-import { type MessageStream, MuxerGuard, WINDOW_BYTES } from './muxer-guard.ts';
+import { failAlone, type MessageStream, MuxerGuard, WINDOW_BYTES } from './muxer-guard.ts';
 import {
   type Bytes,
   frameSealed,
@@ -199,6 +199,7 @@ export function shortenMuxer(connection: MessageStream): { readonly take: (made:
       const newStream = muxer._newStream.bind(muxer);
       muxer._newStream = (...parts) => {
         const stream = newStream(...parts);
+        failAlone(stream);
         ways.set(stream, way);
         return stream;
       };

@@ -1,0 +1,40 @@
+import { afterEach, expect, it } from 'vitest';
+import type { MessageStream } from '../../../src/adapters/libp2p/muxer-guard.ts';
+import { createStack, type Stack } from '../../../src/adapters/libp2p/stack.ts';
+import { TCP } from './support.ts';
+
+const PROTOCOL = '/skein/test/1';
+const open: Stack[] = [];
+
+afterEach(async () => {
+  await Promise.all(open.splice(0).map(({ libp2p }) => libp2p.stop()));
+});
+
+async function started(number: number): Promise<Stack> {
+  const stack = await createStack({ listen: [TCP], seed: new Uint8Array(32).fill(number) });
+  open.push(stack);
+  await stack.libp2p.start();
+  await stack.libp2p.handle(PROTOCOL, () => {});
+  return stack;
+}
+
+it('an encrypted connection that closes while a stream is being opened fails that stream, and throws to nobody', async () => {
+  const [near, far] = [await started(1), await started(2)];
+  const [address] = far.libp2p.getMultiaddrs();
+  if (address === undefined) throw new Error('it listens nowhere');
+  const uncaught: unknown[] = [];
+  const note = (error: unknown) => uncaught.push(error);
+  process.on('uncaughtException', note);
+  try {
+    const connection = await near.libp2p.dial(address);
+    const { maConn: encrypted } = (connection as unknown as { muxer: { maConn: MessageStream } }).muxer;
+    const opening = connection.newStream(PROTOCOL).catch(() => 'failed');
+    const closing = encrypted.close();
+    expect(await opening).toBe('failed');
+    await closing.catch(() => {});
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(uncaught).toEqual([]);
+  } finally {
+    process.off('uncaughtException', note);
+  }
+});
