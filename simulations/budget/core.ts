@@ -41,10 +41,15 @@ export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
   }
 
   /** Journal records without their tags, of the signed records and of the account. */
-  load(records: readonly Uint8Array[], budgets: readonly Uint8Array[], now: Instant): readonly CoreEffect[] {
+  load(
+    records: readonly Uint8Array[],
+    budgets: readonly Uint8Array[],
+    isSuspect: boolean,
+    now: Instant,
+  ): readonly CoreEffect[] {
     const effects: CoreEffect[] = [...this.#routed(this.records.load(records, now), now)];
     // The account first: rows that were heard are judged by what it knows of itself.
-    effects.push(...this.budgets.load(budgets, now));
+    effects.push(...this.budgets.load(budgets, now, isSuspect));
     for (const { owner, key, body } of this.records.ofKind('budget')) {
       const version = this.records.sequenceOf(owner, 'budget', key);
       effects.push(

@@ -140,7 +140,7 @@ export class BudgetMachine {
       image: this.image,
       conditions: this.diskConditions,
     });
-    const { records: journal } = disk.loadNow();
+    const { records: journal, quarantined } = disk.loadNow();
     this.image.reread();
     this.#starts += 1;
     this.startedAtMs = scheduler.nowMs;
@@ -159,7 +159,8 @@ export class BudgetMachine {
     const of = (tag: number) =>
       journal.filter(([first]) => first === tag).map((record) => record.subarray(1));
     const now = clock.now();
-    executor.execute(core.load(of(JOURNAL_TAGS.record), of(JOURNAL_TAGS.budget), now));
+    const isSuspect = quarantined.length > 0;
+    executor.execute(core.load(of(JOURNAL_TAGS.record), of(JOURNAL_TAGS.budget), isSuspect, now));
     wire.listenNow((event) => this.#onWire(run, event));
     this.#world.store.attach(client);
     this.#dial(run);

@@ -132,9 +132,9 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     );
   }
 
-  /** Journal records without their tag, in the order written. Call once, before anything else. */
-  load(records: readonly Uint8Array[], now: Instant): readonly BudgetEffect[] {
-    this.#takeInAll(this.#ledger.load(records, now), now);
+  /** Journal records without their tag, in the order written, and whether any were found corrupt and left out. Call once, before anything else. */
+  load(records: readonly Uint8Array[], now: Instant, isSuspect = false): readonly BudgetEffect[] {
+    this.#takeInAll(this.#ledger.load(records, now, isSuspect), now);
     if (this.#ledger.purses.size > 0) this.#opening.need(now);
     this.#supply.owes(now);
     for (const [purse, { spent }] of this.#ledger.purses)

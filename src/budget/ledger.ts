@@ -8,10 +8,10 @@
  * What can break this is a disk that forgets. So an account that was read back spends nothing before the quorum store
  * has confirmed that no other copy of the data was started since (`openAccount`, `opened`), and it ends at the first sign
  * that others know more of it than it does itself: then the node begins another account, with no rights, and what the
- * former one had stays charged until an operator writes it off, but for what was reported before it was found out, which the
- * new one counts. The same where the journal has a gap, or lies in another place than the account was begun at (a copy of the
- * directory). What nobody heard of, nobody can miss: a machine image
- * that was restored in place, while what it had spent since then never left it, is not found out.
+ * former one had stays charged until an operator writes it off, but for what was reported and others cannot know of, which the
+ * new one counts. The same where the journal has a gap or was corrupt, or lies in another place than the account was begun at (a copy of the
+ * directory). What nobody heard of, nobody can miss: a machine image that was restored in place, while what it had spent since
+ * then never left it, is not found out.
  */
 import { Deadlines } from '../blackboard/deadlines.ts';
 import type { Mark } from '../kernel/effects.ts';
@@ -21,6 +21,7 @@ import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
 import { type Amount, ZERO } from './amount.ts';
+import { type Before, carriedFrom, finishedIn, Untold } from './carried.ts';
 import type { Change, Part } from './change.ts';
 import { type Definition, isClosedIn } from './definition.ts';
 import { JournalReader, stateRecords } from './journal.ts';
@@ -92,6 +93,8 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   /** Purses whose row others have not seen as it is. */
   readonly #dirty = new Set<PurseKey>();
   #publishing: Deadline | undefined;
+  readonly #untold = new Untold();
+  #finishedAtStart: Before = new Map();
   readonly #times: ClosingTimes;
   readonly #over: OverPeriods;
   #closingMs: number;
@@ -152,17 +155,22 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     return this.#definitions;
   }
 
-  /** Journal records without their tag, in the order written. Call once, before anything else. */
-  load(records: readonly Uint8Array[], now: Instant): readonly LedgerEffect[] {
+  /**
+   * Journal records without their tag, in the order written. Call once, before anything else. `isSuspect`: something of the
+   * journal was found corrupt and left out; had it been the last of these, no gap would tell.
+   */
+  load(records: readonly Uint8Array[], now: Instant, isSuspect = false): readonly LedgerEffect[] {
     const reader = new JournalReader();
     for (const record of records) reader.take(record);
     this.#out.resume(reader.sequence);
     const { state } = reader;
     if (records.length === 0) this.#begin(undefined);
-    else if (reader.damaged || state === undefined) this.#replace('the journal has a gap', state);
+    else if (reader.damaged || isSuspect || state === undefined)
+      this.#replace('the journal has a gap', state);
     else if (state.place !== this.#place) this.#replace('the data lie in another place', state);
     else {
       this.#state = state;
+      this.#finishedAtStart = finishedIn(state);
       for (const hold of state.holds.values()) this.#time(hold, now);
       for (const purse of state.purses.keys()) this.#dirty.add(purse);
       this.#ask(false);
@@ -371,7 +379,9 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     if (place.account === this.account) {
       const own = this.#state.purses.get(place.purse)?.row;
       if (own !== undefined && isRemembered(row, own)) return;
-      this.#replace('others know more of this account than its own data', this.#state);
+      // Who knows more had it before this disk: nothing of what this run did is known to them.
+      const reason = 'others know more of this account than its own data';
+      this.#replace(reason, this.#state, this.#finishedAtStart);
     }
     const hearing = this.#rows.hear(place.purse, place.account, { row, version });
     if (hearing === 'newer') this.#credit(place.purse, now);
@@ -429,31 +439,35 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   }
 
   /** The account ends here; its money stays where its last row says, and the node begins another account. */
-  #replace(reason: string, former: LedgerState | undefined): void {
+  #replace(reason: string, former: LedgerState | undefined, told?: Before): void {
     this.#mark('error', 'budget.accountReplaced', {
       account: former?.account,
       reason,
       reserved: former?.holds.size ?? 0,
     });
-    this.#begin(former);
+    this.#begin(former, told);
   }
 
-  #begin(former: LedgerState | undefined): void {
+  /** `told`: what the former account's last row, as others have it, counts of what was reported. */
+  #begin(former: LedgerState | undefined, told?: Before): void {
+    const carried = former === undefined ? [] : carriedFrom(former, told ?? this.#untold.beforeIn(former));
+    this.#untold.clear();
+    this.#finishedAtStart = new Map();
     const accounts = former === undefined ? [] : [...former.former, former.account];
     this.#out.seal();
     this.#state = new LedgerState(accountOf(this.#self, this.#fresh()), this.#place, accounts);
     for (const account of former?.quarantined ?? []) this.#state.quarantined.add(account);
-    // From here on the former account is one among others. What it had told others may be less than this, and was signed before.
+    // From here on the former account is one among others.
     for (const { key, row } of former?.purses.values() ?? []) {
       this.#rows.registered(key, former?.account ?? this.account, row.granted);
-      this.#rows.hear(key, former?.account ?? this.account, { row, version: Number.MAX_SAFE_INTEGER });
+      this.#rows.hear(key, former?.account ?? this.account, { row, version: 0, isUntold: true });
     }
     this.#holdTimes = new Deadlines();
     this.#dirty.clear();
     this.#publishing = undefined;
     this.#over.clear();
-    // Told and answered for: the former account's last row, as others have it, does not count it.
-    for (const change of former?.unconfirmed ?? []) {
+    for (const change of carried) {
+      this.#untold.note(change, this.#state);
       this.#state.apply(change, this.#out.sequence + 1);
       this.#soil(change);
     }
@@ -488,6 +502,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   #commit(changes: readonly Change[], now: Instant | undefined): void {
     const sequence = this.#out.enter(changes);
     for (const change of changes) {
+      this.#untold.note(change, this.#state);
       this.#state.apply(change, sequence);
       this.#soil(change);
     }
@@ -509,6 +524,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   #publish(): void {
     this.#publishing = undefined;
     for (const purse of [...this.#dirty]) this.#publishOne(purse);
+    if (this.#dirty.size === 0) this.#untold.clear();
   }
 
   /** Nothing while the disk fails: what it does not have may be undone. All rows are told anew when it has recovered. */

@@ -18,6 +18,8 @@ export interface Heard {
   readonly row: Row;
   /** Sequence of the signed record that carried it. */
   readonly version: number;
+  /** Of an account that this node's data stood for: nobody was told it. */
+  readonly isUntold?: boolean;
 }
 
 export interface Contradiction {
@@ -93,6 +95,13 @@ export class Rows {
     const standing = standingOf(heard.row, known.row);
     // Signed later, and yet older: its writer went back in time, even if it takes nothing back.
     const wentBack = standing === 'older' && heard.version > known.version;
+    if (known.isUntold === true && standing !== 'newer') {
+      if (standing !== 'contradicts') return 'known';
+      // This data went on from an older state. What others know of the account counts; some may have got something of this in good faith.
+      if (other.branches.length < BRANCHES) other.branches.push(known.row);
+      other.heard = heard;
+      return 'newer';
+    }
     if (standing === 'contradicts' || wentBack) {
       if (this.#proofs.length < limits.budgetProofs)
         this.#proofs.push({ purse, account, first: known, second: heard });

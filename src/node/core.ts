@@ -308,7 +308,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   /** The account first: rows that were heard are judged by what it knows of itself. */
   #loadBudgets(budgets: Budgets, journal: readonly Uint8Array[], now: Instant): readonly InnerEffect[] {
-    const effects: InnerEffect[] = [...this.#at(budgets).load(journal, now)];
+    const effects: InnerEffect[] = [...this.#at(budgets).load(journal, now, this.#options.isJournalSuspect)];
     for (const { owner, key, body } of this.records.ofKind('budget')) {
       const version = this.records.sequenceOf(owner, 'budget', key);
       effects.push(

@@ -1,6 +1,6 @@
 /** What the simulator found once in the ledger, each as a short story. */
 import { describe, expect, it } from 'vitest';
-import { rowBody } from '../../src/budget/row.ts';
+import { parseRow, rowBody } from '../../src/budget/row.ts';
 import { amountOf, definitionOf, Host, nodeIdOf, purseOf, reserveCall, Store } from './support.ts';
 
 const TEAM = definitionOf({ limit: 1_000 });
@@ -110,9 +110,82 @@ describe('ledger: what was found once', () => {
     host.deliver({ kind: 'defined', budget: TEAM.name, definition: TEAM });
     host.report('told', 40);
     host.open(store);
+    host.pass(5_000);
     host.deliver({ kind: 'fenced', account: host.ledger.account, reason: 'another start' });
     host.open(store);
     expect(host.row(PURSE)?.overrun ?? 0).toBe(0);
+  });
+
+  it('counts on the next account what an older image was told after its start was confirmed, once others are heard (I9, B10, B21)', () => {
+    const store = new Store([TEAM]);
+    const host = new Host(nodeIdOf(0));
+    host.open(store);
+    host.take(store, PURSE, 100);
+    host.report('early', 5);
+    host.reserve('held', 20);
+    const image = [...host.journal];
+    host.report('unknown to the image', 60);
+    host.pass(2_000);
+    host.sync();
+    const told = host.published.at(-1)!;
+    const { account } = host.ledger;
+    host.journal = [...image];
+    host.synced = image.length;
+    host.crash();
+    host.open(store);
+    expect(host.ledger).toMatchObject({ account, isConfirmed: true });
+    expect(host.report('told', 30, 'bob')).toMatchObject({ ok: true, value: { overrun: 0 } });
+    expect(host.settle('held', 24)).toMatchObject({ ok: true, value: { overrun: 0 } });
+    host.pass(5_000);
+    host.sync();
+    host.deliver({ kind: 'rowHeard', ...told });
+    host.open(store);
+    expect(host.ledger.account).not.toBe(account);
+    // What went beyond the reservation is 4; the reservation itself stays charged with the former account.
+    expect(host.row(PURSE)).toMatchObject({ spent: 0, overrun: 34 });
+    expect(host.report('told', 30, 'bob')).toMatchObject({ ok: true, value: { overrun: 30 } });
+    expect(host.reserve('next', 1, { agent: 'bob' })).toMatchObject({ ok: false, error: { code: 'DENIED' } });
+    expect(host.row(PURSE)).toMatchObject({ overrun: 34 });
+    // All nodes show the same of the former account: what this data made of it was believed by nobody.
+    const shown = host.ledger.rows.row(PURSE, account);
+    expect(shown).toEqual(parseRow(told.body, account));
+    expect(host.marks).not.toContain('budget.quarantined');
+  });
+
+  it('begins another account where something of the journal was set aside as corrupt, though no gap tells (B09)', () => {
+    const store = new Store([TEAM]);
+    const host = new Host(nodeIdOf(0));
+    host.open(store);
+    host.take(store, PURSE, 100);
+    host.reserve('kept', 30);
+    const { account } = host.ledger;
+    host.reserve('lost', 50);
+    host.journal.pop();
+    host.synced = host.journal.length;
+    host.isSuspect = true;
+    host.crash();
+    host.open(store);
+    expect(host.ledger.account).not.toBe(account);
+    expect(host.rights(PURSE)).toBe(0);
+    expect(host.reserve('more', 1)).toMatchObject({ ok: false, error: { code: 'BUDGET_EXHAUSTED' } });
+  });
+
+  it('counts on the next account what the former one was told and had not published when it was fenced off (I9, B11)', () => {
+    const store = new Store([TEAM]);
+    const host = new Host(nodeIdOf(0));
+    host.open(store);
+    host.take(store, PURSE, 100);
+    host.report('published', 10);
+    host.pass(5_000);
+    host.sync();
+    host.report('untold', 20);
+    host.deliver({ kind: 'fenced', account: host.ledger.account, reason: 'another start' });
+    host.open(store);
+    expect(host.row(PURSE)).toMatchObject({ overrun: 20 });
+    host.deliver({ kind: 'fenced', account: host.ledger.account, reason: 'another start' });
+    host.open(store);
+    // Not published yet: it goes on from account to account.
+    expect(host.row(PURSE)?.overrun ?? 0).toBe(20);
   });
 
   it('an account that ends is no liar to the one that takes its place, though it had told less than its disk has (B10, B11)', () => {

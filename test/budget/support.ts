@@ -155,6 +155,8 @@ export class Host {
   journal: Uint8Array[] = [];
   synced = 0;
   failing = false;
+  /** Something of the journal was set aside when it was read last. */
+  isSuspect = false;
   boots = 0;
   readonly answers = new Map<number, Result<unknown>>();
   readonly published: Published[] = [];
@@ -186,6 +188,7 @@ export class Host {
       this.ledger.load(
         this.journal.map((record) => record.subarray(1)),
         this.now,
+        this.isSuspect,
       ),
     );
   }
