@@ -31,7 +31,7 @@ function keysOf(machine: SimulatedMachine): number {
 }
 
 describe(`a store of ${Math.floor((KEYS * VALUE_BYTES) / 2 ** 20)} MiB, more than may wait for the disk`, () => {
-  it('is given to a new member, which keeps it over a restart (K42)', () => {
+  it('is given to a new member, which keeps it over a restart (K42)', { timeout: 60_000 }, () => {
     const cluster = clusterOf(2, 91);
     const [first, second] = [cluster.machine(0), cluster.machine(1)];
     first.start();

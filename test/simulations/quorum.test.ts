@@ -12,7 +12,7 @@ const regressions = join(import.meta.dirname, '../../simulations/regressions/quo
 
 describe('quorum world: what failed once', () => {
   for (const file of readdirSync(regressions)) {
-    it(`${file} holds`, ({ skip }) => {
+    it(`${file} holds`, { timeout: 60_000 }, ({ skip }) => {
       const kept = JSON.parse(readFileSync(join(regressions, file), 'utf8')) as QuorumRunOptions & {
         about: string;
         /** Why it does not hold yet. */

@@ -4,12 +4,15 @@
  * A leader notes its commit index, makes sure that it still leads (a round that a majority answers, or a lease), and
  * names that index: whoever has applied it sees everything that was written before the read was asked. All reads asked
  * while a round is under way share the next one. A follower asks its leader for the index, once for all reads of a turn.
+ * That it asks in this term shows, like an answer to a round would, that it had elected nobody else when the reads were asked:
+ * where it and the leader are a majority, as of three voters, nobody else is asked.
  *
  * Bounds: `limits.raftReads` reads wait, and as many batches of followers; more are refused. A follower gives up after
  * an election timeout. Numbers on the wire begin at random, so that an answer to an earlier run answers nothing.
  */
 import { limits } from '../../kernel/limits.ts';
 import type { Deadline } from '../../kernel/time.ts';
+import { jointTally } from '../arithmetic/joint.ts';
 import type { Replication } from './replication.ts';
 import type { Server } from './server.ts';
 import type { LogIndex, RaftMessage, ServerId } from './types.ts';
@@ -68,8 +71,9 @@ export class Reads {
 
   handleRequest(message: ReadRequest): void {
     const read: Read = { kind: 'forwarded', server: message.from, reads: message.reads };
-    if (this.#server.role === 'leader') this.#ask(read);
-    else this.#refuse(read);
+    if (this.#server.role !== 'leader') this.#refuse(read);
+    else if (this.#isProvedBy(message.from)) this.#answer(read, this.#server.commitIndex);
+    else this.#ask(read);
   }
 
   handleAnswer(message: ReadAnswer): void {
@@ -161,6 +165,13 @@ export class Reads {
     }
     this.#waiting.push(read);
     this.#replication.isFlushWanted ||= this.#confirming === undefined && server.hasCommittedInTerm;
+  }
+
+  /** Whoever asks did so in this term, after the reads had come in there. */
+  #isProvedBy(asker: ServerId): boolean {
+    const { self, log, hasCommittedInTerm } = this.#server;
+    const isOfThisTerm = (voter: ServerId) => voter === self || voter === asker || undefined;
+    return hasCommittedInTerm && jointTally(log.configuration, isOfThisTerm) === 'won';
   }
 
   #answer(read: Read, index: LogIndex): void {

@@ -106,12 +106,50 @@ describe('raft: linearizable reads', () => {
     follower.flush();
     expect(of(follower.expire(100), 'readRefused')).toHaveLength(1);
 
-    const leader = new Solo().leadAll();
-    leader.receive('b', { kind: 'readRequest', term: 1, reads: [77] });
+    const leader = new Solo({ voters: ['a', 'b', 'c', 'd', 'e'] }).leadAll();
+    const asked = leader.receive('b', { kind: 'readRequest', term: 1, reads: [77] });
+    expect(sent(asked, 'readAnswer')).toEqual([]);
     const { round } = sent(leader.flush(), 'append')[0]!;
-    expect(sent(leader.have('c', 1, round), 'readAnswer')).toMatchObject([
+    expect(sent(leader.have('c', 1, round), 'readAnswer')).toEqual([]);
+    expect(sent(leader.have('d', 1, round), 'readAnswer')).toMatchObject([
       { to: 'b', reads: [77], ok: true, index: 1 },
     ]);
+  });
+
+  describe('6.4: a follower that asks has elected nobody else', () => {
+    const asked = (solo: Solo, from: string, term = solo.raft.term) =>
+      sent(solo.receive(from, { kind: 'readRequest', term, reads: [77] }), 'readAnswer');
+    const led = (voters: string) => {
+      const solo = new Solo({ voters: [...voters] }).leadAll();
+      solo.tell({ kind: 'serversReachable', servers: [...'bcdex'].map(id) });
+      return solo;
+    };
+
+    it.each([
+      ['ab', 'b', true],
+      ['abc', 'b', true],
+      ['abcd', 'b', false],
+      ['abcde', 'b', false],
+      // Who has no vote proves nothing.
+      ['abc', 'x', false],
+      ['ab', 'x', false],
+    ])('so the leader of %s, asked by %s, answers without asking others: %s', (voters, asker, isAtOnce) => {
+      expect(asked(led(voters), asker).map(({ ok, index }) => [ok, index])).toEqual(
+        isAtOnce ? [[true, 1]] : [],
+      );
+    });
+
+    it('but not before an entry of its term is committed, in an earlier term, or with one of two majorities only', () => {
+      const early = new Solo().lead();
+      expect(asked(early, 'b')).toEqual([]);
+      early.sync();
+      expect(sent(early.have('b', 1, 1), 'readAnswer')).toEqual([]);
+      expect(asked(led('abc'), 'b', 0)).toEqual([]);
+      const joint = led('abc');
+      joint.tell({ kind: 'changeAsked', token: 1, voters: [...'ade'].map(id) });
+      expect(asked(joint, 'b')).toEqual([]);
+      expect(asked(joint, 'd')).toEqual([]);
+    });
   });
 
   it('reads that wait are bounded', () => {

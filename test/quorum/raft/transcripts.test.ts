@@ -109,7 +109,7 @@ describe('raft: stories, as files under transcripts/', () => {
     story.expectFile('transfer');
   });
 
-  it('reads on the leader and on a follower share rounds (6.4)', () => {
+  it('reads on the leader share a round, those of a follower rest on its asking (6.4)', () => {
     const cluster = ledByA();
     const story = new Transcript(cluster);
     story.say('two reads at the leader in one turn, two at b');
