@@ -180,8 +180,15 @@ export interface BudgetStatus {
   /** Wall time in ms: how old the oldest of the rows that this is made of may be. */
   readonly asOf: number;
   readonly machines: readonly MachineShare[];
+  /** Agents that spent beyond the rights of this machine, which therefore lets them spend no more; the largest, at most `limits.budgetDebtsShown`. */
+  readonly debts: readonly Debt[];
   /** Findings of the conservation check: empty, or money was made or lost. */
   readonly problems: readonly string[];
+}
+
+export interface Debt {
+  readonly agent: string;
+  readonly amount: number;
 }
 
 /** Raised once for each threshold and period, on whichever nodes hear of it first. */

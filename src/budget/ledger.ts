@@ -316,7 +316,11 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     const result = this.#done(step, now);
     if (!result.ok) return result;
     this.#holdTimes.delete(result.value.id);
-    if (result.value.overrun > 0) this.#mark('warn', 'budget.overrun', { ...result.value });
+    if (result.value.overrun > 0) {
+      // Whoever settled it, and wherever, it is the debt of the agent that reserved it.
+      const agent = this.#state.finished.get(result.value.id)?.agent;
+      this.#mark('warn', 'budget.overrun', { ...result.value, agent });
+    }
     return result;
   }
 

@@ -1,8 +1,9 @@
 /** What a budget looks like from here: sums of the rows that were heard, and of what the store is known to hold. */
 import type { NodeId } from '../kernel/ids.ts';
+import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import { ZERO } from './amount.ts';
-import type { BudgetStatus, MachineShare } from './api.ts';
+import type { BudgetStatus, Debt, MachineShare } from './api.ts';
 import { type Between, balanceOf, type Position, remainingAtLeast, withPartners } from './conservation.ts';
 import { type Definition, isClosedIn } from './definition.ts';
 import type { Mirror } from './mirror.ts';
@@ -138,8 +139,15 @@ export function statusOf(
     periodEnd: Number.isFinite(endMs) ? endMs : undefined,
     asOf: asOf(office, positions, now),
     machines,
+    debts: debtsOf(office, purse),
     problems: problems(purse),
   };
+}
+
+/** The largest first. */
+function debtsOf({ ledger }: Office, purse: PurseKey): readonly Debt[] {
+  const debts = [...(ledger.purses.get(purse)?.debts ?? [])].map(([agent, amount]) => ({ agent, amount }));
+  return debts.sort((one, other) => other.amount - one.amount).slice(0, limits.budgetDebtsShown);
 }
 
 /** Of this node, and of those that can be reached and whose transfers it could take in. */

@@ -36,6 +36,8 @@ export interface Budget {
   readonly projectedEnd: string | null;
   readonly periodEnd: string | null;
   readonly thresholdsPassed: readonly number[];
+  /** Of agents of the machine that was asked. */
+  readonly debts: readonly { readonly agent_id: string; readonly tokens: number }[];
   readonly machines: readonly MachineShare[];
   readonly problems: readonly string[];
 }

@@ -182,6 +182,8 @@ export const limits = {
   budgetWaiters: 10_000,
   /** Keys of the quorum store under `budget/` that a node looks after. */
   budgetStoreEntries: 200_000,
+  /** Agents in debt that a status names. */
+  budgetDebtsShown: 64,
   /** Those who watch a budget hear of it at most this often. */
   budgetNoticeMs: 100,
   /** One frame of the channel `call`. */

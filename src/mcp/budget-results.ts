@@ -37,6 +37,7 @@ export function budgetResult(status: BudgetStatus): Structured {
     thresholds: status.thresholds,
     thresholdsPassed: thresholdsPassed(status),
     machines: status.machines.map(machineResult),
+    debts: status.debts.map(({ agent, amount }) => ({ agent_id: agent, tokens: amount })),
     problems: status.problems,
   };
 }

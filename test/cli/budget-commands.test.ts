@@ -47,6 +47,7 @@ const BUDGET = {
   thresholds: [30, 80],
   thresholdsPassed: [30],
   machines: [MACHINE],
+  debts: [],
   problems: ['5 more than the limit'],
 };
 

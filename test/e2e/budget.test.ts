@@ -96,10 +96,36 @@ const statusOf = async (client: TestClient, task_id: string) =>
     held: number;
     reserve: number;
     remaining: number;
-    machines: { name: string; spent: number; rights: number; stranded: number; state: string }[];
+    debts: { agent_id: string; tokens: number }[];
+    machines: {
+      name: string;
+      spent: number;
+      overrun: number;
+      rights: number;
+      stranded: number;
+      state: string;
+    }[];
     thresholdsPassed: number[];
     problems: string[];
   };
+
+const json = async (on: NodeProcess, ...argv: string[]) => {
+  const { code, json } = await command(on, 'budget', ...argv, '--json');
+  return { code, body: json as Record<string, unknown> & { error?: Failed } };
+};
+
+/** On another machine than the first. */
+async function settleElsewhere(
+  way: 'MCP' | 'HTTP' | 'the command line',
+  reservation_id: string,
+  tokens: number,
+): Promise<unknown> {
+  const [, b] = nodes;
+  if (way === 'MCP') return (await clients[1].call('budget_settle', { reservation_id, tokens })).structured;
+  if (way === 'the command line') return (await json(b, 'settle', reservation_id, String(tokens))).body;
+  const path = `/v1/reservations/${encodeURIComponent(reservation_id)}/settle`;
+  return (await jsonRequest(controlOf(b), 'POST', path, { tokens })).json;
+}
 
 describe('a budget on three machines', { timeout: 60_000 }, () => {
   it('agents that spend as fast as they can on all of them get all of it, and never more', async () => {
@@ -234,6 +260,39 @@ describe('a budget on three machines', { timeout: 60_000 }, () => {
     expect(await statusOf(clients[0], 'forwarded')).toMatchObject({ spent: 70, held: 0, remaining: 930 });
   });
 
+  it.each(['MCP', 'HTTP', 'the command line'] as const)(
+    'what is settled beyond a reservation and all rights through %s, on another machine, is a debt of the agent that reserved: shown, denied and paid (B20)',
+    async (way) => {
+      const task_id = `debt-${way.length}`;
+      await create(task_id, { limit: 1_000 });
+      const [client, other] = clients;
+      const agent_id = `debtor-${way.length}`;
+      const reserve = { task_id, tokens: 600, agent_id };
+      const { reservation_id } = (await client.call('budget_reserve', reserve)).structured;
+      const settled = await settleElsewhere(way, String(reservation_id), 1_300);
+      expect(settled).toMatchObject({ tokens: 1_300, freed: 0, ending: 'settled' });
+      // It has taken all that is left within a moment, what is short of it is a debt.
+      await eventually('only what exceeds the limit is owed', async () => {
+        const { spent, overrun, debts } = await statusOf(client, task_id);
+        return spent === 1_000 && overrun === 300 && debts.length === 1 ? true : undefined;
+      });
+      expect(await statusOf(client, task_id)).toMatchObject({ debts: [{ agent_id, tokens: 300 }] });
+      expect((await command(nodes[0], 'budget', 'status', task_id)).out).toContain(`${agent_id} 300`);
+      const denied = await client.call('budget_reserve', { ...reserve, tokens: 1 });
+      expect(errorOf(denied)).toMatchObject({ code: 'DENIED', details: { debt: 300 } });
+      await eventually('the other machine shows whose it is', async () => {
+        const { machines } = await statusOf(other, task_id);
+        return machines.some(({ overrun, name }) => name === 'a' && overrun === 300) ? true : undefined;
+      });
+      expect((await json(nodes[1], 'limit', task_id, '2000')).code).toBe(0);
+      await eventually('it is paid, and the agent spends again', async () => {
+        const again = await client.call('budget_reserve', { ...reserve, tokens: 1 });
+        return again.isError ? undefined : true;
+      });
+      expect(await statusOf(client, task_id)).toMatchObject({ spent: 1_300, overrun: 0, debts: [] });
+    },
+  );
+
   it('of 100 reservations at once on one machine as many succeed as there is money for (B22)', async () => {
     await create('crowd', { limit: 500 });
     const answers = await Promise.all(
@@ -303,11 +362,6 @@ describe('a budget on three machines', { timeout: 60_000 }, () => {
 });
 
 describe('budgets from the command line, over HTTP and in a program', { timeout: 60_000 }, () => {
-  const json = async (on: NodeProcess, ...argv: string[]) => {
-    const { code, json } = await command(on, 'budget', ...argv, '--json');
-    return { code, body: json as Record<string, unknown> & { error?: Failed } };
-  };
-
   it('the command line creates, reserves on one machine, settles, and shows it on another', async () => {
     const [a, b] = nodes;
     expect((await json(a, 'create', 'cli', '--limit', '1000')).code).toBe(0);

@@ -169,6 +169,7 @@ describe('budget tools: answers', () => {
       thresholds: [50, 90],
       thresholdsPassed: [50],
       machines: [{ machine_id: MEMORY_NODE_ID, name: 'memory', state: 'alive', spent: 5, rights: 5 }],
+      debts: [],
       problems: [],
     });
     const first = await run('budget_status', { limit: 2 });

@@ -192,6 +192,7 @@ export class MemoryBudgets implements Budgets {
           accounts: [`${this.#nodeId}/1`],
         },
       ],
+      debts: [],
       problems: [],
     };
   }

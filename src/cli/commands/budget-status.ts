@@ -4,6 +4,9 @@ import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from 
 import type { Io } from '../io.ts';
 import { printable, table } from '../text.ts';
 
+/** Agents in debt that the text names. */
+const NAMED = 8;
+
 interface StatusFlags extends NodeFlags {
   readonly limit?: number;
   readonly cursor?: string;
@@ -91,11 +94,18 @@ function factLines(budget: Budget): string[] {
     ],
     ['owed', someText(budget.owed, '%s granted beyond the lowered limit')],
     ['overrun', someText(budget.overrun, '%s of it beyond the rights')],
+    ['debts', debtsText(budget)],
     ['stranded', someText(budget.stranded, '%s cannot be reached')],
   ];
   return facts.flatMap(([name, value]) =>
     value === undefined || value === '' ? [] : [`  ${name.padEnd(9)}${value}`],
   );
+}
+
+/** Who may not spend on this machine until that is paid. */
+function debtsText({ debts }: Budget): string {
+  const named = debts.slice(0, NAMED).map(({ agent_id, tokens }) => `${agent_id} ${grouped(tokens)}`);
+  return [...named, ...(debts.length > NAMED ? [`${debts.length - NAMED} more`] : [])].join(', ');
 }
 
 function machinesText(machines: readonly MachineShare[]): string {
