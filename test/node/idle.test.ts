@@ -62,8 +62,8 @@ describe('an idle node with ten peers', () => {
   });
 
   it.each([
-    ['leader', 24],
-    ['voter', 11.8],
+    ['leader', 22],
+    ['voter', 10.8],
     ['learner', 7],
   ] as const)('has at most so many turns a second as %s of the quorum store: %d', (role, most) => {
     const all = turns.get(role)?.get('all') ?? 0;

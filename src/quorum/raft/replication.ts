@@ -16,8 +16,8 @@ import { Progress } from './progress.ts';
 import type { Server } from './server.ts';
 import type { LogIndex, RaftMessage, ServerId } from './types.ts';
 
-/** Who has no vote hears of an idle leader with every sixteenth heartbeat, twice in the time that it waits for one: there may be many. */
-const LEARNERS_BEATS = 16;
+/** Who has no vote hears of an idle leader with every twelfth heartbeat, twice in the time that it waits for one: there may be many. */
+const LEARNERS_BEATS = 12;
 
 type AppendAnswer = Extract<RaftMessage, { kind: 'appendAnswer' }>;
 
