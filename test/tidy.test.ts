@@ -136,6 +136,17 @@ describe('tidy', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('the run-time dependencies are the packages that src imports, no more and no fewer', () => {
+    const imported = new Set(
+      files
+        .flatMap((file) => importsOf(file.text))
+        .filter((specifier) => /^(?:@[\w.-]+\/)?[a-z][\w.-]*(?:\/|$)/.test(specifier))
+        .map((specifier) => specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/')),
+    );
+    const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+    expect([...imported].sort()).toEqual(Object.keys(dependencies).sort());
+  });
+
   it('pure parts read no clock, roll no dice and touch no socket', () => {
     const wrong = files
       .filter((file) => PURE.includes(partOf(file.name) ?? ''))
