@@ -31,8 +31,9 @@ export function etcdProblems(failure: string | undefined): readonly Problem[] {
 function noStore(): Problem {
   return {
     code: 'NO_QUORUM_STORE',
-    message: 'This node has found no quorum store: boards of mode quorum and leases do not work here.',
-    hint: 'A node that was given peers, or has only known others, founds none: start one of the others, or check with skein peers that they can be reached.',
+    message:
+      'This node has found no quorum store: boards of mode quorum, leases and budgets do not work here.',
+    hint: 'If there is one, start a node that has it, and check with skein peers that it can be reached. A node that was given peers or a registry, and an observer, founds none: if all were, restart one of them without (--peer, mesh.peers), and the others join its store.',
   };
 }
 
