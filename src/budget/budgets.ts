@@ -104,7 +104,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   #diskFailure: string | undefined;
   #out: BudgetEffect[] = [];
   /** Behind the record that the ledger has open. */
-  #recorded: BudgetEffect[] = [];
+  #recorded: Extract<BudgetEffect, { kind: 'answer' }>[] = [];
 
   constructor(options: BudgetsOptions) {
     const { self, fresh, place, rng, now, times = CLOSING_TIMES } = options;
@@ -179,6 +179,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
 
   handle(event: BudgetEvent, now: Instant): readonly BudgetEffect[] {
     // Whatever else is ordered comes behind what was spent before.
+    if (event.kind === 'diskFailed') this.#lose(event.reason);
     if (event.kind !== 'budgetRequested') this.#absorb(now);
     switch (event.kind) {
       case 'budgetRequested':
@@ -416,6 +417,12 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
           this.#opening.told(fact.account, now);
       }
     }
+  }
+
+  /** What was spent before may be among what the disk lost, and answers that are given from here on wait for none of that. */
+  #lose(reason: string): void {
+    const result = fail(diskFails(reason, 'unknown'));
+    this.#recorded = this.#recorded.map((answer) => (answer.result.ok ? { ...answer, result } : answer));
   }
 
   #diskFailed(reason: string, now: Instant): void {

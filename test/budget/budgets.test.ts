@@ -161,6 +161,21 @@ describe('budgets: settling', () => {
     expect(one.reserve(amount as number)).toMatchObject({ ok: false, error: { code: 'INVALID_ARGUMENT' } });
   });
 
+  it('a reservation that is asked for again while its record fails is not answered as made (I3, B29)', () => {
+    const world = worldWith(1);
+    const { one } = world;
+    one.call({ op: 'request', budget: 'team', amount: 100 });
+    const call = { op: 'reserve', budget: 'team', agent: AGENT, id: 'mine', amount: 10 } as const;
+    const ask = (id: number) => one.budgets.handle({ kind: 'budgetRequested', id, call }, world.now);
+    ask(901);
+    const written = one.budgets.expire(world.now);
+    expect(written.map(({ kind }) => kind).slice(0, 2)).toEqual(['persist', 'answer']);
+    // Its record is under way, and fails before the second answer is given.
+    const told = [...ask(902), ...one.budgets.handle({ kind: 'diskFailed', reason: 'full' }, world.now)];
+    const answers = told.filter((effect) => effect.kind === 'answer' && effect.id === 902);
+    expect(answers).toMatchObject([{ result: { ok: false, error: { details: { outcome: 'unknown' } } } }]);
+  });
+
   it('an id that the node gives tells nothing of the next one, and is no longer than a caller may give', () => {
     const drawn: number[] = [];
     const rng = seededRng(9);
