@@ -51,8 +51,10 @@ export class Board {
   readonly lanes = new Map<number, Lane>();
   /** True for a lane that was folded away, once what it held is here in another lane. */
   readonly #isGone: (board: Board, incarnation: number) => boolean;
-  /** Keys changed for readers since `takeChanged`, in order, with repetitions. */
+  /** Keys changed for readers since `takeChanged`, in order. */
   #changed: string[] = [];
+  /** Some may be among them twice: most that are written, or taken over, are new. */
+  #repeats = false;
   readonly #pending = new Map<Lane, Pending>();
   #trims: Item[] = [];
   #bytes = 0;
@@ -98,8 +100,9 @@ export class Board {
     return this.#hasExpiring;
   }
 
-  /** Readers are told of the key although no item changed: its time is up. */
+  /** Readers are told of the key; also where no item changed, but its time is up. */
   touch(key: string): void {
+    this.#repeats = true;
     this.#changed.push(key);
   }
 
@@ -161,11 +164,14 @@ export class Board {
     }
   }
 
-  /** Keys that changed for readers since the last call. */
+  /** Keys that changed for readers since the last call, once each. */
   takeChanged(): readonly string[] {
     const changed = this.#changed;
-    if (changed.length > 0) this.#changed = [];
-    return changed;
+    if (changed.length === 0) return changed;
+    const repeats = this.#repeats && changed.length > 1;
+    this.#changed = [];
+    this.#repeats = false;
+    return repeats ? [...new Set(changed)] : changed;
   }
 
   /** Appends to one's own lane; the item, already visible. `deps` are what the writer's session has seen. */
@@ -285,7 +291,7 @@ export class Board {
         if (missing > 0) lane.appendDeleted(missing);
       } else if (clock >= lane.clock) {
         const item = this.#append(lane, heads[nextHead++] as EntryHead, bytes, offset, length, page);
-        const old = this.#predecessor(item);
+        const old = deletes.length === 0 ? undefined : this.#predecessor(item);
         // Most writes come with the delete of what they supersede: nobody need see both.
         if (old !== undefined && old.clock < before && isWithin(deletes, old.clock)) this.#replace(old, item);
         else this.#show(item);
@@ -306,13 +312,13 @@ export class Board {
 
   /** Lets go of ghosts whose time has come. */
   settle(): void {
-    if (this.view.ghostBytes > 0) for (const key of this.view.layGhosts()) this.#changed.push(key);
+    if (this.view.ghostBytes > 0) for (const key of this.view.layGhosts()) this.touch(key);
   }
 
   /** Forgets a lane, its items and what they showed. */
   drop(lane: Lane): void {
     for (const item of lane.items()) {
-      if (this.view.remove(item)) this.#changed.push(item.key);
+      if (this.view.remove(item)) this.touch(item.key);
       this.#bytes -= item.length;
       lane.kill(item);
     }
@@ -334,7 +340,10 @@ export class Board {
   }
 
   #show(item: Item): void {
-    if (this.view.add(item)) this.#changed.push(item.key);
+    const { size } = this.view;
+    if (!this.view.add(item)) return;
+    if (this.view.size === size) this.#repeats = true;
+    this.#changed.push(item.key);
   }
 
   /** What a new item supersedes, where that stands in the same lane and is all that there is under the key. */
@@ -346,13 +355,13 @@ export class Board {
 
   #replace(old: Item, item: Item): void {
     this.view.replace(old, item);
-    this.#changed.push(item.key);
+    this.touch(item.key);
     this.#bytes -= old.length;
     old.lane.kill(old);
   }
 
   #delete(item: Item): void {
-    if (this.view.remove(item)) this.#changed.push(item.key);
+    if (this.view.remove(item)) this.touch(item.key);
     this.#bytes -= item.length;
     item.lane.kill(item);
   }

@@ -494,13 +494,12 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
 
   #tellChanges(now: Instant): void {
     for (const board of this.#store.boards.values()) {
-      const changed = board.takeChanged();
-      if (changed.length > 0) this.#changed(board, changed, now);
+      const keys = board.takeChanged();
+      if (keys.length > 0) this.#changed(board, keys, now);
     }
   }
 
-  #changed(board: Board, changed: readonly string[], now: Instant): void {
-    const keys = changed.length === 1 ? changed : [...new Set(changed)];
+  #changed(board: Board, keys: readonly string[], now: Instant): void {
     this.#wake(this.#waiting.changed(board, keys, now));
     this.#upkeep.noticed(board, keys, now);
     this.#effects.push(new ChangedKeys(board, keys, now));

@@ -45,8 +45,8 @@ export class Item {
   readonly key: string;
   readonly kind: ItemKind;
   readonly revision: number;
-  /** Incarnation that first wrote it. */
-  readonly origin: number;
+  /** Incarnation that first wrote it, where that is not its lane's: a number of this size takes memory of its own. */
+  readonly folded: number | undefined;
   readonly expiresMs: number;
   readonly length: number;
   page: Page;
@@ -62,11 +62,16 @@ export class Item {
     this.key = head.key;
     this.kind = head.kind;
     this.revision = head.revision;
-    this.origin = head.origin === 0 ? lane.incarnation : head.origin;
+    this.folded = head.origin === 0 ? undefined : head.origin;
     this.expiresMs = head.expiresMs;
     this.page = page;
     this.offset = offset;
     this.length = length;
+  }
+
+  /** Incarnation that first wrote it. */
+  get origin(): number {
+    return this.folded ?? this.lane.incarnation;
   }
 
   body(): { readonly author: string; readonly value: Uint8Array } {

@@ -42,6 +42,11 @@ export class View {
     return this.#visible;
   }
 
+  /** Keys of which anything is held, those that are deleted included. */
+  get size(): number {
+    return this.#states.size;
+  }
+
   /** Bytes of items that stand in no lane any more and are still shown. */
   get ghostBytes(): number {
     return this.#ghostBytes;

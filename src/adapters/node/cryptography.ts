@@ -1,10 +1,10 @@
 /** Hashes and Ed25519 by Node's own OpenSSL: about three times the speed of a JavaScript implementation. */
 import {
-  createHash,
   createPrivateKey,
   createPublicKey,
   sign as cryptoSign,
   verify as cryptoVerify,
+  hash,
   hkdfSync,
   type KeyObject,
 } from 'node:crypto';
@@ -52,7 +52,7 @@ function verifyWith(key: KeyObject | undefined, message: Uint8Array, signature: 
 }
 
 export const nodeCryptography: Cryptography = {
-  hash: (bytes) => new Uint8Array(createHash('sha256').update(bytes).digest()),
+  hash: (bytes) => new Uint8Array(hash('sha256', bytes, 'buffer')),
   verifyNode: (signer: NodeId, message, signature) =>
     verifyWith(
       cached(signer, () => importPublic(publicKeyOf(signer))),
