@@ -2,8 +2,9 @@
 import { type AgentId, parseAgentId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { utf8 } from '../kernel/text.ts';
-import { type Amount, parseAmount } from './amount.ts';
+import { type Amount, parseAmount, ZERO } from './amount.ts';
 import { EXPIRIES, type Expiry } from './definition.ts';
+import { type FormWriter, type Kind, readForms } from './forms.ts';
 import {
   type AccountId,
   type FreshNumber,
@@ -112,6 +113,51 @@ const FIELDS: { readonly [Kind in Change['kind']]: Readonly<Record<string, Field
   closed: { purse: parseKey },
   quarantined: { account: parseAccountId },
 };
+
+/** What was paid out of each purse, where that was the whole amount; `undefined` elsewhere. */
+export function paidInFull(parts: readonly Part[], amount: Amount): readonly PurseKey[] | undefined {
+  const purses: PurseKey[] = [];
+  for (const { purse, spent, overrun } of parts) {
+    if (spent !== amount || overrun !== 0) return undefined;
+    purses.push(purse);
+  }
+  return purses;
+}
+
+export function fullParts(purses: readonly unknown[], amount: unknown): unknown[] {
+  return purses.map((purse) => ({ purse, spent: amount, overrun: ZERO }));
+}
+
+/** As `readChanges` reads it. */
+export function writeChange(writer: FormWriter, change: Change): void {
+  if (change.kind === 'reserved') {
+    const { id, agent, amount, expiresAt, ttlMs, expiry, purses } = change;
+    writer.begin(['reserved', agent, ttlMs, expiry, ...purses]).push(id, amount, expiresAt);
+    return;
+  }
+  const purses = change.kind === 'settled' ? paidInFull(change.parts, change.amount) : undefined;
+  if (change.kind === 'settled' && purses !== undefined)
+    writer.begin(['settled', change.ending, ...purses]).push(change.id, change.amount);
+  else writer.begin(['plain']).push(change);
+}
+
+const KINDS: Readonly<Record<string, Kind<Change>>> = {
+  plain: { own: 1, make: (_form, [change]) => parseChange(change) },
+  reserved: {
+    own: 3,
+    make: ([kind, agent, ttlMs, expiry, ...purses], [id, amount, expiresAt]) =>
+      parseChange({ kind, id, agent, amount, purses, expiresAt, ttlMs, expiry }),
+  },
+  settled: {
+    own: 2,
+    make: ([kind, ending, ...purses], [id, amount]) =>
+      parseChange({ kind, id, amount, ending, parts: fullParts(purses, amount) }),
+  },
+};
+
+export function readChanges(forms: unknown, fields: unknown): readonly Change[] | undefined {
+  return readForms(forms, fields, KINDS);
+}
 
 /** `undefined` for what was never written by this code or a later one that kept its fields. */
 export function parseChange(value: unknown): Change | undefined {

@@ -10,7 +10,6 @@ import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { Amount } from './amount.ts';
 import type { BudgetAnswers, Report, Reserve, Settle, Spent } from './api.ts';
-import { parseRequestId } from './change.ts';
 import type { Unit } from './definition.ts';
 import { type BudgetName, freshText, type PurseKey } from './names.ts';
 import type { Office } from './office.ts';
@@ -80,6 +79,7 @@ export class Desk {
       agent,
       amount: amount.value,
       ttlMs,
+      isFresh: call.id === undefined,
     };
     const result = ledger.perform(asked, now);
     const lacking = lackingPurse(result);
@@ -136,8 +136,8 @@ export class Desk {
   #placeOf(text: unknown): ReservationPlace | undefined {
     // Nearly all were made here.
     if (typeof text !== 'string' || !text.endsWith(this.#suffix)) return placeOfReservation(text);
-    const id = parseRequestId(text.slice(0, -this.#suffix.length));
-    return id === undefined ? placeOfReservation(text) : { id, node: this.#office.self };
+    const id = text.slice(0, -this.#suffix.length);
+    return id === '' ? placeOfReservation(text) : { id, node: this.#office.self };
   }
 
   /** Its caller has gone. What was spent is counted nevertheless. */

@@ -10,94 +10,18 @@
  */
 import { decode, encode } from '../kernel/codec.ts';
 import { journalRecord } from '../kernel/effects.ts';
-import { type Change, parseChange } from './change.ts';
+import { type Change, readChanges, writeChange } from './change.ts';
+import { FormWriter } from './forms.ts';
 import { parseFreshNumber } from './names.ts';
 import { decodeState, type LedgerState } from './state.ts';
 
 /** First element of a record: room for layouts of later versions. */
 const RECORD = { state: 2, changes: 3 } as const;
-/** How a change is written: the two of the hot path field by field, any other as it is. */
-const WRITTEN = { plain: 0, reserved: 1, settled: 2 } as const;
 
 export function changesRecord(sequence: number, changes: readonly Change[]): Uint8Array {
-  const writer = new ChangesWriter();
-  for (const change of changes) writer.write(change);
-  return journalRecord('budget', encode([RECORD.changes, sequence, writer.words, writer.fields]));
-}
-
-/** One flat list of numbers and texts; what many changes have in common is written once and named by its place in `words`. */
-class ChangesWriter {
-  readonly words: string[] = [];
-  readonly fields: unknown[] = [];
-  readonly #places = new Map<string, number>();
-
-  write(change: Change): void {
-    const { fields } = this;
-    switch (change.kind) {
-      case 'reserved': {
-        const { id, agent, amount, expiresAt, ttlMs, expiry, purses } = change;
-        fields.push(WRITTEN.reserved, id, this.#place(agent), amount, expiresAt, ttlMs);
-        fields.push(this.#place(expiry), purses.length);
-        for (const purse of purses) fields.push(this.#place(purse));
-        return;
-      }
-      case 'settled': {
-        const { id, amount, ending, parts } = change;
-        fields.push(WRITTEN.settled, id, amount, this.#place(ending), parts.length);
-        for (const { purse, spent, overrun } of parts) fields.push(this.#place(purse), spent, overrun);
-        return;
-      }
-      default:
-        fields.push(WRITTEN.plain, change);
-    }
-  }
-
-  #place(word: string): number {
-    const known = this.#places.get(word);
-    if (known !== undefined) return known;
-    this.#places.set(word, this.words.length);
-    return this.words.push(word) - 1;
-  }
-}
-
-/** `undefined` for what `ChangesWriter` never wrote. */
-function readChanges(words: unknown, fields: unknown): readonly Change[] | undefined {
-  if (!Array.isArray(words) || !Array.isArray(fields)) return undefined;
-  let at = 0;
-  const next = (): unknown => fields[at++];
-  const word = (): unknown => words[Number(next())];
-  /** Bounded by what is there. */
-  const listOf = <T>(read: () => T): T[] => {
-    const length = Math.min(Number(next()), fields.length - at);
-    return Array.from({ length: Number.isNaN(length) ? 0 : length }, read);
-  };
-  const readers: Readonly<Record<number, () => unknown>> = {
-    [WRITTEN.plain]: next,
-    [WRITTEN.reserved]: () => ({
-      kind: 'reserved',
-      id: next(),
-      agent: word(),
-      amount: next(),
-      expiresAt: next(),
-      ttlMs: next(),
-      expiry: word(),
-      purses: listOf(word),
-    }),
-    [WRITTEN.settled]: () => ({
-      kind: 'settled',
-      id: next(),
-      amount: next(),
-      ending: word(),
-      parts: listOf(() => ({ purse: word(), spent: next(), overrun: next() })),
-    }),
-  };
-  const changes: Change[] = [];
-  while (at < fields.length) {
-    const change = parseChange(readers[Number(next())]?.());
-    if (change === undefined) return undefined;
-    changes.push(change);
-  }
-  return at === fields.length ? changes : undefined;
+  const writer = new FormWriter();
+  for (const change of changes) writeChange(writer, change);
+  return journalRecord('budget', encode([RECORD.changes, sequence, writer.forms, writer.fields]));
 }
 
 /** The whole state, after all records up to `sequence` and before all others: counts once its last piece is there. */
@@ -157,12 +81,12 @@ export class JournalReader {
     if (state !== undefined) this.#state = state;
   }
 
-  #takeChanges(sequence: number, [words, fields]: readonly unknown[]): void {
+  #takeChanges(sequence: number, [forms, fields]: readonly unknown[]): void {
     // From before the checkpoint was taken, which stands before it.
     if (sequence <= this.#sequence) return;
     const follows = sequence === this.#sequence + 1;
     this.#sequence = sequence;
-    const changes = readChanges(words, fields);
+    const changes = readChanges(forms, fields);
     const state = this.#state;
     if (!follows || this.#damaged || state === undefined || changes === undefined) {
       this.#damaged = true;

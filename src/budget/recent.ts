@@ -29,9 +29,9 @@ export class Recent<Value> {
 
   /** Takes the place of what was there, or of the oldest. */
   set(key: string, value: Value): void {
-    const isNew = !this.#values.has(key);
+    const { size } = this.#values;
     this.#values.set(key, value);
-    if (!isNew) return;
+    if (this.#values.size === size) return;
     if (this.#keys.length < this.#most) {
       this.#keys.push(key);
       return;

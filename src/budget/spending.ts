@@ -22,6 +22,8 @@ export type LedgerCall =
       readonly agent: unknown;
       readonly amount: unknown;
       readonly ttlMs: unknown;
+      /** The id was drawn for this call: nothing was asked under it before. */
+      readonly isFresh?: boolean;
     }
   /** 0 gives all of it back. */
   | { readonly op: 'settle'; readonly id: unknown; readonly amount: unknown }
@@ -90,7 +92,7 @@ export function reserve(
   const { id, budget, agent, amount } = asked.value;
   const ttlMs = parseAmount(call.ttlMs, 1);
   if (ttlMs === undefined || ttlMs > limits.budgetTtlMs) return invalid('The time to live is out of bounds.');
-  const before = earlierReservation(state, id, agent, amount);
+  const before = call.isFresh === true ? undefined : earlierReservation(state, id, agent, amount);
   if (before !== undefined) return before.ok ? ok({ changes: [], value: before.value }) : before;
   const lineage = books.lineages.at(budget, books.wallMs);
   if (!lineage.ok) return lineage;

@@ -6,12 +6,15 @@ import {
   type Change,
   ENDINGS,
   type Ending,
+  fullParts,
   type Part,
+  paidInFull,
   parseChange,
   parsePart,
   parseRequestId,
 } from './change.ts';
 import { EXPIRIES, type Expiry } from './definition.ts';
+import { FormWriter, type Kind, readForms } from './forms.ts';
 import {
   type AccountId,
   type FreshNumber,
@@ -186,8 +189,12 @@ export class LedgerState {
         closed: [...this.closed],
       },
       ...chunked(purses, PURSES_IN_PIECE).map((chunk) => ({ purses: chunk })),
-      ...chunked([...this.holds.values()], REQUESTS_IN_PIECE).map((chunk) => ({ holds: chunk })),
-      ...chunked([...this.finished.values()], REQUESTS_IN_PIECE).map((chunk) => ({ finished: chunk })),
+      ...chunked([...this.holds.values()], REQUESTS_IN_PIECE).map((chunk) => ({
+        holds: written(chunk, writeHold),
+      })),
+      ...chunked([...this.finished.values()], REQUESTS_IN_PIECE).map((chunk) => ({
+        finished: written(chunk, writeFinished),
+      })),
       ...chunked(this.unconfirmed, REQUESTS_IN_PIECE).map((chunk) => ({ unconfirmed: chunk })),
     ];
   }
@@ -277,8 +284,8 @@ export function decodeState(pieces: readonly unknown[]): LedgerState | undefined
   for (const [series, period] of closed) state.closed.set(series, period);
   for (const piece of rest) {
     const purses = parsedList(piece.purses ?? [], (item) => parsePurse(item, account));
-    const holds = parsedList(piece.holds ?? [], parseHold);
-    const finished = parsedList(piece.finished ?? [], parseFinished);
+    const holds = read(piece.holds, HOLDS);
+    const finished = read(piece.finished, FINISHED);
     const unconfirmed = parsedList(piece.unconfirmed ?? [], parseReported);
     if (purses === undefined || holds === undefined || finished === undefined) return undefined;
     if (unconfirmed === undefined) return undefined;
@@ -320,6 +327,46 @@ function chunked<T>(items: readonly T[], size: number): readonly (readonly T[])[
   for (let at = 0; at < items.length; at += size) chunks.push(items.slice(at, at + size));
   return chunks;
 }
+
+function written<T>(things: readonly T[], write: (writer: FormWriter, thing: T) => void): unknown {
+  const writer = new FormWriter();
+  for (const thing of things) write(writer, thing);
+  return [writer.forms, writer.fields];
+}
+
+function read<T>(value: unknown, kinds: Readonly<Record<string, Kind<T>>>): readonly T[] | undefined {
+  if (value === undefined) return [];
+  return Array.isArray(value) ? readForms(value[0], value[1], kinds) : undefined;
+}
+
+function writeHold(writer: FormWriter, hold: Hold): void {
+  const { id, agent, amount, purses, expiresAt, ttlMs, expiry } = hold;
+  writer.begin(['hold', agent, ttlMs, expiry, ...purses]).push(id, amount, expiresAt);
+}
+
+const HOLDS: Readonly<Record<string, Kind<Hold>>> = {
+  hold: {
+    own: 3,
+    make: ([, agent, ttlMs, expiry, ...purses], [id, amount, expiresAt]) =>
+      parseHold({ id, agent, amount, purses, expiresAt, ttlMs, expiry }),
+  },
+};
+
+function writeFinished(writer: FormWriter, finished: Finished): void {
+  const { id, what, agent, reserved, amount, ending, parts } = finished;
+  const purses = paidInFull(parts, amount);
+  if (purses === undefined) writer.begin(['plain']).push(finished);
+  else writer.begin(['paid', what, agent, ending, ...purses]).push(id, reserved, amount);
+}
+
+const FINISHED: Readonly<Record<string, Kind<Finished>>> = {
+  plain: { own: 1, make: (_form, [finished]) => parseFinished(finished) },
+  paid: {
+    own: 3,
+    make: ([, what, agent, ending, ...purses], [id, reserved, amount]) =>
+      parseFinished({ id, what, agent, reserved, amount, ending, parts: fullParts(purses, amount) }),
+  },
+};
 
 function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

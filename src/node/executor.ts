@@ -32,9 +32,9 @@ interface Streamed {
 }
 
 interface Waiting<Effect> {
-  /** The persist, by its count, whose durability the effect waits for. */
+  /** The persist, by its count, whose durability the effects wait for. */
   readonly ticket: number;
-  readonly effect: Effect;
+  readonly effects: Effect[];
 }
 
 interface ExecutorOptions<Event, Effect> {
@@ -250,8 +250,13 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   #inOrder(effect: Effect): void {
     const name = (effect as Streamed).stream;
     const stream = name === undefined ? undefined : this.#streams.get(name);
-    if (stream === undefined || stream.lastTicket <= this.#durableTicket) this.#perform(effect);
-    else stream.waiting.push({ ticket: stream.lastTicket, effect });
+    if (stream === undefined || stream.lastTicket <= this.#durableTicket) {
+      this.#perform(effect);
+      return;
+    }
+    const last = stream.waiting.at(-1);
+    if (last?.ticket === stream.lastTicket) last.effects.push(effect);
+    else stream.waiting.push({ ticket: stream.lastTicket, effects: [effect] });
   }
 
   #streamOf(name: Stream): { lastTicket: number; waiting: Waiting<Effect>[] } {
@@ -294,9 +299,9 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
 
   #release(waiting: Waiting<Effect>[]): void {
     let released = 0;
-    for (const { ticket, effect } of waiting) {
+    for (const { ticket, effects } of waiting) {
       if (ticket > this.#durableTicket) break;
-      this.#perform(effect);
+      for (const effect of effects) this.#perform(effect);
       released++;
     }
     if (released > 0) waiting.splice(0, released);
@@ -307,8 +312,9 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     for (const stream of this.#streams.values()) {
       const lost = stream.waiting.filter((entry) => entry.ticket <= upTo);
       stream.waiting.splice(0, lost.length);
-      for (const { effect } of lost)
-        if (isAnswer(effect)) this.#options.perform(unknownOutcome(effect, error) as Effect);
+      for (const { effects } of lost)
+        for (const effect of effects)
+          if (isAnswer(effect)) this.#options.perform(unknownOutcome(effect, error) as Effect);
     }
     this.#durableTicket = Math.max(this.#durableTicket, upTo);
     if (!this.#diskBroken) {
