@@ -281,6 +281,7 @@ export class Books {
     const moments = this.#moments.get(purse) ?? [];
     const last = moments.at(-1);
     let most = this.#remaining(this.standing(purse).balance);
+    if (last === undefined) most = Math.max(most, this.#atFirst(purse));
     let raised = last?.raised ?? 0;
     for (let at = moments.length - 1; at >= 0; at--) {
       const moment = moments[at] as Moment;
@@ -480,12 +481,15 @@ export class Books {
     this.#limits.set(purse, balance.limit);
     if (last?.remaining === remaining && raise === 0) return;
     // Nothing happened in it before: it had what the budget was made with.
-    if (last === undefined) {
-      const first = this.#highest.get(parsePurseKey(purse)?.budget ?? ('' as BudgetName)) ?? 0;
-      moments.push({ atMs: 0, remaining: Math.max(first, remaining), raised: 0 });
-    }
+    if (last === undefined)
+      moments.push({ atMs: 0, remaining: Math.max(this.#atFirst(purse), remaining), raised: 0 });
     moments.push({ atMs: this.#world.nowMs, remaining, raised: (last?.raised ?? 0) + raise });
     if (moments.length > 2 * REMEMBERED) moments.splice(0, REMEMBERED);
+  }
+
+  /** What may have remained of a period in which nothing has happened. */
+  #atFirst(purse: PurseKey): number {
+    return this.#highest.get(parsePurseKey(purse)?.budget ?? ('' as BudgetName)) ?? 0;
   }
 
   #remaining(balance: Balance): number {
