@@ -116,7 +116,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     this.#queue.push(event);
     if (this.#running) return;
     this.#drain();
-    this.#askToSettle();
+    if (!this.#isSettled) this.#askToSettle();
   }
 
   /** Executes effects that a method of the machine other than `handle` gave. */
@@ -153,6 +153,12 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   /** What was queued by other ways than `deliver`. */
   #drainRest(): void {
     if (this.#queue.length > 0 && !this.#running && !this.#stopped) this.#drain();
+  }
+
+  /** The timer is set as it should be and nothing waits for a sync: a node at rest is spared a turn of the event loop for most frames. */
+  get #isSettled(): boolean {
+    if (this.#settleAsked || this.#unsynced || this.#stopped) return false;
+    return this.#timerAtMs !== undefined && this.#options.machine.deadline()?.atMs === this.#timerAtMs;
   }
 
   #askToSettle(): void {
