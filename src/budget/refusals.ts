@@ -20,8 +20,8 @@ export function exhaustedError(
   retryAfterMs: number,
   limit: number,
 ): ErrorBody {
-  const { budget, reserve, rights, held, machines, periodEndsInMs } = remains;
-  const left = reserve + (reachable ?? rights);
+  const { budget, reserve, rights, doubtful, held, machines, periodEndsInMs } = remains;
+  const left = reserve + (reachable === undefined ? rights : Math.max(0, reachable - doubtful));
   // What is held may be given back; nothing else comes before the next period, or a higher limit.
   const later = left + held >= needed ? retryAfterMs : periodEndsInMs;
   const waitMs = needed > limit ? undefined : later;

@@ -64,6 +64,8 @@ export interface Remains {
   readonly reserve: number;
   /** Of accounts that can be reached, this one included. */
   readonly rights: number;
+  /** Of those too, but this node could not take it in. */
+  readonly doubtful: number;
   readonly held: number;
   readonly machines: readonly { readonly nodeId: NodeId; readonly name: string; readonly rights: number }[];
   readonly periodEndsInMs: number | undefined;
@@ -76,9 +78,16 @@ export function remainsOf(office: Office, purse: PurseKey, now: Instant): Remain
   const machines: { nodeId: NodeId; name: string; rights: number }[] = [];
   let rights = 0;
   let held = 0;
-  for (const { account, row } of positionsOf(office, purse)) {
+  let doubtful = 0;
+  const positions = positionsOf(office, purse);
+  const sure = toBeHad(office, purse, positions);
+  for (const { account, row } of positions) {
     if (row === undefined || isStranded(office, account)) continue;
     const has = rightsOf(row) ?? 0;
+    if (!sure.has(account)) {
+      doubtful += has;
+      continue;
+    }
     rights += has;
     held += row.held;
     const nodeId = nodeOfAccount(account);
@@ -90,6 +99,7 @@ export function remainsOf(office: Office, purse: PurseKey, now: Instant): Remain
     budget: id?.budget ?? '',
     reserve,
     rights,
+    doubtful,
     held,
     machines: machines.slice(0, NAMED),
     periodEndsInMs: Number.isFinite(endMs) ? Math.max(0, Math.ceil(endMs - now.wallMs)) : undefined,

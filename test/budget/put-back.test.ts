@@ -50,6 +50,15 @@ describe('budgets: an older disk was put back', () => {
     expect(spendAll(three)).toBeGreaterThanOrEqual(remaining);
   });
 
+  it('nor does a refusal count it: no more is said to be had than can be spent (I7)', () => {
+    const { three } = putBack();
+    const refused = three.reserve(1_000);
+    expect(refused).toMatchObject({ ok: false, error: { code: 'BUDGET_EXHAUSTED' } });
+    const remaining = Number(refused.ok || refused.error.details?.remaining);
+    expect(remaining).toBeGreaterThan(0);
+    expect(spendAll(three)).toBeGreaterThanOrEqual(remaining);
+  });
+
   it('once that account is written off, all that is left can be spent from any one node (I8)', () => {
     const { world, one, three, former } = putBack();
     const { stranded } = three.status();
