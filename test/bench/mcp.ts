@@ -1,8 +1,9 @@
 /**
  * `board_read`, `board_write`, and spending within a budget beside the least MCP server that the SDK can make, on the same transports,
- * with the same clients, in the same run. A `board_write` is answered once it is on disk, as each step of a reservation, so what
- * the disk alone takes for that stands beside it. On stdio `skein mcp` stands between the client and the node, so the bare server is measured
- * behind a forwarder as well, `cat` in both directions: nothing that is not the server itself can be faster than that.
+ * with the same clients, in the same run. A `board_write` is answered once it is on disk, as each step of a reservation, so
+ * the bare server is measured as well with one write to the disk before it answers, and the disk alone. On stdio `skein mcp`
+ * stands between the client and the node, so both are measured behind a forwarder too, `cat` in both directions: nothing
+ * that is not the server itself can be faster than that.
  */
 import { fileURLToPath } from 'node:url';
 import { nowUs, until } from './lib/clock.ts';
@@ -21,6 +22,8 @@ const KEYS = 64;
 const TEXT = 'x'.repeat(200);
 const BOARD = 'main';
 const FORWARDED = 'bare behind a forwarder';
+const ON_DISK = 'bare, on disk';
+const FORWARDED_ON_DISK = 'bare, on disk, behind a forwarder';
 const CALLS_GOAL: Goal = { direction: 'at least', bound: 0.8, peer: 'bare' };
 const LATENCY_GOAL: Goal = { direction: 'at most', bound: 1.25, peer: 'bare' };
 
@@ -75,7 +78,8 @@ export async function mcp(options: Options, report: Report): Promise<void> {
       report.failed(SECTION, 'skein', error);
       return undefined;
     });
-    const lines = linesOf(url, echo.process.pid ?? 0, skein, directory).filter(
+    const onDiskUrl = await echo.ask<string>('listen', directory);
+    const lines = linesOf({ url, onDiskUrl, pid: echo.process.pid ?? 0 }, skein, directory).filter(
       (line) => wanted(options, line.transport, line.who) || line.who === 'bare',
     );
     if (skein !== undefined) await fillPurse(skein.line.mcpUrl ?? '');
@@ -105,21 +109,23 @@ async function fillPurse(mcpUrl: string): Promise<void> {
   await caller.close();
 }
 
-function linesOf(
-  echoUrl: string,
-  echoPid: number,
-  skein: SkeinProcess | undefined,
-  directory: string,
-): readonly Line[] {
+interface EchoHttp {
+  readonly url: string;
+  readonly onDiskUrl: string;
+  readonly pid: number;
+}
+
+function linesOf(echo: EchoHttp, skein: SkeinProcess | undefined, directory: string): readonly Line[] {
   const bare: Command = {
     command: process.execPath,
     args: [fileURLToPath(new URL('./peers/echo-stdio.ts', import.meta.url))],
   };
+  const onDisk: Command = { ...bare, args: [...bare.args, directory] };
   const bridge: Command = { command: process.execPath, args: [SKEIN, 'mcp', '--data', directory] };
   const lines: Line[] = [];
   const add = (transport: string, who: string, open: () => Promise<Caller>) => {
     const isBare = who.startsWith('bare');
-    const bareHttp = transport.startsWith('HTTP') ? [echoPid] : [];
+    const bareHttp = transport.startsWith('HTTP') ? [echo.pid] : [];
     const pids = isBare ? bareHttp : [skein?.child.pid ?? 0];
     lines.push({ transport, who, open, operations: isBare ? [ECHO] : [WRITE, READ, SPEND], pids });
   };
@@ -142,22 +148,28 @@ function linesOf(
     async () => rawStdio(bridge),
   );
   add('stdio, raw client', FORWARDED, async () => rawStdio(forwarded(bare)));
+  add('stdio, raw client', ON_DISK, async () => rawStdio(onDisk));
+  add('stdio, raw client', FORWARDED_ON_DISK, async () => rawStdio(forwarded(onDisk)));
   both(
     'HTTP, raw client',
-    async () => rawHttp(echoUrl),
+    async () => rawHttp(echo.url),
     async () => rawHttp(mcpUrl),
   );
+  add('HTTP, raw client', ON_DISK, async () => rawHttp(echo.onDiskUrl));
   both(
     'stdio, SDK client',
     () => sdkStdio(bare),
     () => sdkStdio(bridge),
   );
   add('stdio, SDK client', FORWARDED, () => sdkStdio(forwarded(bare)));
+  add('stdio, SDK client', ON_DISK, () => sdkStdio(onDisk));
+  add('stdio, SDK client', FORWARDED_ON_DISK, () => sdkStdio(forwarded(onDisk)));
   both(
     'HTTP, SDK client',
-    () => sdkHttp(echoUrl),
+    () => sdkHttp(echo.url),
     () => sdkHttp(mcpUrl),
   );
+  add('HTTP, SDK client', ON_DISK, () => sdkHttp(echo.onDiskUrl));
   return lines;
 }
 

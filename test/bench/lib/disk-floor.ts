@@ -9,12 +9,16 @@ import type { Caller } from './mcp-client.ts';
 
 /** About what the journal keeps of a `board_write` of 200 bytes. */
 const RECORD_BYTES = 280;
+let opened = 0;
 
 const writeThrough = promisify(write);
 const { O_CREAT, O_TRUNC, O_WRONLY, O_DSYNC } = constants;
 
 export function diskFloor(directory: string): Caller {
-  const file = openSync(join(directory, 'disk-floor'), O_CREAT | O_TRUNC | O_WRONLY | O_DSYNC);
+  const file = openSync(
+    join(directory, `disk-floor-${process.pid}-${opened++}`),
+    O_CREAT | O_TRUNC | O_WRONLY | O_DSYNC,
+  );
   let position = 0;
   let waiting: (() => void)[] = [];
   let failed: (error: unknown) => void = () => undefined;
