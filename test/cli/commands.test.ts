@@ -500,6 +500,19 @@ describe('board export, import and hash', () => {
     expect(written).toHaveLength(26);
   });
 
+  it('import says how far it came when the node goes away, exit code 3', async () => {
+    const many = Array.from({ length: 200 }, (_, index) => entry(`k${index}`, index));
+    const file = join(node.data, 'many.json');
+    writeFileSync(file, JSON.stringify({ format: 'skein-board/1', board: 'main', entries: many }));
+    node.reply = (_, response) => {
+      if (node.asked.length < 100) send(response, 200, { revision: 1, session: 's' });
+      else response.destroy();
+    };
+    const { code, error } = await skein(at('board', 'import', 'main', file));
+    expect(code).toBe(3);
+    expect(error).toMatch(/\d+ of 200 entries were written; importing again is harmless/);
+  });
+
   it('import brings a log larger than a value back item by item', async () => {
     servePages();
     const items = Array.from({ length: 2_500 }, (_, index) => ({ index, text: 'x'.repeat(200) }));

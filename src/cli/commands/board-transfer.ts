@@ -7,6 +7,7 @@ import { limits } from '../../kernel/limits.ts';
 import { allEntries, type Entry, entryPath } from '../board-api.ts';
 import type { ControlClient } from '../client.ts';
 import { type NodeFlags, type NodeSession, onNode, withNode } from '../context.ts';
+import { NodeUnreachable } from '../exit.ts';
 import { inputText } from '../input.ts';
 import type { Io } from '../io.ts';
 import { Progress } from '../progress.ts';
@@ -187,10 +188,11 @@ async function importAll(
   } catch (error) {
     next = entries.length;
     if (!(error instanceof SkeinError)) throw error;
-    throw new SkeinError({
-      ...error.body,
-      hint: `${error.body.hint} ${done} of ${entries.length} entries were written; importing again is harmless.`,
-    });
+    const { message, hint } = error.body;
+    const told = `${hint} ${done} of ${entries.length} entries were written; importing again is harmless.`;
+    // By its kind the exit code says that there was no node to answer.
+    if (error instanceof NodeUnreachable) throw new NodeUnreachable(message, told, 'unknown');
+    throw new SkeinError({ ...error.body, hint: told });
   } finally {
     progress.end();
   }
