@@ -45,6 +45,9 @@ export class Notices {
     if (!isDue(this.#due, now)) return;
     this.#due = undefined;
     const { ledger, mirror } = this.#office;
+    if (this.#sequences.size > ledger.purses.size)
+      for (const purse of this.#sequences.keys())
+        if (!ledger.purses.has(purse)) this.#sequences.delete(purse);
     for (const [purse, { sequence }] of ledger.purses) {
       if (this.#sequences.get(purse) === sequence) continue;
       this.#sequences.set(purse, sequence);

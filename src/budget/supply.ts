@@ -22,6 +22,8 @@ import { type Waiter, Waiting } from './waiting.ts';
 
 /** How long what the store said of an empty reserve is believed. */
 const EMPTY_MS = 300;
+/** Kept beyond that time, so that few are looked through. */
+const EMPTY_PURSES = 256;
 /** After a call that failed, others are asked without waiting for the store. */
 const UNAVAILABLE_MS = 10_000;
 const RETRY_MS = 500;
@@ -392,6 +394,14 @@ export class Supply {
     );
   }
 
+  #isEmpty(purse: PurseKey, reserve: number, now: Instant): void {
+    // Of periods that are over nobody tells.
+    if (this.#empty.size > EMPTY_PURSES)
+      for (const [other, { atMs }] of this.#empty)
+        if (now.monoMs - atMs >= EMPTY_MS && !this.#isAwaited(other)) this.#empty.delete(other);
+    this.#empty.set(purse, { atMs: now.monoMs, reserve });
+  }
+
   #wish(purse: PurseKey, { limit, reserve }: { limit: Amount; reserve: Amount }, now: Instant) {
     const { ledger, paces } = this.#office;
     const own = ledger.purses.get(purse);
@@ -440,7 +450,7 @@ export class Supply {
     } else if (!result.ok) {
       const { reserve = 0 } = (result.error.details ?? {}) as { readonly reserve?: number };
       const isEmpty = result.error.code === 'BUDGET_EXHAUSTED' || result.error.code === 'CONFLICT';
-      if (isEmpty) this.#empty.set(purse, { atMs: now.monoMs, reserve });
+      if (isEmpty) this.#isEmpty(purse, reserve, now);
       if (result.error.code === 'CONFLICT') this.#opening.told(account, now);
       else if (!isEmpty && this.#office.ledger.diskError === undefined) this.#isAway(now);
     }

@@ -153,11 +153,17 @@ export class Holdings {
     return now.monoMs - sent.atMs >= ARRIVING_MS && sent.total > this.#received(purse, account);
   }
 
+  /** By the ledger: the period is over for long. */
+  #isForgotten(purse: PurseKey): boolean {
+    const { purses, rows } = this.#ledger;
+    return !purses.has(purse) && rows.of(purse).next().done === true;
+  }
+
   forget(now: Instant): void {
     for (const [purse, sent] of this.#sent) {
       for (const [account, { total }] of sent)
         if (total <= this.#received(purse, account)) sent.delete(account);
-      if (sent.size === 0) this.#sent.delete(purse);
+      if (sent.size === 0 || this.#isForgotten(purse)) this.#sent.delete(purse);
     }
     for (const [purse, told] of this.#told) {
       for (const [node, { atMs }] of told) if (now.monoMs - atMs > TOLD_MS) told.delete(node);

@@ -173,7 +173,8 @@ export class Orchestrator implements Machine<OrchestratorEvent, OrchestratorEffe
   }
 
   #touch(purse: PurseKey, now: Instant): void {
-    this.#dirty.add(purse);
+    // Whoever begins to lead looks at all of those that run.
+    if (this.#leadership.lead?.node === this.#options.self) this.#dirty.add(purse);
     this.#activeMs = now.monoMs;
   }
 
