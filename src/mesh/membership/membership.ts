@@ -22,7 +22,7 @@
  * - *Stalls.* A timer that is late, or the host's word (`lagged`), shows that this node did not run: all that was
  *   running against others is put off by as long.
  *
- * Detection with the defaults at the worst: a frozen member is suspected after 1.25 + 0.7 s and dead after 4 s, mostly after 3;
+ * Detection with the defaults at the worst: a frozen member is suspected after 1.25 + 0.7 s and dead after 4 s, mostly after 3.3;
  * a killed one, whose links close, after 1.5 s. A pause of 2 s is survived, also where one frame in ten is lost.
  *
  * Limits. A member that lies can prolong the life of a third in the eyes of those that have no working link to it, can
