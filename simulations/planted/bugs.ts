@@ -122,17 +122,6 @@ export const plantedBugs: readonly PlantedBug[] = [
     ],
   },
   {
-    name: 'asker-taken-for-majority',
-    about: 'a leader takes one voter that asks for a majority that it still leads (6.4)',
-    edits: [
-      {
-        file: 'raft/reads.ts',
-        find: "jointTally(log.configuration, isOfThisTerm) === 'won';",
-        replace: "jointTally(log.configuration, isOfThisTerm) !== 'lost';",
-      },
-    ],
-  },
-  {
     name: 'read-before-own-entry',
     about: 'a new leader answers reads before it knows what was committed before it (6.4)',
     edits: [
