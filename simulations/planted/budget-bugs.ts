@@ -225,17 +225,6 @@ const ofHours: readonly PlantedBug[] = [
     ],
   },
   {
-    name: 'reserve-before-entries',
-    about: 'a reserve is taken out before the entries of its accounts',
-    edits: [
-      {
-        file: 'orchestrator/closing.ts',
-        find: 'return [...accounts.map((account) => entryKey(purse, account)), reserveKey(purse)];',
-        replace: 'return [reserveKey(purse), ...accounts.map((account) => entryKey(purse, account))];',
-      },
-    ],
-  },
-  {
     name: 'removed-counts-as-lost',
     about: 'what was taken out of the store is told to it again, as grants that it has forgotten (B28)',
     edits: [
