@@ -8,10 +8,12 @@ import {
   type Head,
   SECTION,
   writeDocumentSection,
+  writeHead,
   writeHeadSection,
   writeLaneSection,
 } from '../../src/blackboard/sections.ts';
 import { ByteWriter } from '../../src/kernel/bytes.ts';
+import { utf8 } from '../../src/kernel/codec.ts';
 import type { BoardName } from '../../src/kernel/ids.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { cpuMs, MAIN, Network, START_MS, signatureOf } from './network.ts';
@@ -215,6 +217,46 @@ describe('boards: hostile members', () => {
     s.net.inject('m', 'b', writer.take());
     expect(s.net.hashes()).toEqual(before);
     expect(s.net.node('b').penalties).not.toEqual([]);
+  });
+
+  it('S81 what an author signed of one board is no proof on another, and its lane is not taken there', () => {
+    const other = 'other' as BoardName;
+    const boards = [MAIN, other].map((name) => ({ name, mode: 'crdt' as const }));
+    const signedOf = (signed: BoardName) => {
+      const net = new Network(12, ['a', 'b', 'm'], boards);
+      net.write('a', 'x', 'real');
+      net.converge();
+      net.run(2_000);
+      const before = net.hashes();
+      const { incarnation } = net.node('a');
+      const unsigned = {
+        incarnation,
+        clock: 1,
+        live: 1,
+        root: new Uint8Array(16),
+        atMs: START_MS + net.nowMs,
+        deps: new Map(),
+      };
+      const message = new ByteWriter();
+      message.raw(utf8('skein/lane-head/1'));
+      message.text(signed);
+      writeHead(message, { board: signed, ...unsigned });
+      const writer = new ByteWriter();
+      writer.byte(PUSH);
+      writeHeadSection(writer, { board: other, ...unsigned, signature: signatureOf('a', message.take()) });
+      net.inject('m', 'b', writer.take());
+      const blamed = net.node('b').penalties.length > 0;
+      net.inject('m', 'b', frame(update(incarnation, 0, [entry(net)]), 'lane', other));
+      net.inject('m', 'b', frame(update(incarnation, 0, [entry(net)]), 'relay', other));
+      net.run(2_000);
+      const read = net.call('b', { op: 'read', board: other, key: 'evil' });
+      expect(read).toMatchObject({ ok: true, value: { found: false } });
+      expect(net.hashes()).toEqual(before);
+      return blamed;
+    };
+    expect(signedOf(MAIN)).toBe(true);
+    // The same, signed for that very board, is believed: it is the board that tells.
+    expect(signedOf(other)).toBe(false);
   });
 
   it.each([
