@@ -116,7 +116,7 @@ describe('discovery', () => {
     expect(rig.discovery.problems()).toEqual([]);
   });
 
-  it('backs off from 250 ms to 30 s with jitter, static addresses for ever', () => {
+  it('backs off from 250 ms to 30 s with jitter, static addresses for ever (S59)', () => {
     const rig = new Rig();
     rig.claim('static', [endpoint(1)]);
     rig.fail(endpoint(1));
