@@ -26,6 +26,8 @@ export interface Spending {
   readonly reserveP50Us: number;
   readonly reserveP99Us: number;
   readonly settleP50Us: number;
+  /** Of the thread of the callers, for each reservation and its settlement. */
+  readonly processorUs: number;
 }
 
 /** One reservation of a steady spender. */
@@ -59,6 +61,7 @@ async function spend({ callers, forMs }: SpendRequest): Promise<Spending> {
   if (money === undefined) throw new Error('nothing was opened');
   const reserves: number[] = [];
   const settles: number[] = [];
+  const before = process.threadCpuUsage();
   const startUs = nowUs();
   const endUs = startUs + forMs * 1000;
   const caller = async () => {
@@ -72,7 +75,9 @@ async function spend({ callers, forMs }: SpendRequest): Promise<Spending> {
     }
   };
   await Promise.all(Array.from({ length: callers }, caller));
+  const used = process.threadCpuUsage(before);
   return {
+    processorUs: (used.user + used.system) / settles.length,
     perSecond: settles.length / ((nowUs() - startUs) / 1e6),
     reserveP50Us: percentile(reserves, 0.5),
     reserveP99Us: percentile(reserves, 0.99),

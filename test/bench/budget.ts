@@ -32,7 +32,7 @@ export async function budget(options: Options, report: Report): Promise<void> {
     report.remark(
       `${SECTION}: spenders are in the process of the node, or of the client of Redis (appendfsync always, ioredis, a Lua script for ` +
         'each of the two steps; `pipelined` with enableAutoPipelining). `disk` is one write with O_DSYNC for each step, callers that ' +
-        'wait meanwhile sharing the next.',
+        'wait meanwhile sharing the next. Processor time is of the thread that the callers are in: all of a node, of Redis the client alone.',
     );
   if (wanted(options, ...MESH_PARTS)) await budgetMesh(options, report);
 }
@@ -53,6 +53,7 @@ async function measure(purse: Purse, options: Options, samples: Samples): Promis
       samples.add(`${purse}, ${what}, p50 of reserve`, spending.reserveP50Us);
       samples.add(`${purse}, ${what}, p99 of reserve`, spending.reserveP99Us);
       samples.add(`${purse}, ${what}, p50 of settle`, spending.settleP50Us);
+      samples.add(`${purse}, ${what}, processor time of one`, spending.processorUs);
     }
     await driver.ask('close');
   } finally {
@@ -72,6 +73,7 @@ function addRows(report: Report, samples: Samples, purses: readonly Purse[]): vo
       [', p50 of reserve', 'us'],
       [', p99 of reserve', 'us'],
       [', p50 of settle', 'us'],
+      [', processor time of one', 'us'],
     ] as const)
       addRow(report, samples, purses, `${nameOf(callers)}${suffix}`, unit);
   }
