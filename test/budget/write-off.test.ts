@@ -105,6 +105,40 @@ describe('budgets: lost accounts', () => {
     expect(one.status()).toMatchObject({ reserve: 540 });
   });
 
+  it('what an account sent after the row it was written off on does not come to the reserve a second time (I1)', () => {
+    const world = worldWith(4);
+    const [one, two, three, four] = world.nodes as [WorldNode, WorldNode, WorldNode, WorldNode];
+    three.call({ op: 'request', budget: 'team', amount: 10 });
+    two.call({ op: 'request', budget: 'team', amount: 300 });
+    one.reserve(200);
+    world.pass(2_000);
+    world.deaf.add(`${two.self}>${four.self}`);
+    three.isUp = false;
+    two.call({ op: 'transfer', budget: 'team', to: three.self, amount: 40 });
+    world.pass(2_000);
+    world.kill(two);
+    world.kill(three);
+    const first = four.call({ op: 'writeOff', budget: 'team', account: two.self });
+    expect(first).toMatchObject({ ok: true, value: { writtenOff: 300 } });
+    const second = one.call({ op: 'writeOff', budget: 'team', account: three.self });
+    expect(second).toMatchObject({ ok: true, value: { writtenOff: 10 } });
+    expect(one.status()).toMatchObject({ stranded: 0, onTheWay: 0 });
+  });
+
+  it('an account that is fenced off is written off in its other budgets too, though its machine is alive again', () => {
+    const world = worldWith(2);
+    const { one, two } = world;
+    one.call({ op: 'create', budget: 'other', limit: 500 });
+    for (const budget of ['team', 'other']) two.call({ op: 'request', budget, amount: 100 });
+    world.pass(2_000);
+    const { account } = two.budgets.ledger;
+    world.kill(two);
+    expect(one.call({ op: 'writeOff', budget: 'team', account })).toMatchObject({ ok: true });
+    one.tell({ kind: 'memberChanged', member: two.self, state: 'alive' });
+    const other = one.call({ op: 'writeOff', budget: 'other', account });
+    expect(other).toMatchObject({ ok: true, value: { writtenOff: 100 } });
+  });
+
   it('what an account claims to have got is given back only where who sent it says so (B27)', () => {
     const world = worldWith(3);
     const [one, two, three] = world.nodes as [WorldNode, WorldNode, WorldNode];
