@@ -354,4 +354,14 @@ describe('reserve register: keys and entries', () => {
     expect(host.row(PURSE)).toMatchObject({ spent: 100, overrun: 0 });
     expect(problemsOf(store, BUDGET, rowsOf([host], PURSE))).toEqual([]);
   });
+
+  it('an account that was written off is granted nothing more, though a store that forgot has it open (I6)', () => {
+    const store = setup();
+    const wish = { amount: some(10), atLeast: some(1), above: some(0) };
+    expect(code(store.grant(PURSE, A, wish))).toBe('ok');
+    const ended = { granted: 10, returned: 0, writtenOff: 10, lastSequence: 3 };
+    const put = { op: 'put', key: entryKey(PURSE, A), value: encode(ended) } as const;
+    store.transact({ compares: [], then: [put], otherwise: [] });
+    expect(code(store.grant(PURSE, A, { ...wish, above: some(10) }))).toBe('CONFLICT');
+  });
 });
