@@ -115,6 +115,15 @@ describe('gathering', () => {
     expect(problems(world)).toEqual([]);
   });
 
+  it('a peer that is up and silent for longer than all tries of an ask is asked anew before anybody is denied (B23)', () => {
+    const world = scattered(3, 100, { latencyMs: 5 });
+    world.silence(world.nodes[0]!, world.nodes[1]!, 1_500);
+    const outcome = reserved(world, 0, 250);
+    expect(outcome.kind).toBe('granted');
+    expect(outcome.waitedMs).toBeGreaterThan(1_050);
+    expect(problems(world)).toEqual([]);
+  });
+
   it('a frame that is lost is sent again, and what it asked for is given once', () => {
     for (let seed = 1; seed <= 30; seed++) {
       const world = scattered(5, 100, { latencyMs: 5, loss: 0.3, duplication: 0.3, jitter: true, seed });

@@ -470,6 +470,15 @@ export class Toy {
     other.tell({ kind: 'peerDown', peer: one.id, reason: 'cut' });
   }
 
+  /** Frames and rows between them are lost for so long, and neither finds out. */
+  silence(one: ToyNode, other: ToyNode, forMs: number): void {
+    const pairs = [`${one.id} ${other.id}`, `${other.id} ${one.id}`];
+    for (const pair of pairs) this.#cut.add(pair);
+    this.at(this.now.monoMs + forMs, () => {
+      for (const pair of pairs) this.#cut.delete(pair);
+    });
+  }
+
   heal(): void {
     for (const pair of this.#cut) {
       const [from, to] = pair.split(' ') as [NodeId, NodeId];
