@@ -6,6 +6,7 @@
 import { type PurseKey, purseKey } from '../../src/budget/names.ts';
 import type { Period } from '../../src/budget/period.ts';
 import type { AgentId } from '../../src/kernel/ids.ts';
+import { decodeFrame } from '../../src/replication/frames.ts';
 import type { Violation } from '../lib/cluster.ts';
 import { Books } from './books.ts';
 import type { BudgetMachine } from './machine.ts';
@@ -38,11 +39,21 @@ export interface DenialsReport {
   readonly spent: number;
   readonly transfers: number;
   readonly grants: number;
-  /** For a thousand reservations: frames between nodes (one for each receiver), by channel, and calls to the store. */
-  readonly perThousand: { readonly call: number; readonly records: number; readonly store: number };
+  /**
+   * For a thousand reservations: frames between nodes (one for each receiver), and calls to the store. `rows`: frames with records;
+   * `roots`: small ones that compare what is held, which are there without budgets too, if fewer.
+   */
+  readonly perThousand: Counted;
   readonly faults: readonly never[];
   readonly violations: readonly Violation[];
   readonly replay: string;
+}
+
+interface Counted {
+  readonly call: number;
+  readonly rows: number;
+  readonly roots: number;
+  readonly store: number;
 }
 
 const MEAN = 100;
@@ -65,7 +76,7 @@ class DenialsRun {
   readonly #world: BudgetWorld;
   readonly #books: Books;
   readonly #counts = { reservations: 0, refused: 0, falselyRefused: 0, waited: 0, longestMs: 0 };
-  readonly #frames = { call: 0, records: 0 };
+  readonly #frames = { call: 0, rows: 0, roots: 0 };
   #purse: PurseKey | undefined;
   #isOver = false;
 
@@ -87,7 +98,9 @@ class DenialsRun {
     this.#world.onEffect.push((_machine, effect) => {
       if (effect.kind !== 'send') return;
       if (effect.channel === 'call') this.#frames.call += effect.to.length;
-      else if (effect.channel === 'records') this.#frames.records += effect.to.length;
+      else if (effect.channel === 'records' && decodeFrame(effect.bytes)?.kind === 'root')
+        this.#frames.roots += effect.to.length;
+      else if (effect.channel === 'records') this.#frames.rows += effect.to.length;
     });
   }
 
@@ -175,16 +188,17 @@ class DenialsRun {
   }
 
   #report(before: {
-    readonly frames: { call: number; records: number };
+    readonly frames: { call: number; rows: number; roots: number };
     readonly calls: number;
   }): DenialsReport {
     const world = this.#world;
     const { reservations, refused, falselyRefused, waited, longestMs } = this.#counts;
     const perThousand = (count: number) => Math.round((count / Math.max(1, reservations)) * 100_000) / 100;
-    const { call, records } = this.#frames;
+    const { call, rows: told, roots } = this.#frames;
     const messages = {
       call: perThousand(call - before.frames.call),
-      records: perThousand(records - before.frames.records),
+      rows: perThousand(told - before.frames.rows),
+      roots: perThousand(roots - before.frames.roots),
       store: perThousand(world.store.calls - before.calls),
     };
     const spent = this.#spent() / this.#limit;
@@ -214,11 +228,12 @@ class DenialsRun {
 
 export function describeDenials(report: DenialsReport): string {
   const { seed, nodes, reservations, refused, falselyRefused, spent, perThousand, longestMs } = report;
+  const sum = perThousand.call + perThousand.store + perThousand.rows;
   const share = ((100 * falselyRefused) / Math.max(1, reservations)).toFixed(3);
   return [
     `budget-denials seed ${seed} nodes ${nodes}: ${reservations} reservations, ${refused} refused, of these ${falselyRefused} falsely (${share} %)`,
     `${(100 * spent).toFixed(2)} % of the limit spent, ${report.waited} waited, the longest ${Math.round(longestMs)} ms`,
-    `${report.transfers} pairs of nodes passed rights, ${report.grants} transactions; per 1,000 reservations ${perThousand.call} calls, ${perThousand.store} store calls, ${perThousand.records} frames of records`,
+    `${report.transfers} pairs of nodes passed rights, ${report.grants} transactions; per 1,000 reservations ${sum.toFixed(1)} messages: ${perThousand.call} calls, ${perThousand.store} store calls, ${perThousand.rows} frames of rows; and ${perThousand.roots} that compare them`,
     `${(report.simulatedMs / 1000).toFixed(1)} simulated s, ${report.events} events, trace ${report.traceHash}`,
   ].join('; ');
 }

@@ -57,6 +57,7 @@ import {
   transfer,
 } from './spending.ts';
 import { type Hold, LedgerState } from './state.ts';
+import { Telling } from './telling.ts';
 
 export interface LedgerOptions {
   readonly self: NodeId;
@@ -65,20 +66,19 @@ export interface LedgerOptions {
   /** What tells the place of the data from a copy of it (device and inode of the directory, when it was made). */
   readonly place: string;
   readonly now: Instant;
-  /** How long a row that only tells what was spent may wait for more; transfers are told at once. Default 1,000. */
+  /** Default 1,000: see `Telling`. */
   readonly publishDelayMs?: number;
   /** Default: `CLOSING_TIMES`. */
   readonly times?: ClosingTimes;
 }
 
 const STREAM = 'budget';
-const PUBLISH_DELAY_MS = 1_000;
 
 export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   readonly #self: NodeId;
   readonly #fresh: () => FreshNumber;
   readonly #place: string;
-  readonly #publishDelayMs: number;
+  readonly #telling: Telling;
   readonly #definitions = new Map<BudgetName, Definition>();
   readonly #lineages = new Lineages(this.#definitions);
   #state: LedgerState;
@@ -104,7 +104,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     this.#self = options.self;
     this.#fresh = options.fresh;
     this.#place = options.place;
-    this.#publishDelayMs = options.publishDelayMs ?? PUBLISH_DELAY_MS;
+    this.#telling = new Telling(options.publishDelayMs);
     this.#times = options.times ?? CLOSING_TIMES;
     this.#over = new OverPeriods(this.#times);
     this.#closingMs = options.now.monoMs + this.#times.everyMs;
@@ -260,6 +260,8 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
       this.#closingMs = now.monoMs + this.#times.everyMs;
       this.#closeOver(now);
     }
+    if (isDue(this.#publishing, now))
+      this.#publishing = this.#telling.due(this.#publishing, this.#dirty, this.#state.purses, now.monoMs);
     if (isDue(this.#publishing, now)) this.#publish();
     return this.#out.take();
   }
@@ -468,6 +470,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     }
     this.#holdTimes = new Deadlines();
     this.#dirty.clear();
+    this.#telling.clear();
     this.#publishing = undefined;
     this.#over.clear();
     for (const change of carried) {
@@ -515,14 +518,19 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
 
   /** What it changes must be told. */
   #soil(change: Change): void {
-    if (change.kind === 'reserved') for (const purse of change.purses) this.#dirty.add(purse);
-    else if ('parts' in change) for (const { purse } of change.parts) this.#dirty.add(purse);
-    else if ('purse' in change) this.#dirty.add(change.purse);
+    if (change.kind === 'reserved') for (const purse of change.purses) this.#soilOne(purse);
+    else if ('parts' in change) for (const { purse } of change.parts) this.#soilOne(purse);
+    else if ('purse' in change) this.#soilOne(change.purse);
+  }
+
+  #soilOne(key: PurseKey): void {
+    this.#dirty.add(key);
+    this.#telling.changed(key, this.#state.purses.get(key)?.rights ?? 0);
   }
 
   #publishLater(now: Instant): void {
     if (!this.#isConfirmed) return;
-    this.#publishing ??= { atMs: now.monoMs + this.#publishDelayMs, reason: 'budget.publish' };
+    this.#publishing = this.#telling.deadline(now.monoMs, this.#publishing);
   }
 
   #publish(): void {
@@ -539,6 +547,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     const purse = this.#state.purses.get(key);
     this.#dirty.delete(key);
     if (purse === undefined || !this.#isConfirmed) return;
+    this.#telling.told(key, purse.rights);
     this.#out.push({
       kind: 'publishRow',
       stream: STREAM,
@@ -575,6 +584,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
 
   #withdraw(purse: PurseKey, account: AccountId): void {
     if (account === this.account) this.#dirty.delete(purse);
+    this.#telling.forget(purse);
     this.#out.push({ kind: 'publishRow', stream: STREAM, key: rowKey(purse, account), body: undefined });
   }
 

@@ -19,9 +19,8 @@ import type { Office } from './office.ts';
 import { periodAt, periodEndMs } from './period.ts';
 import { type Reserve, reserveOf } from './reserve-register.ts';
 import { EMPTY_ROW, type Row, rightsOf } from './row.ts';
+import { TOLD_WITHIN_MS } from './telling.ts';
 
-/** How old a row of a machine that can be reached may be. */
-const PUBLISH_DELAY_MS = 1_000;
 /** Machines that a refusal names. */
 const NAMED = 16;
 const NOTHING: Between = { onTheWay: 0, passedOn: 0, lost: 0 };
@@ -293,7 +292,7 @@ function asOf({ ledger, stateOf, heardAt }: Office, positions: readonly Position
     if (account === ledger.account || row === undefined) continue;
     const isHere = stateOf(nodeOfAccount(account)) === 'alive';
     const heard = heardAt.get(account) ?? 0;
-    oldest = Math.min(oldest, isHere ? now.wallMs - PUBLISH_DELAY_MS : heard);
+    oldest = Math.min(oldest, isHere ? now.wallMs - TOLD_WITHIN_MS : heard);
   }
   return oldest;
 }

@@ -24,7 +24,7 @@ function putBack() {
   two.boot();
   world.pass(2_000);
   two.reserve(10);
-  world.pass(2_000);
+  world.pass(6_000);
   two.tell(told);
   world.connect(two);
   world.pass(2_000);

@@ -2,7 +2,7 @@
 import type { Operation, Reserved, Served } from './operations.ts';
 
 /** A write-off goes by the last news of an account; so old they may be. */
-const NEWS_MS = 5_000;
+const NEWS_MS = 8_000;
 /** How long before and after a fault a refusal is nothing to wonder at. */
 const CALM_BEFORE_MS = 500;
 const CALM_AFTER_MS = 4_000;
