@@ -313,6 +313,19 @@ describe('budgets: looking after them', () => {
     expect(world.one.status()).toMatchObject({ limit: 1_000, allocated: 900, owed: 0 });
   });
 
+  it('a store that is read anew and has forgotten nothing is told nothing, and nobody is alarmed', () => {
+    const world = worldWith(2);
+    world.two.call({ op: 'request', budget: 'team', amount: 300 });
+    world.one.reserve(10);
+    world.pass(2_000);
+    const before = world.transactions;
+    for (const node of world.nodes) world.read(node);
+    world.pass(5_000);
+    expect(world.transactions).toBe(before);
+    for (const { marks } of world.nodes)
+      expect(marks.filter(({ name }) => name.endsWith('Lost'))).toEqual([]);
+  });
+
   it('says that money was lost only when it stays so for 30 s', () => {
     const world = worldWith(2);
     world.two.call({ op: 'request', budget: 'team', amount: 500 });
