@@ -149,7 +149,7 @@ describe('BoardView: writing', () => {
     const told = [small.view.set('b', 1), small.view.set('c', 1), small.view.set('a', 2)];
     expect(small.view.get('c')?.value).toBe(1);
     const { body } = await refusal(told[1] as Promise<unknown>);
-    expect([body.code, body.hint.includes('quotaKeys')]).toEqual(['QUOTA_EXCEEDED', true]);
+    expect([body.code, body.hint.includes('quota.keys')]).toEqual(['QUOTA_EXCEEDED', true]);
     await Promise.all([told[0], told[2]]);
     expect(small.view.list().map(({ key, value }) => [key, value])).toEqual([
       ['a', 2],
