@@ -92,6 +92,7 @@ export class Books {
     this.#world = world;
     this.removals = new Removals(world);
     world.store.onChange = (changes, by) => this.#storeChanged(changes, by);
+    world.onStart.push((machine) => this.#started(machine));
     world.onStep.push((machine, _event, effects) => this.#stepped(machine, effects));
     world.onEffect.push((machine, effect) => this.#leaves(machine, effect));
     world.onCrash.push((machine) => this.#crashed(machine));
@@ -298,6 +299,14 @@ export class Books {
     return (
       first === undefined || (this.#moments.get(purse)?.length ?? 0) < REMEMBERED || first.atMs <= sinceMs
     );
+  }
+
+  /** From here on it stands for the account that it read or began: what a crash leaves of its disk says nothing of another. */
+  #started(machine: BudgetMachine): void {
+    const account = machine.budgets?.ledger.account;
+    if (account !== undefined) this.#accountOf.set(machine, account);
+    this.#read(machine);
+    this.#check();
   }
 
   #stepped(machine: BudgetMachine, effects: readonly CoreEffect[]): void {

@@ -33,6 +33,8 @@ export interface MachineWorld {
   readonly checkpointFloorBytes: number;
   readonly wallRate: number;
   readonly times: ClosingTimes;
+  /** A process has read its disk; nothing of what it orders then is carried out yet. */
+  onStart(machine: BudgetMachine): void;
   /** After every event that the machine handled. */
   onStep(machine: BudgetMachine, event: string, effects: readonly CoreEffect[]): void;
   /** Before an order is carried out: what it had to wait for is on the disk. */
@@ -160,7 +162,9 @@ export class BudgetMachine {
       journal.filter(([first]) => first === tag).map((record) => record.subarray(1));
     const now = clock.now();
     const isSuspect = quarantined.length > 0;
-    executor.execute(core.load(of(JOURNAL_TAGS.record), of(JOURNAL_TAGS.budget), isSuspect, now));
+    const orders = core.load(of(JOURNAL_TAGS.record), of(JOURNAL_TAGS.budget), isSuspect, now);
+    this.#world.onStart(this);
+    executor.execute(orders);
     wire.listenNow((event) => this.#onWire(run, event));
     this.#world.store.attach(client);
     this.#dial(run);

@@ -49,6 +49,8 @@ export class BudgetWorld {
   /** Second runs of a machine's data, under its identity. */
   readonly copies: BudgetMachine[] = [];
   readonly violations: Violation[] = [];
+  /** A process has read its disk. */
+  readonly onStart: ((machine: BudgetMachine) => void)[] = [];
   readonly onStep: ((machine: BudgetMachine, event: string, effects: readonly CoreEffect[]) => void)[] = [];
   readonly onEffect: ((machine: BudgetMachine, effect: CoreEffect) => void)[] = [];
   /** A process has ended; its disk is as it will be found. */
@@ -86,6 +88,9 @@ export class BudgetWorld {
       checkpointFloorBytes: options.checkpointFloorBytes,
       ...{ wallRate: this.#wallRate, times: this.times },
       isOrchestrator: ({ index }) => index < options.orchestrators,
+      onStart: (machine) => {
+        for (const listener of this.onStart) listener(machine);
+      },
       onStep: (machine, event, effects) => this.#stepped(machine, event, effects),
       onEffect: (machine, effect) => {
         for (const listener of this.onEffect) listener(machine, effect);
