@@ -63,6 +63,8 @@ export class Books {
   readonly #world: BudgetWorld;
   readonly #accounts = new Map<AccountId, Truth>();
   readonly #accountOf = new Map<BudgetMachine, AccountId>();
+  /** Accounts that have ended on machines whose disks may not have it yet. */
+  readonly #ended = new Map<BudgetMachine, AccountId>();
   /** Machines that run on an older image of their disk, and the account which that still believes to be. */
   readonly #putBack = new Map<BudgetMachine, AccountId>();
   /** Of these, those whose register entry gives them away. */
@@ -337,6 +339,9 @@ export class Books {
       truth.forked = true;
       this.#resolved(machine);
     } else if (isOld) return;
+    const before = this.#accountOf.get(machine);
+    if (before !== undefined && before !== account && this.#putBack.get(machine) !== before)
+      this.#ended.set(machine, before);
     this.#accountOf.set(machine, account);
     for (const [key, purse] of ledger.purses) {
       if (truth.rows.get(key)?.sequence === purse.sequence) continue;
@@ -351,8 +356,23 @@ export class Books {
     }
   }
 
+  /** What an account did in the turn in which it ended is on its disk before anybody is told; the machine has another one by then. */
+  #readEnded(machine: BudgetMachine): void {
+    const ended = this.#ended.get(machine);
+    const state = machine.image.former;
+    if (ended === undefined || state?.account !== ended) return;
+    this.#ended.delete(machine);
+    const { rows } = this.#truth(ended);
+    for (const [key, { row }] of state.purses) {
+      if (row.sequence <= (rows.get(key)?.sequence ?? 0)) continue;
+      rows.set(key, row);
+      this.#touched.add(key);
+    }
+  }
+
   /** What the disk holds now is all that is left, and all that was ever told. */
   #crashed(machine: BudgetMachine): void {
+    this.#readEnded(machine);
     const account = this.#accountOf.get(machine);
     const state = machine.image.account;
     if (account === undefined || this.#putBack.get(machine) === account) return;
@@ -374,6 +394,7 @@ export class Books {
 
   /** Nothing leaves a machine before its disk has it. */
   #leaves(machine: BudgetMachine, effect: CoreEffect): void {
+    this.#readEnded(machine);
     if (effect.kind !== 'publishRow' || effect.body === undefined) return;
     const place = parseRowKey(machine.nodeId, effect.key);
     const state = machine.image.account;
