@@ -1,5 +1,5 @@
 /** What a caller can ask of the budgets, and what they answer. Shared by MCP, HTTP, the command line and the library. */
-import type { Result } from '../kernel/errors.ts';
+import type { ErrorBody, Result } from '../kernel/errors.ts';
 import type { AgentId, NodeId } from '../kernel/ids.ts';
 import type { Expiry, Unit } from './definition.ts';
 import type { Window } from './period.ts';
@@ -206,10 +206,12 @@ export interface Budgets {
    * may have taken effect.
    */
   call<C extends BudgetCall>(call: C, signal?: AbortSignal): Promise<Result<BudgetAnswers[C['op']]>>;
-  /** Errors: NOT_FOUND. */
+  /** Errors: NOT_FOUND, QUORUM_UNAVAILABLE (the store was not read yet). */
   status(budget: string): Result<BudgetStatus>;
   /** In the order of names. */
   list(): readonly BudgetStatus[];
+  /** Why `list` may lack budgets, as long as the quorum store was not read: QUORUM_UNAVAILABLE. */
+  readonly notRead?: ErrorBody | undefined;
   /** What may have changed in a budget is told at most once in `limits.budgetNoticeMs`. */
   watch(listener: (budget: string) => void): () => void;
   onThreshold(listener: (passed: ThresholdPassed) => void): () => void;

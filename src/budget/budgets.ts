@@ -5,7 +5,7 @@
  * host's loop share a journal record, behind which their answers go. Whatever else there is (sums, notices, thresholds) is worked out
  * later, when somebody asks or a timer is due.
  */
-import { fail, ok, type Result } from '../kernel/errors.ts';
+import { type ErrorBody, fail, ok, type Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
@@ -33,7 +33,7 @@ import { Paces } from './orchestrator/paces.ts';
 import { CLOSING_TIMES, type ClosingTimes } from './over-periods.ts';
 import type { PriceTable } from './price.ts';
 import { beforeReading, Recovery } from './recovery.ts';
-import { diskFails } from './refusals.ts';
+import { diskFails, notReadError } from './refusals.ts';
 import { DEFAULT_TTL_MS } from './requests.ts';
 import type { Entry } from './reserve-register.ts';
 import { Returns } from './returns.ts';
@@ -147,10 +147,15 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     return this.#ledger.checkpoint();
   }
 
-  /** Errors: NOT_FOUND. */
+  /** Errors: NOT_FOUND, QUORUM_UNAVAILABLE (the store was not read yet). */
   status(budget: string, now: Instant): Result<BudgetStatus> {
     const definition = this.#management.definition(budget);
     return definition.ok ? ok(this.#statusOf(definition.value, now)) : definition;
+  }
+
+  /** Why `list` may lack budgets: the store was not read yet. */
+  get notRead(): ErrorBody | undefined {
+    return this.#mirror.isFilled ? undefined : notReadError();
   }
 
   list(now: Instant): readonly BudgetStatus[] {

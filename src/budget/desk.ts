@@ -14,7 +14,7 @@ import type { Unit } from './definition.ts';
 import { type BudgetName, freshText, type PurseKey } from './names.ts';
 import type { Office } from './office.ts';
 import type { Pull } from './pulls.ts';
-import { lackingPurse } from './refusals.ts';
+import { foundIn, lackingPurse } from './refusals.ts';
 import {
   newReservationId,
   placeOfReservation,
@@ -63,7 +63,7 @@ export class Desk {
   }
 
   reserve(id: number, call: Reserve, now: Instant): void {
-    const { ledger, self } = this.#office;
+    const { ledger, mirror, self } = this.#office;
     const amount = spentOf(call, this.#unitFor(call, call.budget), this.#office.prices, 1);
     const waitMs = waitOf(call.waitMs);
     const reservation = call.id === undefined ? ok(this.#freshId()) : newReservationId(call.id, self);
@@ -81,7 +81,7 @@ export class Desk {
       ttlMs,
       isFresh: call.id === undefined,
     };
-    const result = ledger.perform(asked, now);
+    const result = foundIn(mirror, ledger.perform(asked, now));
     const lacking = lackingPurse(result);
     if (lacking !== undefined) {
       this.#office.absorb(now);
@@ -159,12 +159,13 @@ export class Desk {
     }
     const { budget, agent, id: given = this.#freshId() } = call;
     const asked = { op: 'report', id: given, budget, agent, amount: amount.value } as const;
-    this.#countSpent(id, asked, now, (result) =>
+    this.#countSpent(id, asked, now, (counted) => {
+      const result = foundIn(this.#office.mirror, counted);
       this.#office.answer(
         id,
         result.ok ? ok({ id: given, amount: result.value.amount, overrun: result.value.overrun }) : result,
-      ),
-    );
+      );
+    });
   }
 
   /** What may be beyond the rights. */

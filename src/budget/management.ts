@@ -9,6 +9,7 @@ import { chainOf, type Definition, noBudget, parseDefinition } from './definitio
 import { type PurseKey, parseBudgetName } from './names.ts';
 import type { Office } from './office.ts';
 import type { Pull } from './pulls.ts';
+import { foundIn } from './refusals.ts';
 import { invalid, waitOf } from './requests.ts';
 import { type Plan, planCreation, planLimit, type Reserve } from './reserve-register.ts';
 import { currentAccount, purseNow } from './status.ts';
@@ -110,7 +111,8 @@ export class Management {
       );
       return;
     }
-    const chain = chainOf(definition.value.name, this.#office.mirror.definitions);
+    const { mirror } = this.#office;
+    const chain = foundIn(mirror, chainOf(definition.value.name, mirror.definitions));
     const waitMs = waitOf(call.waitMs);
     if (!chain.ok || !waitMs.ok || !this.#supply.hasRoom) {
       this.#office.answer(id, chain.ok ? (waitMs.ok ? tooMany() : waitMs) : chain);
@@ -163,14 +165,12 @@ export class Management {
     }
   }
 
+  /** Errors: NOT_FOUND, QUORUM_UNAVAILABLE (the store was not read yet). */
   definition(name: unknown): Result<Definition> {
     const budget = parseBudgetName(name);
     const definition = budget === undefined ? undefined : this.#office.mirror.definitions.get(budget);
     if (definition !== undefined) return ok(definition);
-    const missing = noBudget(String(name).slice(0, 64));
-    if (this.#office.mirror.isFilled) return fail(missing);
-    const hint = 'This node has not read the quorum store yet: try again, or see skein doctor.';
-    return fail({ ...missing, hint, retryable: true });
+    return foundIn(this.#office.mirror, fail(noBudget(String(name).slice(0, 64))));
   }
 
   #rights(purse: PurseKey): Amount {
@@ -201,7 +201,7 @@ export class Management {
       return failWith('QUOTA_EXCEEDED', `There are ${limits.budgets} budgets.`, 'Use those there are.');
     }
     const chain = chainOf(definition.name, new Map([...mirror.definitions, [definition.name, definition]]));
-    return chain.ok ? ok(definition) : chain;
+    return chain.ok ? ok(definition) : foundIn(mirror, chain);
   }
 }
 

@@ -1,5 +1,5 @@
 /** What is said where money is lacking. */
-import { type ErrorBody, errorBody, type Result } from '../kernel/errors.ts';
+import { type ErrorBody, errorBody, fail, type Result } from '../kernel/errors.ts';
 import type { PurseKey } from './names.ts';
 import type { Remains } from './status.ts';
 
@@ -48,6 +48,22 @@ export function unavailableError({ budget, reserve, rights }: Remains, retryAfte
     'Try again when a majority of the voters can be reached; see skein doctor.',
     { retryAfterMs, details: { outcome: 'not-done', budget, remaining: rights, reserve } },
   );
+}
+
+/** Which budgets there are is not known before the store was read once: none may be said to be missing. */
+export function notReadError(): ErrorBody {
+  return errorBody(
+    'QUORUM_UNAVAILABLE',
+    'This node has not read the quorum store yet, and does not know which budgets there are.',
+    'Try again; if it lasts, see skein doctor.',
+    { retryAfterMs: 500, details: { outcome: 'not-done' } },
+  );
+}
+
+/** Of a budget that was looked for in this mirror. */
+export function foundIn<T>({ isFilled }: { readonly isFilled: boolean }, result: Result<T>): Result<T> {
+  const isUnread = !isFilled && !result.ok && result.error.code === 'NOT_FOUND';
+  return isUnread ? fail(notReadError()) : result;
 }
 
 /** `outcome`: of what was asked for. */

@@ -1,6 +1,6 @@
 /** Budgets as results and resources show them. */
 import type { BudgetStatus, Budgets, MachineShare } from '../budget/api.ts';
-import { ok, type Result } from '../kernel/errors.ts';
+import { fail, ok, type Result } from '../kernel/errors.ts';
 import { limits } from '../kernel/limits.ts';
 import { type Page, pageOf } from './page.ts';
 import type { Structured } from './tool.ts';
@@ -62,6 +62,7 @@ export function budgetListing(
   budgets: Budgets,
   request: { readonly limit?: number | undefined; readonly cursor?: string | undefined },
 ): Result<Structured> {
+  if (budgets.notRead !== undefined) return fail(budgets.notRead);
   const all = budgets.list();
   const nameOf = ({ budget }: BudgetStatus) => budget;
   const page = pageOf(all, nameOf, request);

@@ -22,6 +22,9 @@ export function budgetsOf(
       ),
     status: (budget) => machine.status(budget, clock.now()),
     list: () => machine.list(clock.now()),
+    get notRead() {
+      return machine.notRead;
+    },
     watch: (listener) => announcements.budgetChanges.listen('', listener),
     onThreshold: (listener) => announcements.thresholds.listen('', listener),
     get orchestrator() {

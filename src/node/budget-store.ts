@@ -19,6 +19,11 @@ interface BudgetStoreOptions {
   readonly onFault: (error: unknown) => void;
 }
 
+interface Reading {
+  readonly revision: number;
+  readonly entries: readonly KeyValue[];
+}
+
 const REREAD_MS = 1_000;
 
 export class BudgetStore {
@@ -75,7 +80,8 @@ export class BudgetStore {
 
   async #follow(): Promise<void> {
     try {
-      const read = await this.#readAll();
+      const copy = await this.#readAll();
+      const read = copy?.revision === 0 ? await this.#readProved() : copy;
       if (this.#isClosed) return;
       if (read === undefined) {
         this.#followLater();
@@ -91,10 +97,15 @@ export class BudgetStore {
     }
   }
 
+  /** A copy without any content may be of no store at all: of a node that has not joined one, or has not begun to follow. */
+  async #readProved(): Promise<Reading | undefined> {
+    const { store } = this.#options;
+    const proof = await store.get(ALL_BUDGETS.from, 'strong', this.#abort.signal);
+    return proof.ok && !this.#isClosed ? this.#readAll() : undefined;
+  }
+
   /** As of the first page's revision or a little later. `undefined` where the store cannot be read now. */
-  async #readAll(): Promise<
-    { readonly revision: number; readonly entries: readonly KeyValue[] } | undefined
-  > {
+  async #readAll(): Promise<Reading | undefined> {
     const { store } = this.#options;
     const entries: KeyValue[] = [];
     let revision: number | undefined;

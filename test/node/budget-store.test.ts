@@ -109,6 +109,25 @@ describe('the quorum store as budgets see it', () => {
     expect(following.changes).toEqual([]);
   });
 
+  it('an empty copy is not taken for the store before a majority has proved that it is one', async () => {
+    let isJoined = false;
+    const following = new Following((store) => ({
+      range: async (range: KeyRange, limit: number, level, signal): Promise<Result<RangeAnswer>> =>
+        isJoined
+          ? store.range(range, limit, level, signal)
+          : { ok: true, value: { found: [], more: false, revision: 0 } },
+      get: async (key, level, signal): Promise<Result<RangeAnswer>> =>
+        isJoined ? store.get(key, level, signal) : failWith('QUORUM_UNAVAILABLE', 'no majority', 'wait'),
+    }));
+    following.put('budget/a');
+    following.store.start();
+    await following.clock.advance(5_000);
+    expect(following.events).toEqual([]);
+    isJoined = true;
+    await following.clock.advance(1_000);
+    expect(following.reads).toEqual([['budget/a']]);
+  });
+
   it('after changes that the store no longer has one by one everything is read anew', async () => {
     let tell: Parameters<QuorumStore['watch']>[2] | undefined;
     const following = new Following((store) => ({
