@@ -140,6 +140,7 @@ export interface MachineShare {
   /** Can be reserved. */
   readonly rights: number;
   readonly held: number;
+  /** With what a write-off charged for what it held. */
   readonly spent: number;
   readonly overrun: number;
   /** Units a second, lately; of other machines as their rows tell. */
@@ -152,7 +153,7 @@ export interface MachineShare {
   readonly accounts: readonly string[];
 }
 
-/** One budget in the period that runs. Sums are of rows heard so far: `remaining` is a lower bound of what can be had from here now: rights that this node could not take in do not count. */
+/** One budget in the period that runs. Sums are of rows heard so far: `remaining` is a lower bound of what can be had from here now: rights that this node could not take in do not count, nor what debts of machines that can be reached take first. */
 export interface BudgetStatus {
   readonly budget: string;
   readonly unit: Unit;

@@ -121,7 +121,7 @@ export function statusOf(
   const rows = toBeHad(office, purse, positions);
   const remaining = Math.max(
     0,
-    remainingAtLeast(reserve.reserve, rows.values()) - seenTwice(positions, rows),
+    remainingAtLeast(reserve.reserve, rows.values()) - seenTwice(positions, rows) - unpaid(office, positions),
   );
   const burnPerSecond = sum((machine) => machine.burnPerSecond);
   const endMs = periodEndMs(periodAt(definition.window, now.wallMs));
@@ -138,7 +138,7 @@ export function statusOf(
     reserve: reserve.reserve,
     allocated: sum((machine) => machine.allocated),
     held: sum((machine) => machine.held),
-    spent: sum((machine) => machine.spent) + balance.lost,
+    spent: sum((machine) => machine.spent),
     overrun: balance.overrun,
     remaining,
     stranded: sum((machine) => machine.stranded),
@@ -187,6 +187,16 @@ function onTheWay(
     if (entry?.lastSequence !== undefined || isStranded(office, account)) continue;
     const { onTheWay, passedOn } = between.get(account) ?? NOTHING;
     sum += onTheWay - passedOn;
+  }
+  return sum;
+}
+
+/** What rights that come to accounts in use pay first. Debts of the others nobody pays while they cannot be reached. */
+function unpaid(office: Office, positions: readonly Position[]): number {
+  let sum = 0;
+  for (const { account, row, entry } of positions) {
+    if (row === undefined || entry?.lastSequence !== undefined || isStranded(office, account)) continue;
+    sum += row.overrun - row.covered;
   }
   return sum;
 }
@@ -247,14 +257,14 @@ function machinesOf(
   for (const { account, row, entry } of positions) {
     const nodeId = nodeOfAccount(account);
     const before = machines.get(nodeId);
-    // What was written off is spent or in the reserve; the register's balance has it.
+    // What was written off is in the reserve, or counts as spent where it was (`lost`).
     const isOver = entry?.lastSequence !== undefined;
     const rights = row === undefined || isOver ? 0 : (rightsOf(row) ?? 0);
     const held = row === undefined || isOver ? 0 : row.held;
-    const spent = row?.spent ?? 0;
+    const { onTheWay, passedOn, lost } = between.get(account) ?? NOTHING;
+    const spent = (row?.spent ?? 0) + lost;
     const burn = isOver ? 0 : paces.perMs(purse, account, now) * 1_000;
     const isOut = isStranded(office, account);
-    const { onTheWay, passedOn } = between.get(account) ?? NOTHING;
     const stranded = isOut && !isOver ? Math.max(0, rights + held + onTheWay - passedOn) : 0;
     machines.set(nodeId, {
       nodeId,
