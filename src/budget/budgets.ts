@@ -113,7 +113,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     this.#ledger = new Ledger({ self, fresh, place, now, times });
     this.#errands = new Errands((effect) => this.#out.push(effect));
     this.#office = this.#officeOf(options);
-    this.#opening = new Opening(this.#office, rng.fork(), (at) => this.#supply.retryAll(at));
+    this.#opening = new Opening(this.#office, rng.fork(), (at) => this.#supply.opened(at));
     this.#supply = new Supply(this.#office, this.#opening, {
       want: (purse, need, waiting) => this.#wanted.set(purse, { need, waiting }),
       answer: (id, result) => this.#desk.reserved(id, result),
@@ -384,6 +384,9 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     }
     this.#tell(event, now);
     if (event.owner === this.#self) return;
+    // Nothing is kept of rows that were not.
+    if (this.#ledger.rows.row(place.purse, place.account) !== undefined)
+      this.#office.paces.note(place.purse, place.account, now);
     // Heard before anything else was: from the records that this node had kept.
     const row = this.#mirror.isFilled ? undefined : this.#ledger.rows.row(place.purse, place.account);
     if (row !== undefined) this.#notices.began(place.purse, place.account, row.spent);
@@ -394,11 +397,12 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     const before = beforeReading(this.#mirror);
     const facts = this.#mirror.replace(entries);
     this.#recovery.compare(before, now);
-    this.#learn(facts, now);
+    this.#learn(facts, now, false);
     this.#returns.compare(now);
   }
 
-  #learn(facts: readonly MirrorFact[], now: Instant): void {
+  /** `isNews`: as it happens, not read of what happened before. */
+  #learn(facts: readonly MirrorFact[], now: Instant, isNews = true): void {
     for (const fact of facts) {
       switch (fact.kind) {
         case 'defined':
@@ -414,6 +418,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
           const { purse, account, entry } = fact;
           const { granted } = entry;
           const end = endOf(entry);
+          if (isNews) this.#office.paces.note(purse, account, now);
           this.#tell({ kind: 'registered', purse, account, granted, ...(end && { end }) }, now);
           this.#notices.soon(budgetOf(purse), now);
           break;
@@ -463,7 +468,13 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         return;
       default:
         this.#out.push(effect);
+        if (effect.kind === 'publishRow' && effect.body !== undefined) this.#notePace(effect.key, now);
     }
+  }
+
+  #notePace(key: string, now: Instant): void {
+    const place = parseRowKey(this.#self, key);
+    if (place !== undefined) this.#office.paces.note(place.purse, place.account, now);
   }
 
   #answer(id: number, result: Result<unknown>): void {
