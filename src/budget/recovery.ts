@@ -3,6 +3,8 @@
  * money again. What it is known to have had is told to it anew, until it has it; the store refuses grants to accounts that it
  * granted less than they had.
  *
+ * A copy of the store that is behind may lack all the same: so that something was lost is said, and written, only where a majority lacks it.
+ *
  * Proof that it has forgotten is what this node itself had read in it, or was granted. Only then rows of others are evidence
  * too: else a writer could raise its own grants by claiming them. Budgets are never taken away, so one that is gone was forgotten.
  * Periods are, once they are closed: so that they are is told first, and nothing is granted anew in them.
@@ -15,11 +17,20 @@ import { type Definition, isClosedIn } from './definition.ts';
 import type { Mirror } from './mirror.ts';
 import { type AccountId, type BudgetName, type PurseKey, parsePurseKey, purseKey } from './names.ts';
 import type { Office } from './office.ts';
-import { type Entry, type Plan, planCreation, planRecovery, type Reserve } from './reserve-register.ts';
+import {
+  type Entry,
+  type Plan,
+  planCreation,
+  planRecovery,
+  type Reserve,
+  type View,
+} from './reserve-register.ts';
 import { purseNow } from './status.ts';
 
 const RETRY_MS = 1_000;
 const MOST_DOUBLINGS = 6;
+
+type Fields = Readonly<Record<string, string | number>>;
 
 /** What the mirror had, before the store was read anew. */
 export interface Before {
@@ -78,28 +89,28 @@ export class Recovery {
   }
 
   #restore(definition: Definition, now: Instant): void {
-    this.#mark('budget.definitionLost', { budget: definition.name, epoch: definition.epoch });
-    const plan = (view: Parameters<typeof planCreation>[1]): Result<Plan<Definition>> =>
-      // Somebody else restored it, or made another.
+    const plan = (view: View): Result<Plan<Definition>> =>
+      // The copy was behind, somebody else restored it, or made another.
       view.definition.value === undefined
         ? planCreation(definition, view)
         : ok({ kind: 'done', value: view.definition.value });
+    const lost = { budget: definition.name, epoch: definition.epoch };
     const { account } = this.#office.ledger;
     const purse = purseNow(definition, now.wallMs);
     this.#running++;
     this.#office.send<Definition>(
-      { budget: definition.name, purse, account, plan },
+      { budget: definition.name, purse, account, plan: this.#telling('budget.definitionLost', lost, plan) },
       { strong: true, done: (result, at) => this.#done(result, at) },
       now,
     );
   }
 
   #close({ name, epoch }: Definition, purse: PurseKey, now: Instant): void {
-    this.#mark('budget.closingLost', { budget: name, epoch, purse });
+    const plan = this.#telling('budget.closingLost', { budget: name, epoch, purse }, planClosing);
     const { account } = this.#office.ledger;
     this.#running++;
     this.#office.send<Definition>(
-      { budget: name, purse, account, plan: planClosing },
+      { budget: name, purse, account, plan },
       { strong: true, done: (result, at) => this.#done(result, at) },
       now,
     );
@@ -108,10 +119,11 @@ export class Recovery {
   #grant(purse: PurseKey, account: AccountId, granted: Amount, now: Instant): void {
     const budget = parsePurseKey(purse)?.budget;
     if (budget === undefined) return;
-    this.#mark('budget.grantsLost', { purse, account, granted });
+    const lost = { purse, account, granted };
+    const plan = this.#telling('budget.grantsLost', lost, (view) => planRecovery(view, granted));
     this.#running++;
     this.#office.send<Reserve>(
-      { budget, purse, account, plan: (view) => planRecovery(view, granted) },
+      { budget, purse, account, plan },
       { strong: true, done: (result, at) => this.#done(result, at) },
       now,
     );
@@ -125,7 +137,16 @@ export class Recovery {
     this.#retry = { atMs: now.monoMs + waitMs, reason: 'budget.recovery' };
   }
 
-  #mark(name: string, fields: Readonly<Record<string, string | number>>): void {
+  /** The plan, which tells the log once it finds that there is something to write. */
+  #telling<T>(name: string, fields: Fields, plan: (view: View) => Result<Plan<T>>): typeof plan {
+    return (view) => {
+      const planned = plan(view);
+      if (planned.ok && planned.value.kind === 'transact') this.#mark(name, fields);
+      return planned;
+    };
+  }
+
+  #mark(name: string, fields: Fields): void {
     const said = JSON.stringify([name, fields]);
     if (this.#marked.has(said)) return;
     this.#marked.add(said);

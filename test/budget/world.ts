@@ -130,6 +130,8 @@ export class BudgetWorld {
   isStoreUp = true;
   /** Rows of the first do not come to the second: `FROM>TO`. */
   readonly deaf = new Set<string>();
+  /** They are told no changes of the store. */
+  readonly behind = new Set<WorldNode>();
   /** Transactions that the store was told. */
   transactions = 0;
   readonly #soon: (() => void)[] = [];
@@ -244,7 +246,8 @@ export class BudgetWorld {
 
   #tellChanges({ revision, changes }: Applied): void {
     if (changes.length === 0) return;
-    for (const node of this.nodes) this.later(() => node.tell({ kind: 'storeChanged', revision, changes }));
+    for (const node of this.nodes)
+      if (!this.behind.has(node)) this.later(() => node.tell({ kind: 'storeChanged', revision, changes }));
   }
 
   /** As after a change of the store behind the node. */
