@@ -8,10 +8,11 @@ import { type Deadline, type Instant, isDue } from '../kernel/time.ts';
 import type { OpenAccount } from './ledger-messages.ts';
 import type { AccountId, BudgetName, FreshNumber, PurseKey } from './names.ts';
 import type { Office } from './office.ts';
-import { planOpening } from './reserve-register.ts';
+import { type AccountEntry, planOpening } from './reserve-register.ts';
 
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
+const FENCED = 'the account was fenced off';
 /** A view is made of a budget's keys too, whichever. */
 const ANY_BUDGET = 'x' as BudgetName;
 const ANY_PURSE = 'x/1/all' as PurseKey;
@@ -71,9 +72,21 @@ export class Opening {
     if (wanted === undefined || account !== wanted.account) return;
     const entry = this.#office.mirror.account(account);
     if (entry?.fenced === true) {
-      this.#office.tell({ kind: 'fenced', account, reason: 'the account was fenced off' }, now);
+      this.#office.tell({ kind: 'fenced', account, reason: FENCED }, now);
     } else if (entry?.nonce !== wanted.nonce && this.#isOpen) {
       // Another copy of the data was started, or the store has lost this start: it says which.
+      this.#ask(now);
+    }
+  }
+
+  /** The store granted the account nothing, and has this of it, which this node may not have been told yet. */
+  refused(account: AccountId, entry: AccountEntry | undefined, now: Instant): void {
+    const wanted = this.#wanted;
+    if (wanted === undefined || account !== wanted.account) return;
+    if (entry?.fenced === true) {
+      this.#office.tell({ kind: 'fenced', account, reason: FENCED }, now);
+    } else if (entry?.nonce !== wanted.nonce && this.#isOpen) {
+      this.#isOpen = false;
       this.#ask(now);
     }
   }

@@ -15,7 +15,7 @@ import type { Opening } from './opening.ts';
 import { periodEndMs } from './period.ts';
 import { type Pull, type Pulled, Pulls } from './pulls.ts';
 import { exhaustedError, lackingPurse, unavailableError } from './refusals.ts';
-import { type Granted, planGrant, reserveOf } from './reserve-register.ts';
+import { type AccountEntry, type Granted, planGrant, reserveOf } from './reserve-register.ts';
 import type { Reservation } from './spending.ts';
 import { remainsOf } from './status.ts';
 import { type Waiter, Waiting } from './waiting.ts';
@@ -164,6 +164,12 @@ export class Supply {
     }
     if (this.#pulls.has(purse)) this.#share(purse, rights, now);
     this.#work(purse, now);
+  }
+
+  /** This start may ask the reserve, whatever the one before it or an account that has ended was refused. */
+  opened(now: Instant): void {
+    this.#empty.clear();
+    this.retryAll(now);
   }
 
   retryAll(now: Instant): void {
@@ -379,17 +385,24 @@ export class Supply {
     if (budget === undefined || definition === undefined || nonce === undefined) return;
     search.isAsking = true;
     const { account } = this.#office.ledger;
+    let known: AccountEntry | undefined;
     this.#office.send<Granted>(
       {
         budget,
         purse,
         account,
         plan: (view) => {
+          known = view.account.value;
           const reserve = view.reserve.value ?? reserveOf(view.definition.value ?? definition);
           return planGrant(view, { ...this.#wish(purse, reserve, now), nonce });
         },
       },
-      { done: (result, at) => this.#asked({ purse, budget, account }, search, result, at) },
+      {
+        done: (result, at) => {
+          if (!result.ok && result.error.code === 'CONFLICT') this.#opening.refused(account, known, at);
+          this.#asked({ purse, budget, account }, search, result, at);
+        },
+      },
       now,
     );
   }
@@ -449,9 +462,11 @@ export class Supply {
       this.#office.tell({ kind: 'registered', purse, account, granted: result.value.total }, now);
     } else if (!result.ok) {
       const { reserve = 0 } = (result.error.details ?? {}) as { readonly reserve?: number };
-      const isEmpty = result.error.code === 'BUDGET_EXHAUSTED' || result.error.code === 'CONFLICT';
-      if (isEmpty) this.#isEmpty(purse, reserve, now);
-      if (result.error.code === 'CONFLICT') this.#opening.told(account, now);
+      const isConflict = result.error.code === 'CONFLICT';
+      const isEmpty = result.error.code === 'BUDGET_EXHAUSTED';
+      // What an account was refused that has ended says nothing of what the one in its place is given.
+      if (isEmpty || (isConflict && of.account === account)) this.#isEmpty(purse, reserve, now);
+      if (isConflict) this.#opening.told(account, now);
       else if (!isEmpty && this.#office.ledger.diskError === undefined) this.#isAway(now);
     }
     this.retry(purse, now);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type AccountId, accountOf, rowKey } from '../../src/budget/names.ts';
-import { type BudgetWorld, WorldNode, worldWith } from './world.ts';
+import { AGENT, type BudgetWorld, WorldNode, worldWith } from './world.ts';
 
 describe('budgets: lost accounts', () => {
   it('what others took in of a lost account is not given back, though its own last row does not tell of it', () => {
@@ -154,5 +154,47 @@ describe('budgets: lost accounts', () => {
       value: { writtenOff: 0 },
     });
     expect(one.status()).toMatchObject({ reserve: 400 });
+  });
+
+  it('who waits on a machine that hears that its account was written off gets out of the reserve what is there (B13, B24)', () => {
+    for (const isToldFirst of [true, false]) {
+      const world = worldWith(2);
+      const { one, two } = world;
+      two.call({ op: 'request', budget: 'team', amount: 100 });
+      world.pass(2_000);
+      const { account } = two.budgets.ledger;
+      world.kill(two);
+      expect(one.call({ op: 'writeOff', budget: 'team', account })).toMatchObject({ ok: true });
+      two.isUp = true;
+      const reserve = { op: 'reserve', budget: 'team', agent: AGENT, amount: 500 } as const;
+      const id = two.ask(reserve);
+      // Else the store says so in its answer.
+      if (isToldFirst) world.read(two);
+      world.connect(two);
+      for (let waited = 0; !two.answers.has(id) && waited < 5_000; waited += 10) world.pass(10);
+      expect(two.budgets.ledger.account).not.toBe(account);
+      expect(two.answers.get(id)).toMatchObject({ ok: true });
+    }
+  });
+
+  it('who waits on a machine that hears that a copy of its data was started gets out of the reserve what is there (B11, B24)', () => {
+    const world = worldWith(2);
+    const { two } = world;
+    two.call({ op: 'request', budget: 'team', amount: 100 });
+    world.pass(2_000);
+    const { account } = two.budgets.ledger;
+    two.isUp = false;
+    const twin = new WorldNode(world, two.self, {});
+    twin.journal = [...two.journal];
+    twin.boot();
+    world.nodes.push(twin);
+    world.pass(500);
+    twin.isUp = false;
+    world.nodes.pop();
+    two.isUp = true;
+    const id = two.ask({ op: 'reserve', budget: 'team', agent: AGENT, amount: 500 });
+    for (let waited = 0; !two.answers.has(id) && waited < 5_000; waited += 10) world.pass(10);
+    expect(two.budgets.ledger.account).not.toBe(account);
+    expect(two.answers.get(id)).toMatchObject({ ok: true });
   });
 });
