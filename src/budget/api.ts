@@ -216,6 +216,6 @@ export interface Budgets {
   /** What may have changed in a budget is told at most once in `limits.budgetNoticeMs`. */
   watch(listener: (budget: string) => void): () => void;
   onThreshold(listener: (passed: ThresholdPassed) => void): () => void;
-  /** Who holds the orchestrator's lease, as far as this node knows. */
+  /** Who holds the orchestrator's lease, as far as this node knows; nobody where that one cannot be reached. */
   readonly orchestrator: NodeId | undefined;
 }

@@ -171,7 +171,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
 
   /** Who holds the orchestrator's lease, as far as is known here. */
   get orchestrator(): NodeId | undefined {
-    return this.#exchange.lead?.node;
+    return this.#exchange.orchestrator;
   }
 
   /** The node stops in order: who leads gives that up, and others are told what was spent last. */

@@ -64,6 +64,15 @@ export class Exchange {
     return this.#orchestrator.lead;
   }
 
+  /** Who leads, where this node can tell that it still does: the mirror of one that is cut off is old. */
+  get orchestrator(): NodeId | undefined {
+    const node = this.lead?.node;
+    if (node === undefined) return undefined;
+    const isThere =
+      node === this.#office.self ? this.#orchestrator.isLeading : this.#office.stateOf(node) === 'alive';
+    return isThere ? node : undefined;
+  }
+
   handle(event: PeerUp | PeerDown | Received, now: Instant): void {
     this.#toGathering(event, now);
     if (event.kind !== 'received') this.#toOrchestrator(event, now);

@@ -52,6 +52,11 @@ export class Leadership {
     return this.#lead;
   }
 
+  /** This node has the lease, as far as it was told: unlike the mirror, not once it could not renew it. */
+  get isLeading(): boolean {
+    return this.#stage.kind === 'leading';
+  }
+
   /** This node's, as long as nobody else can have it. */
   held(now: Instant): Lead | undefined {
     const stage = this.#stage;

@@ -82,6 +82,10 @@ export class Orchestrator implements Machine<OrchestratorEvent, OrchestratorEffe
     return this.#leadership.lead;
   }
 
+  get isLeading(): boolean {
+    return this.#leadership.isLeading;
+  }
+
   handle(event: OrchestratorEvent, now: Instant): readonly OrchestratorEffect[] {
     switch (event.kind) {
       case 'peerUp':
