@@ -15,7 +15,14 @@ import { type Amount, ZERO } from './amount.ts';
 import { planClosing } from './closing-plans.ts';
 import { type Definition, isClosedIn } from './definition.ts';
 import type { Mirror } from './mirror.ts';
-import { type AccountId, type BudgetName, type PurseKey, parsePurseKey, purseKey } from './names.ts';
+import {
+  type AccountId,
+  type BudgetName,
+  type FreshNumber,
+  type PurseKey,
+  parsePurseKey,
+  purseKey,
+} from './names.ts';
 import type { Office } from './office.ts';
 import {
   type Entry,
@@ -25,7 +32,7 @@ import {
   type Reserve,
   type View,
 } from './reserve-register.ts';
-import { purseNow } from './status.ts';
+import { positionsOf, purseNow } from './status.ts';
 
 const RETRY_MS = 1_000;
 const MOST_DOUBLINGS = 6;
@@ -51,6 +58,8 @@ export class Recovery {
   #tries = 0;
   /** What was told to the log already. */
   readonly #marked = new Set<string>();
+  /** The same of budgets whose place another took, by name. */
+  readonly #replaced = new Map<BudgetName, FreshNumber>();
 
   constructor(office: Office) {
     this.#office = office;
@@ -78,6 +87,7 @@ export class Recovery {
   #work(now: Instant): void {
     const before = this.#before;
     if (before === undefined || this.#running > 0) return;
+    this.#tellReplaced(before, now);
     const definitions = lostDefinitions(this.#office, before);
     const grants = [...lostGrants(this.#office, before)];
     const closed = lostClosings(this.#office, before);
@@ -86,6 +96,21 @@ export class Recovery {
     for (const [definition, purse] of closed) this.#close(definition, purse, now);
     for (const [purse, accounts] of grants)
       for (const [account, granted] of accounts) this.#grant(purse, account, granted, now);
+  }
+
+  /** Another budget stands under the name, of a store that took the place of this one: what was spent of the former counts no more. */
+  #tellReplaced({ definitions }: Before, now: Instant): void {
+    for (const definition of definitions.values()) {
+      const { name: budget, epoch, limit } = definition;
+      const found = this.#office.mirror.definitions.get(budget);
+      if (found === undefined || found.epoch === epoch || this.#replaced.get(budget) === epoch) continue;
+      this.#replaced.set(budget, epoch);
+      let spent = 0;
+      for (const { row } of positionsOf(this.#office, purseNow(definition, now.wallMs)))
+        if (row !== undefined) spent += row.spent + row.overrun - row.covered;
+      const fields = { budget, epoch, limit, spent };
+      this.#office.order({ kind: 'mark', level: 'warn', name: 'budget.replaced', fields });
+    }
   }
 
   #restore(definition: Definition, now: Instant): void {

@@ -56,6 +56,29 @@ it('grants that a lost store had are not granted again, whoever asks first', () 
   expect(world.one.status()).toMatchObject({ limit: 1_000, owed: 0, problems: [] });
 });
 
+it.each([true, false])(
+  'a budget that another took the place of is told of, once (an empty copy came between: %s)',
+  (isEmptyFirst) => {
+    const world = spending();
+    const other = new BudgetWorld(1);
+    other.one.call({ op: 'create', budget: 'team', limit: 50 });
+    const epoch = world.one.budgets.ledger.definitions.values().next().value?.epoch;
+    world.store = other.store;
+    world.isStoreUp = !isEmptyFirst;
+    if (isEmptyFirst) world.one.tell({ kind: 'storeRead', revision: 1, entries: [] });
+    world.pass(100);
+    world.isStoreUp = true;
+    for (let reading = 0; reading < 2; reading++) world.read(world.one);
+    world.pass(20_000);
+    world.read(world.one);
+    world.pass(20_000);
+    expect(world.one.marks.filter(({ name }) => name === 'budget.replaced')).toMatchObject([
+      { level: 'warn', fields: { budget: 'team', epoch, limit: 1_000, spent: 60 } },
+    ]);
+    expect(world.one.marks.filter(({ name }) => name.endsWith('Lost'))).toEqual([]);
+  },
+);
+
 it('a budget that was made anew under the name keeps its own money', () => {
   const world = spending();
   world.store = new Told();
