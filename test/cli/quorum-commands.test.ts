@@ -87,12 +87,20 @@ it('a merge exports the quorum boards with entries before it gives the store up'
           { name: 'tasks', mode: 'quorum', keys: 1, bytes: 5 },
         ],
       });
+    else if (url.startsWith('/v1/budgets'))
+      send(response, 200, {
+        budgets: [
+          { task_id: 'z', unit: 'tokens', limit: 500, spent: 30, overrun: 0 },
+          { task_id: 'unused', unit: 'tokens', limit: 5, spent: 0, overrun: 0 },
+        ],
+      });
     else if (url.startsWith('/v1/boards/tasks/entries'))
       send(response, 200, { entries: [entry], session: 's' });
     else send(response, 200, { voters: [], storeId: 'new', leader: 'y' });
   };
   const { code, json } = await skein(at('voters', 'merge', '--keep', 'new', '--export', folder, '--json'));
   expect(code).toBe(0);
+  expect(json).toMatchObject({ budgets: [{ task_id: 'z', limit: 500, spent: 30 }] });
   const file = join(folder, 'tasks-old.json');
   expect(json).toMatchObject({ storeId: 'new', exported: [{ board: 'tasks', file, entries: 1 }] });
   expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ board: 'tasks', entries: [entry] });
@@ -100,10 +108,15 @@ it('a merge exports the quorum boards with entries before it gives the store up'
     'GET /v1/voters',
     'GET /v1/boards',
     'GET /v1/boards/tasks/entries',
+    'GET /v1/budgets',
     'POST /v1/voters/merge',
   ]);
   expect(node.asked[2]?.url).toContain('level=eventual');
   expect(node.last.body).toEqual({ keep: 'new' });
+  const { error } = await skein(at('voters', 'merge', '--keep', 'new', '--export', folder));
+  expect(error).toMatch(/z: 30 of 500 tokens spent/);
+  expect(error).toMatch(/no longer counts/);
+  expect(error).not.toMatch(/unused/);
   rmSync(folder, { recursive: true });
 });
 

@@ -1,6 +1,8 @@
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { SkeinError } from '../../kernel/errors.ts';
 import type { Board } from '../board-api.ts';
+import { type Budget, grouped } from '../budget-api.ts';
 import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from '../context.ts';
 import type { Io } from '../io.ts';
 import { count, printable, table } from '../text.ts';
@@ -114,9 +116,12 @@ function mergeCommand(io: Io): Command {
       onNode(io, async (session: NodeSession<MergeFlags>) => {
         const { client, flags, out } = session;
         const { storeId } = await client.call<Voters>('GET', '/v1/voters');
-        const exported = storeId === null || storeId === flags.keep ? [] : await exportAll(session, storeId);
+        const isOther = storeId !== null && storeId !== flags.keep;
+        const exported = isOther ? await exportAll(session, storeId) : [];
+        const budgets = isOther ? await spentBudgets(session) : [];
+        if (budgets.length > 0) tellBudgets(session, budgets);
         const answer = await client.call<Voters>('POST', '/v1/voters/merge', { body: { keep: flags.keep } });
-        await out.result({ ...answer, exported }, () =>
+        await out.result({ ...answer, exported, budgets }, () =>
           exported
             .map(({ file, entries }) => `${count(entries, 'entry', 'entries')} in ${printable(file)}`)
             .join('\n'),
@@ -124,6 +129,38 @@ function mergeCommand(io: Io): Command {
         out.note('Bring them back where they are wanted: skein board import BOARD FILE');
       }),
     );
+}
+
+type SpentBudget = Pick<Budget, 'task_id' | 'unit' | 'limit' | 'spent' | 'overrun'>;
+
+/** Those of which something was spent. Where they cannot be listed, the store is given up all the same. */
+async function spentBudgets({ client, out }: NodeSession<MergeFlags>): Promise<readonly SpentBudget[]> {
+  const found: SpentBudget[] = [];
+  let cursor: string | undefined;
+  try {
+    do {
+      const page = await client.call<{ budgets?: readonly Budget[]; cursor?: string }>('GET', '/v1/budgets', {
+        query: { limit: 1_000, cursor },
+      });
+      for (const { task_id, unit, limit, spent, overrun } of page.budgets ?? [])
+        if (spent + overrun > 0) found.push({ task_id, unit, limit, spent, overrun });
+      cursor = page.cursor;
+    } while (cursor !== undefined);
+  } catch (error) {
+    if (!(error instanceof SkeinError)) throw error;
+    out.note(`What was spent of its budgets is not known: ${printable(error.body.message)}`);
+  }
+  return found;
+}
+
+function tellBudgets({ out }: NodeSession<MergeFlags>, budgets: readonly SpentBudget[]): void {
+  const spent = ({ task_id, unit, limit, spent, overrun }: SpentBudget) =>
+    `  ${printable(task_id)}: ${grouped(spent + overrun)} of ${grouped(limit)} ${unit} spent`;
+  out.note(
+    ['Where the other store has a budget of the same name, what was spent of this one no longer counts:']
+      .concat(budgets.map(spent))
+      .join('\n'),
+  );
 }
 
 async function exportAll(
