@@ -221,15 +221,18 @@ export class Supply {
       this.#ask(purse, search, now);
       return;
     }
-    const most = reachable + (this.#isStoreAway(now) ? 0 : (this.#empty.get(purse)?.reserve ?? 0));
+    const isReserveShut = this.#isStoreAway(now) || this.#office.ledger.diskError !== undefined;
+    const most = reachable + (isReserveShut ? 0 : (this.#empty.get(purse)?.reserve ?? 0));
     const refused = [...this.#waiting.at(purse)].filter(({ amount }) => amount > most);
     for (const waiter of refused) this.#refuse(purse, waiter, reachable, retryAfterMs, now);
+    const { wanted } = search;
     search.wanted = 0;
     if (refused.length > 0) this.retry(purse, now);
     if (this.#waiting.isAwaited(purse) || !this.#pulls.has(purse)) return;
     const pressing = this.#isReserveAway(purse, now);
     this.#tell(this.#pulls.bound(purse, Math.max(0, most - this.#rights(purse)), pressing), now);
-    this.#work(purse, now);
+    // The same would be answered in the same way at once, without end.
+    if (this.#need(purse, now) !== wanted) this.#work(purse, now);
   }
 
   /** What came in beyond what reservations took, and debts. */

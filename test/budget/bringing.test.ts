@@ -174,6 +174,21 @@ describe.each(['report', 'settle'] as const)('spending told by %s', (how) => {
   });
 });
 
+describe('spending while the disk fails', () => {
+  it('what is to be counted while the disk fails is refused at once, though the reserve was seen to have some of it and others have the rest (B29)', () => {
+    const world = worldWith(9, 6);
+    const reserved = world.one.call({ op: 'reserve', budget: 'team', agent: AGENT, amount: 100 });
+    expect(reserved).toMatchObject(exhausted);
+    world.pass(1_000);
+    world.one.tell({ kind: 'diskFailed', reason: 'input/output error' });
+    const id = world.one.ask(report(15));
+    world.pass(1_000);
+    expect(world.one.answers.get(id)).toMatchObject({ ok: false, error: { code: 'INTERNAL' } });
+    world.one.tell({ kind: 'diskRecovered' });
+    expect(world.one.call(report(15))).toMatchObject({ ok: true, value: { overrun: 0 } });
+  });
+});
+
 describe('a debt', () => {
   it('is paid as soon as the limit is raised, and its agent may go on', () => {
     const world = worldWith(30, 0);
