@@ -33,6 +33,7 @@ import type { CoreEffect } from './core.ts';
 import type { BudgetMachine } from './machine.ts';
 import { Removals } from './removals.ts';
 import type { StoreClient } from './store.ts';
+import { sentUnheard } from './unheard.ts';
 import type { BudgetWorld } from './world.ts';
 
 export type Forgiveness = 'writtenOff' | 'putBack' | 'copied' | 'recovered' | 'freed';
@@ -235,6 +236,10 @@ export class Books {
 
   /** All of a purse at this moment. */
   standing(purse: PurseKey): Standing {
+    return balanceOf(this.reserve(purse), this.#positions(purse));
+  }
+
+  #positions(purse: PurseKey): readonly Position[] {
     const entries = this.#entries.get(purse);
     const positions: Position[] = [];
     for (const [account, { rows }] of this.#accounts) {
@@ -244,7 +249,7 @@ export class Books {
     }
     for (const [account, entry] of entries ?? [])
       if (!this.#accounts.has(account)) positions.push({ account, row: undefined, entry });
-    return balanceOf(this.reserve(purse), positions);
+    return positions;
   }
 
   reserve(purse: PurseKey): Reserve {
@@ -266,10 +271,10 @@ export class Books {
   /** Grants and transfers to the accounts that machines stand for now, and what those gave back. */
   onTheWayToLiving(purse: PurseKey): number {
     const { between } = this.standing(purse);
+    const living = this.#world.machines.flatMap(({ budgets }) => budgets?.ledger ?? []);
     let sum = 0;
-    for (const { budgets } of this.#world.machines)
-      sum += (budgets && between.get(budgets.ledger.account)?.onTheWay) ?? 0;
-    return sum;
+    for (const { account } of living) sum += between.get(account)?.onTheWay ?? 0;
+    return sum - sentUnheard(purse, this.#positions(purse), living);
   }
 
   /** Whether sums of this purse are exact: no account in it has two truths. */
