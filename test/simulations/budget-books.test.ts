@@ -73,4 +73,24 @@ describe('the books of the world of budgets', () => {
     books.serve([purse], 0, false);
     expect(world.violations.map(({ check }) => check)).toEqual(['counted']);
   });
+
+  it('keep what an account reserved whose disk was lost, though the machine falls before the one that takes its place wrote anything (B12)', () => {
+    const { world, books } = worldOf(8);
+    const [operator, lost] = [world.machine(0), world.machine(1)];
+    value(world, () => asked(operator, { op: 'create', budget: 'org', limit: 10_000 }));
+    const reserve: BudgetCall = { op: 'reserve', budget: 'org', agent: AGENT, amount: 60, ttlMs: 60_000 };
+    value<BudgetAnswers['reserve']>(world, () => asked(lost, reserve));
+    const account = lost.budgets?.ledger.account;
+    const purse = [...books.purses][0];
+    if (account === undefined || purse === undefined) throw new Error('nothing was reserved');
+    books.owe([purse], 60);
+    world.crash(lost, 'power');
+    lost.image.lose();
+    lost.image.reread();
+    lost.start();
+    expect(lost.budgets?.ledger.account).not.toBe(account);
+    world.crash(lost, 'power');
+    expect(books.rowsOf(purse).find(([each]) => each === account)?.[1].held).toBe(60);
+    expect(world.violations).toEqual([]);
+  });
 });
