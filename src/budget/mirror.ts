@@ -92,9 +92,14 @@ export class Mirror {
     return [...(this.#accounts.get(node) ?? [])].sort((left, right) => created(left) - created(right));
   }
 
+  /** As a plan reads it. */
+  definition(budget: BudgetName): Read<Definition> {
+    return this.#read(definitionKey(budget));
+  }
+
   view(budget: BudgetName, purse: PurseKey, account: AccountId): View {
     return {
-      definition: this.#read(definitionKey(budget)),
+      definition: this.definition(budget),
       reserve: this.#read(reserveKey(purse)),
       entry: this.#read(entryKey(purse, account)),
       account: this.#read(accountKey(account)),

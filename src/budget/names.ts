@@ -74,7 +74,17 @@ export function nodeOfAccount(account: AccountId): NodeId {
 }
 
 export function purseKey({ budget, epoch, period }: PurseId): PurseKey {
-  return `${budget}/${epoch.toString(36)}/${period}` as PurseKey;
+  return `${seriesOf(budget, epoch)}/${period}` as PurseKey;
+}
+
+/** What the purses of all periods of a budget begin with, before a `/`. */
+export function seriesOf(budget: BudgetName, epoch: FreshNumber): string {
+  return `${budget}/${epoch.toString(36)}`;
+}
+
+export function splitPurseKey(purse: PurseKey): readonly [series: string, period: Period] {
+  const slash = purse.lastIndexOf('/');
+  return [purse.slice(0, slash), purse.slice(slash + 1) as Period];
 }
 
 /** `undefined` for anything that `purseKey` would not give. */

@@ -5,7 +5,7 @@ import type { Definition } from './definition.ts';
 import { type AccountId, type BudgetName, type PurseKey, parsePurseKey } from './names.ts';
 import type { Office } from './office.ts';
 import { reserveOf } from './reserve-register.ts';
-import { positionsOf, purseNow } from './status.ts';
+import { positionsOf, purseNow, spentOf } from './status.ts';
 
 /** Purses of which it is remembered what was told. */
 const REMEMBERED = 10_000;
@@ -66,9 +66,7 @@ export class Notices {
     const { mirror } = this.#office;
     const purse = purseNow(definition, now.wallMs);
     const { limit } = mirror.reserve(purse) ?? reserveOf(definition);
-    let spent = 0;
-    for (const { row } of positionsOf(this.#office, purse))
-      if (row !== undefined) spent += row.spent + row.overrun - row.covered;
+    const spent = spentOf(positionsOf(this.#office, purse));
     let before = 0;
     for (const part of this.#before.get(purse)?.values() ?? []) before += part;
     const told = this.#told.get(purse) ?? highest(definition.thresholds, before, limit);

@@ -14,6 +14,7 @@ import { type Deadline, type Instant, isDue } from '../kernel/time.ts';
 import { type Amount, ZERO } from './amount.ts';
 import { planClosing } from './closing-plans.ts';
 import { type Definition, isClosedIn } from './definition.ts';
+import type { Errand } from './errands.ts';
 import type { Mirror } from './mirror.ts';
 import {
   type AccountId,
@@ -24,15 +25,8 @@ import {
   purseKey,
 } from './names.ts';
 import type { Office } from './office.ts';
-import {
-  type Entry,
-  type Plan,
-  planCreation,
-  planRecovery,
-  type Reserve,
-  type View,
-} from './reserve-register.ts';
-import { positionsOf, purseNow } from './status.ts';
+import { type Entry, type Plan, planCreation, planRecovery, type View } from './reserve-register.ts';
+import { positionsOf, purseNow, spentOf } from './status.ts';
 
 const RETRY_MS = 1_000;
 const MOST_DOUBLINGS = 6;
@@ -105,9 +99,7 @@ export class Recovery {
       const found = this.#office.mirror.definitions.get(budget);
       if (found === undefined || found.epoch === epoch || this.#replaced.get(budget) === epoch) continue;
       this.#replaced.set(budget, epoch);
-      let spent = 0;
-      for (const { row } of positionsOf(this.#office, purseNow(definition, now.wallMs)))
-        if (row !== undefined) spent += row.spent + row.overrun - row.covered;
+      const spent = spentOf(positionsOf(this.#office, purseNow(definition, now.wallMs)));
       const fields = { budget, epoch, limit, spent };
       this.#office.order({ kind: 'mark', level: 'warn', name: 'budget.replaced', fields });
     }
@@ -122,23 +114,14 @@ export class Recovery {
     const lost = { budget: definition.name, epoch: definition.epoch };
     const { account } = this.#office.ledger;
     const purse = purseNow(definition, now.wallMs);
-    this.#running++;
-    this.#office.send<Definition>(
-      { budget: definition.name, purse, account, plan: this.#telling('budget.definitionLost', lost, plan) },
-      { strong: true, done: (result, at) => this.#done(result, at) },
-      now,
-    );
+    const telling = this.#telling('budget.definitionLost', lost, plan);
+    this.#send({ budget: definition.name, purse, account, plan: telling }, now);
   }
 
   #close({ name, epoch }: Definition, purse: PurseKey, now: Instant): void {
     const plan = this.#telling('budget.closingLost', { budget: name, epoch, purse }, planClosing);
     const { account } = this.#office.ledger;
-    this.#running++;
-    this.#office.send<Definition>(
-      { budget: name, purse, account, plan },
-      { strong: true, done: (result, at) => this.#done(result, at) },
-      now,
-    );
+    this.#send({ budget: name, purse, account, plan }, now);
   }
 
   #grant(purse: PurseKey, account: AccountId, granted: Amount, now: Instant): void {
@@ -146,16 +129,16 @@ export class Recovery {
     if (budget === undefined) return;
     const lost = { purse, account, granted };
     const plan = this.#telling('budget.grantsLost', lost, (view) => planRecovery(view, granted));
+    this.#send({ budget, purse, account, plan }, now);
+  }
+
+  #send<T>(errand: Omit<Errand<T>, 'done'>, now: Instant): void {
     this.#running++;
-    this.#office.send<Reserve>(
-      { budget, purse, account, plan },
-      { strong: true, done: (result, at) => this.#done(result, at) },
-      now,
-    );
+    this.#office.send(errand, { strong: true, done: (_result, at) => this.#done(at) }, now);
   }
 
   /** What is lacking then is looked at anew: a budget that was restored may lack its grants. */
-  #done(_result: Result<unknown>, now: Instant): void {
+  #done(now: Instant): void {
     this.#running--;
     if (this.#running > 0) return;
     const waitMs = RETRY_MS * 2 ** Math.min(this.#tries++, MOST_DOUBLINGS);

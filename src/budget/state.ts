@@ -22,6 +22,7 @@ import {
   parseAccountId,
   parseFreshNumber,
   parsePurseKey,
+  splitPurseKey,
 } from './names.ts';
 import { type Period, parsePeriod, periodEndMs } from './period.ts';
 import { Purse } from './purse.ts';
@@ -96,14 +97,14 @@ export class LedgerState {
     let debt = 0;
     for (const { key, debts } of this.#owing) {
       const owed = debts.get(agent);
-      if (owed !== undefined && periodEndMs(seriesOf(key)[1]) > wallMs) debt += owed;
+      if (owed !== undefined && periodEndMs(splitPurseKey(key)[1]) > wallMs) debt += owed;
     }
     return debt;
   }
 
   isClosed(key: PurseKey): boolean {
     if (this.closed.size === 0) return false;
-    const [series, period] = seriesOf(key);
+    const [series, period] = splitPurseKey(key);
     const closed = this.closed.get(series);
     return closed !== undefined && period <= closed;
   }
@@ -245,7 +246,7 @@ export class LedgerState {
 
   /** Without this a clock that steps back would open the period anew, with all its rights and nothing spent. */
   #close(key: PurseKey): void {
-    const [series, period] = seriesOf(key);
+    const [series, period] = splitPurseKey(key);
     const closed = this.closed.get(series);
     if (closed === undefined || closed < period) this.closed.set(series, period);
     for (const [other, purse] of this.purses) {
@@ -304,11 +305,6 @@ function holdsAddUp(state: LedgerState): boolean {
     for (const key of hold.purses) held.set(key, (held.get(key) ?? 0) + hold.amount);
   for (const purse of state.purses.values()) if ((held.get(purse.key) ?? 0) !== purse.held) return false;
   return [...held.keys()].every((key) => state.purses.has(key));
-}
-
-function seriesOf(key: PurseKey): readonly [series: string, period: Period] {
-  const slash = key.lastIndexOf('/');
-  return [key.slice(0, slash), key.slice(slash + 1) as Period];
 }
 
 function parsedList<T>(value: unknown, parse: (item: unknown) => T | undefined): readonly T[] | undefined {

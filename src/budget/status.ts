@@ -57,6 +57,13 @@ export function positionsOf({ ledger, mirror }: Office, purse: PurseKey): readon
   return withPartners([...positions.values()]);
 }
 
+/** Of all accounts, what was spent beyond rights and is not paid yet included. */
+export function spentOf(positions: readonly Position[]): number {
+  let spent = 0;
+  for (const { row } of positions) if (row !== undefined) spent += row.spent + row.overrun - row.covered;
+  return spent;
+}
+
 /** What is left of a purse, and where: for refusals, which should be cheap. */
 export interface Remains {
   readonly budget: string;
@@ -170,7 +177,7 @@ function toBeHad(
   const credible = ledger.rows.credible(purse, ledger.account, own);
   const rows = new Map<AccountId, Row>();
   for (const { account, row, entry } of positions) {
-    if (row === undefined || entry?.lastSequence !== undefined || isStranded(office, account)) continue;
+    if (row === undefined || !isInUse(office, account, entry)) continue;
     if (account === ledger.account || credible.has(account)) rows.set(account, row);
   }
   return rows;
@@ -184,18 +191,23 @@ function onTheWay(
 ): number {
   let sum = 0;
   for (const { account, entry } of positions) {
-    if (entry?.lastSequence !== undefined || isStranded(office, account)) continue;
+    if (!isInUse(office, account, entry)) continue;
     const { onTheWay, passedOn } = between.get(account) ?? NOTHING;
     sum += onTheWay - passedOn;
   }
   return sum;
 }
 
+/** Neither written off nor out of reach. */
+function isInUse(office: Office, account: AccountId, entry: Position['entry']): boolean {
+  return entry?.lastSequence === undefined && !isStranded(office, account);
+}
+
 /** What rights that come to accounts in use pay first. Debts of the others nobody pays while they cannot be reached. */
 function unpaid(office: Office, positions: readonly Position[]): number {
   let sum = 0;
   for (const { account, row, entry } of positions) {
-    if (row === undefined || entry?.lastSequence !== undefined || isStranded(office, account)) continue;
+    if (row === undefined || !isInUse(office, account, entry)) continue;
     sum += row.overrun - row.covered;
   }
   return sum;

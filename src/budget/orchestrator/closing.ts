@@ -12,7 +12,7 @@ import { type Deadline, type Instant, isDue } from '../../kernel/time.ts';
 import type { Transaction } from '../../quorum/port.ts';
 import { planAgreeing, planClosing, planSaying } from '../closing-plans.ts';
 import type { Definition } from '../definition.ts';
-import { type PurseKey, purseKey } from '../names.ts';
+import { purseKey, seriesOf, splitPurseKey } from '../names.ts';
 import type { Office } from '../office.ts';
 import { type ClosingTimes, SureClock } from '../over-periods.ts';
 import { type Period, periodAt, periodEndMs } from '../period.ts';
@@ -93,7 +93,7 @@ export class Closing {
       const isSaid = over !== undefined && this.#isOver(definition, over.period, this.#times.graceMs);
       const firstKept = this.#firstKept(definition, graceMs);
       let newest: Period | undefined;
-      for (const period of bySeries.get(seriesOf(definition)) ?? [])
+      for (const period of bySeries.get(seriesOf(definition.name, definition.epoch)) ?? [])
         if (period > (newest ?? closed ?? '') && period < firstKept) newest = period;
       if (newest === undefined || !isWorthIt(closed, newest, graceMs)) continue;
       if (!this.#isOver(definition, newest, graceMs)) continue;
@@ -106,11 +106,10 @@ export class Closing {
   #periods(): ReadonlyMap<string, readonly Period[]> {
     const periods = new Map<string, Period[]>();
     for (const purse of this.#office.mirror.purses) {
-      const slash = purse.lastIndexOf('/');
-      const series = purse.slice(0, slash);
+      const [series, period] = splitPurseKey(purse);
       const known = periods.get(series);
-      if (known === undefined) periods.set(series, [purse.slice(slash + 1) as Period]);
-      else known.push(purse.slice(slash + 1) as Period);
+      if (known === undefined) periods.set(series, [period]);
+      else known.push(period);
     }
     return periods;
   }
@@ -118,7 +117,7 @@ export class Closing {
   /** By this node's clock, for as long as it takes to be sure, and nothing is held here in it or before. */
   #isOver(definition: Definition, period: Period, graceMs: number): boolean {
     if (period >= this.#firstKept(definition, graceMs)) return false;
-    const series = `${seriesOf(definition)}/`;
+    const series = `${seriesOf(definition.name, definition.epoch)}/`;
     for (const [key, { held }] of this.#office.ledger.purses)
       if (held > 0 && key.startsWith(series) && key.slice(series.length) <= period) return false;
     return true;
@@ -166,19 +165,19 @@ export class Closing {
 
   /** Entries before the reserve: what has one left is not through yet. */
   #closedPieces(bySeries: ReadonlyMap<string, readonly Period[]>): Transaction[] {
-    const { mirror, ledger } = this.#office;
+    const { mirror } = this.#office;
     const pieces: Transaction[] = [];
     for (const definition of mirror.definitions.values()) {
       const { name: budget, epoch, closed } = definition;
       if (closed === undefined) continue;
-      const keys = (bySeries.get(seriesOf(definition)) ?? [])
+      const keys = (bySeries.get(seriesOf(budget, epoch)) ?? [])
         .filter((period) => period <= closed)
         .flatMap((period) => {
           const purse = purseKey({ budget, epoch, period });
           const accounts = [...mirror.entries(purse).keys()];
           return [...accounts.map((account) => entryKey(purse, account)), reserveKey(purse)];
         });
-      const { revision } = mirror.view(budget, keyless(definition), ledger.account).definition;
+      const { revision } = mirror.definition(budget);
       for (let at = 0; at < keys.length && pieces.length < PIECES; at += KEYS)
         pieces.push({
           // As long as it stands there that they are closed.
@@ -207,13 +206,4 @@ export class Closing {
 /** Every step makes grants that are under way be planned anew. */
 function isWorthIt(closed: Period | undefined, next: Period, graceMs: number): boolean {
   return closed === undefined || periodEndMs(next) - periodEndMs(closed) >= graceMs / STEPS;
-}
-
-function seriesOf({ name, epoch }: Definition): string {
-  return `${name}/${epoch.toString(36)}`;
-}
-
-/** For a view of which only the definition is looked at. */
-function keyless({ name: budget, epoch }: Definition): PurseKey {
-  return purseKey({ budget, epoch, period: 'all' as Period });
 }
