@@ -20,8 +20,9 @@ export function exhaustedError(
   retryAfterMs: number,
   limit: number,
 ): ErrorBody {
-  const { budget, reserve, rights, doubtful, held, machines, periodEndsInMs } = remains;
-  const left = reserve + (reachable === undefined ? rights : Math.max(0, reachable - doubtful));
+  const { budget, reserve, rights, doubtful, owed, held, machines, periodEndsInMs } = remains;
+  const has = reserve + (reachable === undefined ? rights : Math.max(0, reachable - doubtful));
+  const left = Math.max(0, has - owed);
   // What is held may be given back; nothing else comes before the next period, or a higher limit.
   const later = left + held >= needed ? retryAfterMs : periodEndsInMs;
   const waitMs = needed > limit ? undefined : later;
@@ -41,12 +42,16 @@ export function exhaustedError(
 }
 
 /** The reserve has something, and no majority can be reached that would grant it. */
-export function unavailableError({ budget, reserve, rights }: Remains, retryAfterMs: number): ErrorBody {
+export function unavailableError(
+  { budget, reserve, rights, owed }: Remains,
+  retryAfterMs: number,
+): ErrorBody {
+  const left = Math.max(0, rights - owed);
   return errorBody(
     'QUORUM_UNAVAILABLE',
-    `Nodes that can be reached have ${rights} of budget "${budget}", and its reserve of ${reserve} cannot be asked.`,
+    `Nodes that can be reached have ${left} of budget "${budget}", and its reserve of ${reserve} cannot be asked.`,
     'Try again when a majority of the voters can be reached; see skein doctor.',
-    { retryAfterMs, details: { outcome: 'not-done', budget, remaining: rights, reserve } },
+    { retryAfterMs, details: { outcome: 'not-done', budget, remaining: left, reserve } },
   );
 }
 

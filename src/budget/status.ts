@@ -72,6 +72,8 @@ export interface Remains {
   readonly rights: number;
   /** Of those too, but this node could not take it in. */
   readonly doubtful: number;
+  /** What rights that come to the same accounts pay first. */
+  readonly owed: number;
   readonly held: number;
   readonly machines: readonly { readonly nodeId: NodeId; readonly name: string; readonly rights: number }[];
   readonly periodEndsInMs: number | undefined;
@@ -106,6 +108,7 @@ export function remainsOf(office: Office, purse: PurseKey, now: Instant): Remain
     reserve,
     rights,
     doubtful,
+    owed: unpaid(office, positions),
     held,
     machines: machines.slice(0, NAMED),
     periodEndsInMs: Number.isFinite(endMs) ? Math.max(0, Math.ceil(endMs - now.wallMs)) : undefined,
