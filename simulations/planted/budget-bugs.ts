@@ -19,8 +19,8 @@ const bugs: readonly PlantedBug[] = [
     about: 'rows are published that the failing disk does not have (B29)',
     edits: [
       {
-        file: 'ledger.ts',
-        find: '    if (this.#diskFailure !== undefined) return;\n    // Its number',
+        file: 'publishing.ts',
+        find: '    if (isDiskFailing()) return;\n    // Its number',
         replace: '    // Its number',
       },
     ],

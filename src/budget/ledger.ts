@@ -19,7 +19,7 @@ import { type ErrorBody, fail, failWith, type Result } from '../kernel/errors.ts
 import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
-import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import { type Deadline, earliest, type Instant } from '../kernel/time.ts';
 import { type Amount, ZERO } from './amount.ts';
 import { type Before, carriedFrom, finishedIn, Untold } from './carried.ts';
 import type { Change, Part } from './change.ts';
@@ -37,12 +37,12 @@ import {
   parsePurseKey,
   parseRowKey,
   purseKey,
-  rowKey,
 } from './names.ts';
 import { Outbox } from './outbox.ts';
 import { CLOSING_TIMES, type ClosingTimes, OverPeriods } from './over-periods.ts';
+import { Publishing } from './publishing.ts';
 import { diskFails } from './refusals.ts';
-import { EMPTY_ROW, parseRow, rowBody, sum } from './row.ts';
+import { EMPTY_ROW, parseRow, sum } from './row.ts';
 import { isRemembered, Rows } from './rows.ts';
 import {
   covering,
@@ -57,7 +57,6 @@ import {
   transfer,
 } from './spending.ts';
 import { type Hold, LedgerState } from './state.ts';
-import { Telling } from './telling.ts';
 
 export interface LedgerOptions {
   readonly self: NodeId;
@@ -78,7 +77,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   readonly #self: NodeId;
   readonly #fresh: () => FreshNumber;
   readonly #place: string;
-  readonly #telling: Telling;
+  readonly #publishing: Publishing;
   readonly #definitions = new Map<BudgetName, Definition>();
   readonly #lineages = new Lineages(this.#definitions);
   #state: LedgerState;
@@ -90,9 +89,6 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   #diskFailure: string | undefined;
   /** When each reservation's time is up, by its id. */
   #holdTimes = new Deadlines<string>();
-  /** Purses whose row others have not seen as it is. */
-  readonly #dirty = new Set<PurseKey>();
-  #publishing: Deadline | undefined;
   readonly #untold = new Untold();
   #finishedAtStart: Before = new Map();
   readonly #times: ClosingTimes;
@@ -104,7 +100,14 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     this.#self = options.self;
     this.#fresh = options.fresh;
     this.#place = options.place;
-    this.#telling = new Telling(options.publishDelayMs);
+    this.#publishing = new Publishing({
+      out: this.#out,
+      state: () => this.#state,
+      isConfirmed: () => this.#isConfirmed,
+      isDiskFailing: () => this.#diskFailure !== undefined,
+      allTold: () => this.#untold.clear(),
+      delayMs: options.publishDelayMs,
+    });
     this.#times = options.times ?? CLOSING_TIMES;
     this.#over = new OverPeriods(this.#times);
     this.#closingMs = options.now.monoMs + this.#times.everyMs;
@@ -172,7 +175,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
       this.#state = state;
       this.#finishedAtStart = finishedIn(state);
       for (const hold of state.holds.values()) this.#time(hold, now);
-      for (const purse of state.purses.keys()) this.#dirty.add(purse);
+      for (const purse of state.purses.keys()) this.#publishing.again(purse);
       this.#ask(false);
     }
     return this.#out.take();
@@ -188,7 +191,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   perform<C extends LedgerCall>(call: C, now: Instant): Result<LedgerAnswers[C['op']]> {
     const result = this.#answer(call, now) as Result<LedgerAnswers[C['op']]>;
     if (result.ok && (call.op === 'transfer' || call.op === 'return'))
-      this.#publishOne(call.purse as PurseKey);
+      this.#publishing.one(call.purse as PurseKey);
     return result;
   }
 
@@ -203,7 +206,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
 
   /** Publishes what others have not seen as it is, without waiting for more; behind the effects of `take`. */
   publishNow(): void {
-    if (this.#publishing !== undefined) this.#publish();
+    this.#publishing.now();
   }
 
   /** What `perform` called for since it was last taken: its record first. */
@@ -260,16 +263,14 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
       this.#closingMs = now.monoMs + this.#times.everyMs;
       this.#closeOver(now);
     }
-    if (isDue(this.#publishing, now))
-      this.#publishing = this.#telling.due(this.#publishing, this.#dirty, this.#state.purses, now.monoMs);
-    if (isDue(this.#publishing, now)) this.#publish();
+    this.#publishing.expire(now);
     return this.#out.take();
   }
 
   deadline(): Deadline | undefined {
     const holdMs = this.#holdTimes.nextMs;
     return earliest([
-      this.#publishing,
+      this.#publishing.deadline(),
       holdMs === Number.POSITIVE_INFINITY ? undefined : { atMs: holdMs, reason: 'budget.reservation' },
       this.#state.purses.size === 0 && this.#rows.isEmpty
         ? undefined
@@ -281,7 +282,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     const result = this.#answer(call, now);
     this.#out.push({ kind: 'answer', stream: STREAM, id, result });
     if (result.ok && (call.op === 'transfer' || call.op === 'return'))
-      this.#publishOne(call.purse as PurseKey);
+      this.#publishing.one(call.purse as PurseKey);
   }
 
   #answer(call: LedgerCall, now: Instant): Result<unknown> {
@@ -374,7 +375,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     if (this.isClosed(place.purse)) {
       // Of an account of this node's past, or written before a restart: nobody else takes it away.
       if (owner === this.#self && this.#state.isClosed(place.purse))
-        this.#withdraw(place.purse, place.account);
+        this.#publishing.withdraw(place.purse, place.account);
       return;
     }
     const row = parseRow(body, place.account);
@@ -429,7 +430,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     this.#commit([{ kind: 'opened', nonce }], now);
     this.#isConfirmed = true;
     this.#isRegistered = true;
-    this.#publishLater(now);
+    this.#publishing.later(now);
   }
 
   /** What was appended while the disk failed may be lost in part, and what waited for it is: the whole state makes up for it. */
@@ -438,10 +439,10 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     this.#persistState();
     if (!this.#isRegistered) this.#askAgain();
     for (const purse of this.#state.purses.keys()) {
-      this.#dirty.add(purse);
+      this.#publishing.again(purse);
       this.#out.push({ kind: 'rightsChanged', stream: STREAM, purse });
     }
-    this.#publishLater(now);
+    this.#publishing.later(now);
   }
 
   /** The account ends here; its money stays where its last row says, and the node begins another account. */
@@ -469,20 +470,18 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
       this.#rows.hear(key, former?.account ?? this.account, { row, version: 0, isUntold: true });
     }
     this.#holdTimes = new Deadlines();
-    this.#dirty.clear();
-    this.#telling.clear();
-    this.#publishing = undefined;
+    this.#publishing.clear();
     this.#over.clear();
     for (const change of carried) {
       this.#untold.note(change, this.#state);
       this.#state.apply(change, this.#out.sequence + 1);
-      this.#soil(change);
+      this.#publishing.changed(change);
     }
     // A row of its own, be it empty, tells others that what the former account had can be spent by nobody.
     for (const { key, rights, held } of former?.purses.values() ?? []) {
       if (rights === 0 && held === 0) continue;
       this.#state.apply({ kind: 'granted', purse: key, total: ZERO }, this.#out.sequence + 1);
-      this.#dirty.add(key);
+      this.#publishing.again(key);
     }
     this.#persistState();
     this.#ask(true);
@@ -511,49 +510,9 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     for (const change of changes) {
       this.#untold.note(change, this.#state);
       this.#state.apply(change, sequence);
-      this.#soil(change);
+      this.#publishing.changed(change);
     }
-    if (now !== undefined && this.#dirty.size > 0) this.#publishLater(now);
-  }
-
-  /** What it changes must be told. */
-  #soil(change: Change): void {
-    if (change.kind === 'reserved') for (const purse of change.purses) this.#soilOne(purse);
-    else if ('parts' in change) for (const { purse } of change.parts) this.#soilOne(purse);
-    else if ('purse' in change) this.#soilOne(change.purse);
-  }
-
-  #soilOne(key: PurseKey): void {
-    this.#dirty.add(key);
-    this.#telling.changed(key, this.#state.purses.get(key)?.rights ?? 0);
-  }
-
-  #publishLater(now: Instant): void {
-    if (!this.#isConfirmed) return;
-    this.#publishing = this.#telling.deadline(now.monoMs, this.#publishing);
-  }
-
-  #publish(): void {
-    this.#publishing = undefined;
-    for (const purse of [...this.#dirty]) this.#publishOne(purse);
-    if (this.#dirty.size === 0) this.#untold.clear();
-  }
-
-  /** Nothing while the disk fails: what it does not have may be undone. All rows are told anew when it has recovered. */
-  #publishOne(key: PurseKey): void {
-    if (this.#diskFailure !== undefined) return;
-    // Its number must not stand for more than it tells.
-    this.#out.seal();
-    const purse = this.#state.purses.get(key);
-    this.#dirty.delete(key);
-    if (purse === undefined || !this.#isConfirmed) return;
-    this.#telling.told(key, purse.rights);
-    this.#out.push({
-      kind: 'publishRow',
-      stream: STREAM,
-      key: rowKey(key, this.account),
-      body: rowBody(purse.row),
-    });
+    if (now !== undefined && !this.#publishing.isEmpty) this.#publishing.later(now);
   }
 
   /** Own purses and what others have of them, of periods in which nothing is held. Where there is little room left, sooner. */
@@ -574,18 +533,12 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     const known = [...this.#rows.purses].filter(isEarlier);
     if (this.#state.isClosed(key) && own.length === 0 && known.length === 0) return;
     if (!this.#state.isClosed(key) || own.length > 0) this.#commit([{ kind: 'closed', purse: key }], now);
-    for (const purse of own) this.#withdraw(purse.key, this.account);
+    for (const purse of own) this.#publishing.withdraw(purse.key, this.account);
     for (const purse of known) {
       for (const { account } of this.#rows.of(purse))
-        if (nodeOfAccount(account) === this.#self) this.#withdraw(purse, account);
+        if (nodeOfAccount(account) === this.#self) this.#publishing.withdraw(purse, account);
       this.#rows.forget(purse);
     }
-  }
-
-  #withdraw(purse: PurseKey, account: AccountId): void {
-    if (account === this.account) this.#dirty.delete(purse);
-    this.#telling.forget(purse);
-    this.#out.push({ kind: 'publishRow', stream: STREAM, key: rowKey(purse, account), body: undefined });
   }
 
   #time({ id, expiresAt, ttlMs }: Hold, now: Instant): void {
