@@ -1,7 +1,8 @@
 /** Calls that wait, for a while, until this node has what their session has seen; by board, and by when they give up. */
+
+import { Deadlines } from '../kernel/deadlines.ts';
 import type { BoardName } from '../kernel/ids.ts';
 import type { BoardCall, Writer } from './api.ts';
-import { Deadlines } from './deadlines.ts';
 import type { Places } from './places.ts';
 import type { Session } from './session.ts';
 

@@ -1,7 +1,7 @@
 /** Who waits for what to change, found by key in constant time; and what changed lately, for those who come back. */
 import { fromBase64Url, fromUtf8, toBase64Url, utf8 } from '../kernel/codec.ts';
+import { Deadlines } from '../kernel/deadlines.ts';
 import type { BoardName } from '../kernel/ids.ts';
-import { Deadlines } from './deadlines.ts';
 
 export interface Waiter {
   readonly id: number;

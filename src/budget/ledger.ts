@@ -13,7 +13,7 @@
  * directory). What nobody heard of, nobody can miss: a machine image that was restored in place, while what it had spent since
  * then never left it, is not found out.
  */
-import { Deadlines } from '../blackboard/deadlines.ts';
+import { Deadlines } from '../kernel/deadlines.ts';
 import type { Mark } from '../kernel/effects.ts';
 import { type ErrorBody, fail, failWith, type Result } from '../kernel/errors.ts';
 import type { NodeId } from '../kernel/ids.ts';

@@ -1,5 +1,5 @@
 /** Rights that are to come to this node beside what reservations wait for: requested, to be spent, or to pay debts. */
-import { Deadlines } from '../blackboard/deadlines.ts';
+import { Deadlines } from '../kernel/deadlines.ts';
 import type { Instant } from '../kernel/time.ts';
 import type { PurseKey } from './names.ts';
 

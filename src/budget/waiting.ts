@@ -1,5 +1,5 @@
 /** Reservations that wait for rights, by the purse that lacks them; who came first goes first. */
-import { Deadlines } from '../blackboard/deadlines.ts';
+import { Deadlines } from '../kernel/deadlines.ts';
 import { limits } from '../kernel/limits.ts';
 import type { PurseKey } from './names.ts';
 import type { LedgerCall } from './spending.ts';

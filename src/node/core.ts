@@ -24,9 +24,9 @@ import type { QuorumEffect, QuorumEvent } from '../quorum/messages.ts';
 import { Quorum } from '../quorum/quorum.ts';
 import type { LanesBody, NodeBody, SignedRecord } from '../replication/record.ts';
 import { Records, type RecordsEffect } from '../replication/records.ts';
-import { Deadlines } from './deadlines.ts';
 import type { Lagged } from './executor.ts';
 import { type BootNonce, incarnationOf, LaneOwners } from './lane-owners.ts';
+import { MachineDeadlines } from './machine-deadlines.ts';
 import { MemberCertificates } from './member-certificates.ts';
 
 /** What a host hands to the node. */
@@ -128,7 +128,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   readonly agents: Agents;
   readonly budgets: Budgets | undefined;
   /** All of the above, in the order in which they are asked. */
-  readonly #deadlines: Deadlines<InnerMachine>;
+  readonly #deadlines: MachineDeadlines<InnerMachine>;
   readonly #options: NodeCoreOptions;
   readonly #owners: LaneOwners;
   readonly #certificates: MemberCertificates;
@@ -191,7 +191,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       nameOf: (node) => this.nameOf(node),
     });
     this.budgets = this.#makeBudgets(options);
-    this.#deadlines = new Deadlines<InnerMachine>([
+    this.#deadlines = new MachineDeadlines<InnerMachine>([
       this.links,
       this.discovery,
       this.membership,

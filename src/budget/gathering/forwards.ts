@@ -1,5 +1,5 @@
 /** Settlements of reservations that other nodes made: asked of them, again and again until they answer or cannot be reached. */
-import { Deadlines } from '../../blackboard/deadlines.ts';
+import { Deadlines } from '../../kernel/deadlines.ts';
 import type { PeerDown } from '../../kernel/effects.ts';
 import { failWith, type Result } from '../../kernel/errors.ts';
 import type { NodeId } from '../../kernel/ids.ts';

@@ -11,7 +11,7 @@ type Timed = Pick<Machine<never, unknown>, 'deadline'>;
  *
  * Whoever calls a method of a machine that may move its deadline says so with `touched`, before or after.
  */
-export class Deadlines<M extends Timed> {
+export class MachineDeadlines<M extends Timed> {
   readonly #machines: readonly M[];
   readonly #known: (Deadline | undefined)[] = [];
   readonly #stale = new Set<Timed>();
