@@ -106,15 +106,6 @@ export function chainOf(
   return ok(chain);
 }
 
-/** Thresholds that spending passed on its way from `before` to `after`, in percent. */
-export function passedThresholds(definition: Definition, before: Amount, after: Amount): readonly number[] {
-  const limit = BigInt(definition.limit);
-  return definition.thresholds.filter((percent) => {
-    const mark = limit * BigInt(percent);
-    return BigInt(before) * 100n < mark && BigInt(after) * 100n >= mark;
-  });
-}
-
 /** `null` for what is no period of such a window. */
 function parseOwnPeriod(value: unknown, window: Window): Period | undefined | null {
   if (value === undefined || value === null) return undefined;

@@ -16,7 +16,7 @@
  * how much the limit was lowered below what had been granted: what comes back pays it first.
  */
 import { decode, encode } from '../kernel/codec.ts';
-import { failWith, ok, type Result } from '../kernel/errors.ts';
+import { fail, failWith, ok, type Result } from '../kernel/errors.ts';
 import type {
   Compare,
   KeyRange,
@@ -27,7 +27,7 @@ import type {
   TransactionAnswer,
 } from '../quorum/port.ts';
 import { type Amount, least, minus, parseAmount, plus, ZERO } from './amount.ts';
-import { type Definition, isClosedIn, parseDefinition } from './definition.ts';
+import { type Definition, isClosedIn, noBudget, parseDefinition } from './definition.ts';
 import {
   type AccountId,
   type BudgetName,
@@ -122,6 +122,18 @@ export function parseBudgetKey(key: QuorumKey): Place | undefined {
   return account === undefined ? undefined : { kind: 'entry', purse, account };
 }
 
+/** The purse that a view is of. */
+export function purseOf({ reserve }: View): PurseKey | undefined {
+  const place = parseBudgetKey(reserve.key);
+  return place?.kind === 'reserve' ? place.purse : undefined;
+}
+
+/** That the store does not have the budget which a view is of, or has another under its name. */
+export function missing({ definition }: View): Result<never> {
+  const place = parseBudgetKey(definition.key);
+  return fail(noBudget(place?.kind === 'definition' ? place.budget : ''));
+}
+
 /** The gets that a view is made of, in order. */
 export function viewOperations(
   budget: BudgetName,
@@ -204,9 +216,9 @@ export interface GrantWish {
 /** Errors: NOT_FOUND, CONFLICT (fenced, or another start), BUDGET_EXHAUSTED with what the reserve has. */
 export function planGrant(view: View, wish: GrantWish): Result<Plan<Granted>> {
   const { definition, account, entry } = view;
-  if (definition.value === undefined) return noBudget();
-  const epoch = parsePurseKey(view.reserve.key.slice('budget/'.length))?.epoch;
-  if (definition.value.epoch !== epoch) return noBudget();
+  if (definition.value === undefined) return missing(view);
+  const epoch = parsePurseKey(purseOf(view))?.epoch;
+  if (definition.value.epoch !== epoch) return missing(view);
   if (isOver(view)) return closedPeriod();
   const { value: state } = account;
   if (state === undefined || state.fenced || (wish.nonce !== undefined && state.nonce !== wish.nonce)) {
@@ -251,7 +263,7 @@ export function planGrant(view: View, wish: GrantWish): Result<Plan<Granted>> {
 /** What the account's row says was given back, in all, goes into the reserve. Errors: NOT_FOUND, CONFLICT (the period is closed, or the account was written off). */
 export function planReturn(view: View, returned: Amount): Result<Plan<{ readonly credited: Amount }>> {
   const { entry, reserve } = view;
-  if (reserve.value === undefined) return noBudget();
+  if (reserve.value === undefined) return missing(view);
   if (isOver(view)) return closedPeriod();
   const known = entry.value ?? NO_ENTRY;
   const more = minus(returned, known.returned);
@@ -267,7 +279,7 @@ export function planReturn(view: View, returned: Amount): Result<Plan<{ readonly
 /** Of this period, and of those to come. What was granted beyond a lower limit stays spendable until it comes back (`owed`). Errors: NOT_FOUND, CONFLICT (the period is closed). */
 export function planLimit(view: View, limit: Amount): Result<Plan<Reserve>> {
   const { definition, reserve } = view;
-  if (definition.value === undefined) return noBudget();
+  if (definition.value === undefined) return missing(view);
   if (isOver(view)) return closedPeriod();
   const known = reserve.value ?? reserveOf(definition.value);
   const balance = known.reserve - known.owed + (limit - known.limit);
@@ -303,7 +315,7 @@ export function planWriteOff(
   value: Amount,
 ): Result<Plan<Entry>> {
   const { account, entry, reserve } = view;
-  if (reserve.value === undefined) return noBudget();
+  if (reserve.value === undefined) return missing(view);
   if (isOver(view)) return closedPeriod();
   if (account.value !== undefined && !account.value.fenced) {
     return failWith('CONFLICT', 'The account is not fenced off: it may be spending.', 'Fence it off first.');
@@ -344,7 +356,7 @@ export function mostToWriteOff(entry: Entry, row: Row | undefined, unreceived: A
  */
 export function planRecovery(view: View, granted: Amount): Result<Plan<Reserve>> {
   const { definition, reserve, entry } = view;
-  if (definition.value === undefined) return noBudget();
+  if (definition.value === undefined) return missing(view);
   if (isOver(view)) return closedPeriod();
   const before = reserve.value ?? reserveOf(definition.value);
   const known = entry.value ?? NO_ENTRY;
@@ -363,9 +375,10 @@ export function planDefinition(view: View, definition: Definition): Plan<Definit
 }
 
 /** Whether the budget has closed the period that the view is of. */
-function isOver({ definition, reserve }: View): boolean {
-  const purse = reserve.key.slice('budget/'.length) as PurseKey;
-  return definition.value !== undefined && isClosedIn(definition.value, purse);
+function isOver(view: View): boolean {
+  const definition = view.definition.value;
+  const purse = purseOf(view);
+  return purse !== undefined && definition !== undefined && isClosedIn(definition, purse);
 }
 
 export function parseReserve(value: unknown): Reserve | undefined {
@@ -461,10 +474,6 @@ function definitionBody(definition: Definition): object {
 
 function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function noBudget(): ReturnType<typeof failWith> {
-  return failWith('NOT_FOUND', 'There is no such budget in this period.', 'Create it, or see budget status.');
 }
 
 function closedPeriod(): ReturnType<typeof failWith> {

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { minus, parseAmount, plus } from '../../src/budget/amount.ts';
-import { chainOf, parseDefinition, passedThresholds } from '../../src/budget/definition.ts';
+import { chainOf, parseDefinition } from '../../src/budget/definition.ts';
 import {
   type AccountId,
   accountOf,
@@ -226,18 +226,5 @@ describe('definitions', () => {
     });
     known.set(all[2]!.name, definitionOf({ name: 'c', parent: 'b' }));
     expect(chainOf(all[0]!.name, known)).toMatchObject({ error: { code: 'CONFLICT' } });
-  });
-
-  it.each([
-    [0, 500, [50]],
-    [0, 499, []],
-    [499, 500, [50]],
-    [500, 501, []],
-    [0, 1_000, [50, 80, 100]],
-    [799, 800, [80]],
-  ])('spending that goes from %i to %i of 1,000 passes %j percent, once', (before, after, passed) => {
-    expect(
-      passedThresholds(definitionOf({ thresholds: [50, 80, 100] }), amountOf(before), amountOf(after)),
-    ).toEqual(passed);
   });
 });
