@@ -3,10 +3,11 @@
  * Without a scenario all of them; without `--seed` from seed 1 on. Exit code 1 where a promise was broken.
  */
 import { parseArgs } from 'node:util';
-import { type ChurnReport, describeChurn, runChurn } from './budget/churn.ts';
+import { type ChurnReport, runChurn } from './budget/churn.ts';
 import { type DenialsReport, describeDenials, runDenials } from './budget/denials.ts';
-import { describeHours, type HoursReport, runHours } from './budget/hours.ts';
+import { type HoursReport, runHours } from './budget/hours.ts';
 import { type BudgetRunReport, runBudget } from './budget/run.ts';
+import { describeScheduled } from './budget/scheduled.ts';
 import { describeBudget, describeBudgetSeries, shrinkBudget } from './budget/series.ts';
 import { type RunReport, runScenario } from './lib/scenario.ts';
 import { shrink } from './lib/shrink.ts';
@@ -127,9 +128,8 @@ export function describeReport(report: Report): string {
   if (report.scenario === QUORUM) return describeQuorum(report);
   if (report.scenario === STORES) return describeStores(report);
   if (report.scenario === BUDGET) return describeBudget(report);
-  if (report.scenario === HOURS) return describeHours(report);
   if (report.scenario === DENIALS) return describeDenials(report);
-  if (report.scenario === CHURN) return describeChurn(report);
+  if (report.scenario === HOURS || report.scenario === CHURN) return describeScheduled(report);
   const { scenario, seed, nodes, traceHash, operations, violations, convergedMs, events } = report;
   const verdict =
     violations.length === 0 ? `converged in ${convergedMs} ms` : `${violations.length} VIOLATIONS`;

@@ -4,8 +4,7 @@
  */
 import { type Rng, seededRng } from '../../src/kernel/rng.ts';
 import type { BudgetFault } from './faults.ts';
-import { type BudgetRunReport, runBudget } from './run.ts';
-import { describeBudgetSeries } from './series.ts';
+import { runScheduled, type ScheduledReport } from './scheduled.ts';
 
 export interface ChurnOptions {
   readonly seed: number;
@@ -13,7 +12,9 @@ export interface ChurnOptions {
   readonly minutes?: number;
 }
 
-export type ChurnReport = Omit<BudgetRunReport, 'scenario'> & { readonly scenario: 'budget-churn' };
+export type ChurnReport = ScheduledReport<'budget-churn'>;
+
+const USUAL_NODES = 50;
 
 const MINUTE_MS = 60_000;
 const FROM_MS = 1_500;
@@ -26,7 +27,7 @@ const MOST_STEPS = 20_000_000;
 /** Keeps the dice of the schedule apart from those of the world. */
 const SCHEDULE_SEED = 2 ** 41;
 
-export function runChurn({ seed, nodes = 50, minutes = 60 }: ChurnOptions): ChurnReport {
+export function runChurn({ seed, nodes = USUAL_NODES, minutes = 60 }: ChurnOptions): ChurnReport {
   const untilMs = FROM_MS + minutes * MINUTE_MS;
   const faults = churn(seededRng(seed + SCHEDULE_SEED), nodes, untilMs);
   const plan = {
@@ -42,9 +43,7 @@ export function runChurn({ seed, nodes = 50, minutes = 60 }: ChurnOptions): Chur
       ...{ vanish: 0.05, overrun: 0, report: 0.05, repeat: 0.1, wander: 0.2 },
     },
   };
-  const report = runBudget({ seed, plan, faults });
-  const replay = `npm run simulate -- budget-churn --seed ${seed}${nodes === 50 ? '' : ` --nodes ${nodes}`}`;
-  return { ...report, scenario: 'budget-churn', replay };
+  return runScheduled({ scenario: 'budget-churn', seed, plan, faults, usualNodes: USUAL_NODES });
 }
 
 function churn(rng: Rng, nodes: number, untilMs: number): readonly BudgetFault[] {
@@ -61,9 +60,4 @@ function churn(rng: Rng, nodes: number, untilMs: number): readonly BudgetFault[]
     else faults.push({ kind: 'crash', how: rng.chance(0.6) ? 'kill' : 'power', ...when });
   }
   return faults;
-}
-
-export function describeChurn(report: ChurnReport): string {
-  const head = `budget-churn seed ${report.seed} nodes ${report.nodes}, trace ${report.traceHash}`;
-  return `${head}\n${describeBudgetSeries([{ ...report, scenario: 'budget' }])}`;
 }

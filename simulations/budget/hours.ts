@@ -5,8 +5,7 @@
 import { CLOSING_TIMES, type ClosingTimes } from '../../src/budget/over-periods.ts';
 import { type Rng, seededRng } from '../../src/kernel/rng.ts';
 import type { BudgetFault } from './faults.ts';
-import { type BudgetRunReport, runBudget } from './run.ts';
-import { describeBudgetSeries } from './series.ts';
+import { runScheduled, type ScheduledReport } from './scheduled.ts';
 
 export interface HoursOptions {
   readonly seed: number;
@@ -14,7 +13,9 @@ export interface HoursOptions {
   readonly hours?: number;
 }
 
-export type HoursReport = Omit<BudgetRunReport, 'scenario'> & { readonly scenario: 'budget-hours' };
+export type HoursReport = ScheduledReport<'budget-hours'>;
+
+const USUAL_NODES = 4;
 
 const HOUR_MS = 3_600_000;
 /** A second is a minute of the day. */
@@ -35,7 +36,7 @@ const MOST_STEPS = 20_000_000;
 /** Keeps the dice of the schedule apart from those of the world. */
 const SCHEDULE_SEED = 2 ** 42;
 
-export function runHours({ seed, nodes = 4, hours = 14 }: HoursOptions): HoursReport {
+export function runHours({ seed, nodes = USUAL_NODES, hours = 14 }: HoursOptions): HoursReport {
   const untilMs = FROM_MS + (hours * HOUR_MS) / WALL_RATE;
   const rng = seededRng(seed + SCHEDULE_SEED);
   const faults = drawFaults(rng, nodes, untilMs - AFTERWARDS_MS);
@@ -55,9 +56,7 @@ export function runHours({ seed, nodes = 4, hours = 14 }: HoursOptions): HoursRe
       ...{ vanish: 0.05, overrun: 0, report: 0.05, repeat: 0.1, wander: 0.2 },
     },
   };
-  const report = runBudget({ seed, plan, faults });
-  const replay = `npm run simulate -- budget-hours --seed ${seed}${nodes === 4 ? '' : ` --nodes ${nodes}`}`;
-  return { ...report, scenario: 'budget-hours', replay };
+  return runScheduled({ scenario: 'budget-hours', seed, plan, faults, usualNodes: USUAL_NODES });
 }
 
 function drawFaults(rng: Rng, nodes: number, untilMs: number): readonly BudgetFault[] {
@@ -108,9 +107,4 @@ function drawFaults(rng: Rng, nodes: number, untilMs: number): readonly BudgetFa
     }
   }
   return faults.sort((left, right) => left.atMs - right.atMs);
-}
-
-export function describeHours(report: HoursReport): string {
-  const head = `budget-hours seed ${report.seed} nodes ${report.nodes}, trace ${report.traceHash}`;
-  return `${head}\n${describeBudgetSeries([{ ...report, scenario: 'budget' }])}`;
 }

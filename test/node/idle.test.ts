@@ -5,34 +5,17 @@ import type { SimulatedMachine, Turn } from '../../simulations/lib/machine.ts';
 import type { AgentId } from '../../src/kernel/ids.ts';
 import { earliest } from '../../src/kernel/time.ts';
 import type { NodeCore } from '../../src/node/core.ts';
-import { quorumConfigOf } from '../../src/node/quorum-config.ts';
-import { isVoter } from '../../src/quorum/arithmetic/joint.ts';
+import { IDLE_MEMBERS, IDLE_SECONDS, idleQuorum, roleOf } from '../support/idle.ts';
 
-const NODES = 11;
 const SETTLED_MS = 40_000;
-const SECONDS = 60;
 
 function clusterOf(nodes: number): Cluster {
   return new Cluster({
     seed: 1,
     nodes,
     boards: { boards: [{ name: 'main', mode: 'crdt' }] },
-    quorum: (index) =>
-      quorumConfigOf({
-        voters: 3,
-        foundAfterMs: 200,
-        replaceAfterMs: 60_000,
-        reads: 'index',
-        isToldOfOthers: index > 0,
-        roles: [],
-      }),
+    quorum: idleQuorum,
   });
-}
-
-function roleOf({ quorum }: SimulatedMachine): 'leader' | 'voter' | 'learner' {
-  const replica = quorum?.replica;
-  if (replica === undefined || replica.isLeader) return 'leader';
-  return isVoter(replica.raft.configuration, replica.server) ? 'voter' : 'learner';
 }
 
 function kindOf(event: Turn): string {
@@ -45,18 +28,18 @@ describe('an idle node with ten peers', () => {
   const turns = new Map<string, Map<string, number>>();
 
   beforeAll(() => {
-    const cluster = clusterOf(NODES);
+    const cluster = clusterOf(IDLE_MEMBERS);
     cluster.startAll();
     cluster.scheduler.runUntil(SETTLED_MS);
     const counts = new Map<SimulatedMachine, Map<string, number>>();
     cluster.onTurn.push((machine, event) => {
       const count = counts.get(machine) ?? new Map<string, number>();
       counts.set(machine, count);
-      for (const kind of [kindOf(event), 'all']) count.set(kind, (count.get(kind) ?? 0) + 1 / SECONDS);
+      for (const kind of [kindOf(event), 'all']) count.set(kind, (count.get(kind) ?? 0) + 1 / IDLE_SECONDS);
     });
-    cluster.scheduler.runUntil(SETTLED_MS + SECONDS * 1_000);
+    cluster.scheduler.runUntil(SETTLED_MS + IDLE_SECONDS * 1_000);
     for (const [machine, count] of counts) {
-      const role = roleOf(machine);
+      const role = roleOf(machine.quorum);
       if ((count.get('all') ?? 0) > (turns.get(role)?.get('all') ?? 0)) turns.set(role, count);
     }
   });

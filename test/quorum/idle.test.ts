@@ -2,45 +2,28 @@
 import { describe, expect, it } from 'vitest';
 import type { QuorumMachine } from '../../simulations/quorum/machine.ts';
 import { QuorumWorld } from '../../simulations/quorum/world.ts';
-import { quorumConfigOf } from '../../src/node/quorum-config.ts';
-import { isVoter } from '../../src/quorum/arithmetic/joint.ts';
+import { IDLE_MEMBERS, IDLE_SECONDS, idleQuorum, roleOf } from '../support/idle.ts';
 
-const NODES = 11;
 const SETTLED_MS = 25_000;
-const SECONDS = 60;
-
-function roleOf({ isLeader, quorum }: QuorumMachine): 'leader' | 'voter' | 'learner' {
-  const replica = quorum?.replica;
-  if (isLeader || replica === undefined) return 'leader';
-  return isVoter(replica.raft.configuration, replica.server) ? 'voter' : 'learner';
-}
 
 describe('an idle store of eleven members', () => {
   const world = new QuorumWorld({
     seed: 1,
-    nodes: NODES,
+    nodes: IDLE_MEMBERS,
     breakAfterMs: 5_000,
     maxDelayMs: 1,
-    configOf: ({ index }) =>
-      quorumConfigOf({
-        voters: 3,
-        foundAfterMs: 200,
-        replaceAfterMs: 60_000,
-        reads: 'index',
-        isToldOfOthers: index > 0,
-        roles: [],
-      }),
+    configOf: ({ index }) => idleQuorum(index),
   });
   for (const machine of world.machines) machine.start();
   world.scheduler.runUntil(SETTLED_MS);
   const turns = new Map<QuorumMachine, number>();
   world.onStep.push((machine) => turns.set(machine, (turns.get(machine) ?? 0) + 1));
-  world.scheduler.runUntil(SETTLED_MS + SECONDS * 1_000);
+  world.scheduler.runUntil(SETTLED_MS + IDLE_SECONDS * 1_000);
   const mostOf = (role: ReturnType<typeof roleOf>) =>
     Math.max(
       ...world.machines
-        .filter((machine) => roleOf(machine) === role)
-        .map((machine) => (turns.get(machine) ?? 0) / SECONDS),
+        .filter((machine) => roleOf(machine.quorum) === role)
+        .map((machine) => (turns.get(machine) ?? 0) / IDLE_SECONDS),
     );
 
   it.each([
@@ -58,7 +41,7 @@ describe('an idle store of eleven members', () => {
       world.machines.map(() => leader?.nodeId),
     );
     let isOk: boolean | undefined;
-    world.machine(NODES - 1).call({ op: 'get', key: 'k' }, ({ ok }) => {
+    world.machine(IDLE_MEMBERS - 1).call({ op: 'get', key: 'k' }, ({ ok }) => {
       isOk = ok;
     });
     world.scheduler.runUntil(world.nowMs + 100);

@@ -1,6 +1,7 @@
 /** The second half of the seeds of the budgets: in a file of its own, so that two cores share them. */
 import { describe, expect, it } from 'vitest';
-import { describeChurn, runChurn } from '../../simulations/budget/churn.ts';
+import { runChurn } from '../../simulations/budget/churn.ts';
+import { describeScheduled } from '../../simulations/budget/scheduled.ts';
 import { budgetSeeds } from './budget-seeds.ts';
 
 describe('budget world: seeds (B01 to B21, B23, B26 to B29; I1 to I9), the second half', () => {
@@ -12,7 +13,7 @@ describe('budget world: churn', () => {
     timeout: 300_000,
   }, () => {
     const report = runChurn({ seed: 1, nodes: 50, minutes: 3 });
-    console.log(describeChurn(report));
+    console.log(describeScheduled(report));
     expect(report.violations).toEqual([]);
     expect(report.struck.crash).toBeGreaterThan(8);
     expect(report.outcomes['reserve ok']).toBeGreaterThan(50);
