@@ -9,8 +9,9 @@
  * - in between, in a slot that is empty here: it was deleted, its tombstone has been dropped, and somebody who
  *   was away for long has brought it back. It is buried again.
  *
- * Whose a lane is stays true whatever a disk remembers, and what others hold in that lane hangs on it: such a record is
- * never buried.
+ * Whose a lane is stays true whatever a disk remembers, and what others hold in that lane hangs on it; what an account sent is
+ * what others can spend, and a copy of the data may have begun one under this identity. Such records are never buried here;
+ * their modules withdraw what is over.
  */
 import type { Instant } from '../kernel/time.ts';
 import type { RecordKind, SignedRecord } from './record.ts';
@@ -19,6 +20,7 @@ const FIRST_DELAY_MS = 1_000;
 const LONGEST_DELAY_MS = 60_000;
 /** A slot left alone for this long is no longer contested. */
 const CALM_MS = 10 * 60_000;
+const NEVER_BURIED: ReadonlySet<RecordKind> = new Set(['lanes', 'budget']);
 
 /** `contested`: overruled again and again; published in its turn with growing pauses. */
 type Fate = 'adopted' | 'overruled' | 'contested' | 'buried';
@@ -106,7 +108,7 @@ export class OwnRecords {
     this.#recalled ??= this.#last;
     this.saw(record.sequence);
     if (
-      record.kind !== 'lanes' &&
+      !NEVER_BURIED.has(record.kind) &&
       record.body.length > 0 &&
       isEmpty &&
       (desired === undefined ? isRemembered : desired.body.length === 0)

@@ -443,6 +443,8 @@ describe('records: a node and its own records', () => {
     ['agent', true],
     ['lanes', true],
     ['lanes', false],
+    ['budget', true],
+    ['budget', false],
   ] as const)(
     'B10: what an old image does not know of comes back although it publishes before it hears of it (kind=%s, in the same run=%s)',
     (kind, isSameRun) => {
@@ -467,6 +469,27 @@ describe('records: a node and its own records', () => {
       mesh.connectAll();
       expect(mesh.run(5_000, () => mesh.equal)).toBe(true);
       expect(mesh.records(1).body(mesh.id(0), kind, '77')).toEqual({ of: 'the run that the image forgot' });
+    },
+  );
+
+  it.each(['lanes', 'budget'] as const)(
+    'B11: what a copy of the data signed under a key that only it has, between two records of this run, is kept by all (kind=%s)',
+    (kind) => {
+      const mesh = new RecordMesh(2, 1);
+      const copy = mesh.make(0);
+      const copyAt = mesh.cryptography.makeSigner().nodeId;
+      mesh.add(copyAt, copy);
+      mesh.connect(mesh.id(1), copyAt);
+      mesh.publish(0, 'node', '', 'first');
+      mesh.run(1_000);
+      mesh.carry(copyAt, copy.publish(kind, '77', { of: 'the copy' }, mesh.now));
+      mesh.run(1_000);
+      mesh.publish(0, 'node', '', 'second');
+      mesh.connect(mesh.id(0), mesh.id(1));
+      expect(mesh.run(5_000, () => mesh.records(0).body(mesh.id(0), kind, '77') !== undefined)).toBe(true);
+      mesh.run(5_000);
+      expect(mesh.records(0).body(mesh.id(0), kind, '77')).toEqual({ of: 'the copy' });
+      expect(mesh.records(1).body(mesh.id(0), kind, '77')).toEqual({ of: 'the copy' });
     },
   );
 
