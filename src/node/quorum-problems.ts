@@ -33,7 +33,7 @@ function noStore(): Problem {
     code: 'NO_QUORUM_STORE',
     message:
       'This node has found no quorum store: boards of mode quorum, leases and budgets do not work here.',
-    hint: 'If there is one, start a node that has it, and check with skein peers that it can be reached. A node that was given peers or a registry, and an observer, founds none: if all were, restart one of them without (--peer, mesh.peers), and the others join its store.',
+    hint: 'If there is one, start a node that has it, and check with skein peers that it can be reached. A node that was given peers or a registry, and an observer, founds none by itself, nor one whose empty store gave way to another: if there is none, run skein voters found on one of them, and the others join its store.',
   };
 }
 

@@ -37,6 +37,7 @@ export function embeddedVoters({ status, peers, store, freshStoreId, ask }: Embe
     list,
     add: (node, signal) => wish(node, 'always', signal),
     remove: (node, signal) => wish(node, 'never', signal),
+    found: (signal) => done({ op: 'found' }, signal),
     recover: async ({ confirm }, signal) => {
       const { storeId } = list();
       if (storeId === undefined || confirm !== storeId) return notConfirmed(storeId);
@@ -70,6 +71,7 @@ export function etcdVoters(): Voters {
     list: () => ({ storeId: undefined, leader: undefined, voters: [] }),
     add: refuse,
     remove: refuse,
+    found: refuse,
     recover: refuse,
     merge: refuse,
   };

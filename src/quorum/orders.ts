@@ -28,13 +28,15 @@ interface Actions {
 export class Orders {
   readonly #carrier: Carrier;
   readonly #neighbours: Neighbours;
+  readonly #mayVote: boolean;
   readonly #actions: Actions;
   /** Answers that wait for a store to be written. */
   readonly #waiting = new Map<number, Result<unknown>>();
 
-  constructor(carrier: Carrier, neighbours: Neighbours, actions: Actions) {
+  constructor(carrier: Carrier, neighbours: Neighbours, mayVote: boolean, actions: Actions) {
     this.#carrier = carrier;
     this.#neighbours = neighbours;
+    this.#mayVote = mayVote;
     this.#actions = actions;
   }
 
@@ -72,17 +74,25 @@ export class Orders {
     if (this.#carrier.isBeginning) return conflict('The store is being written to the disk.');
     const wrong = formatConflict(this.#carrier);
     if (wrong !== undefined) return wrong;
-    if (order.op === 'found') {
-      if (replica !== undefined) return conflict('This node carries a store already.');
-      this.#actions.began(this.#carrier.found(now), now);
-      return undefined;
-    }
+    if (order.op === 'found') return this.#found(now);
     if (replica === undefined) return conflict('This node carries no store.');
     if (order.op === 'abandon') return this.#abandon(replica, order.keep, now);
     if (replica.raft.leader !== undefined)
       return conflict('The store has a leader: its voters are not lost.');
     this.#actions.restart(now);
     this.#actions.began(this.#carrier.recover(now), now);
+    return undefined;
+  }
+
+  #found(now: Instant): ErrorBody | undefined {
+    const { store, identity } = this.#carrier;
+    if (store !== undefined) return conflict('This node carries a store already.');
+    if (!this.#mayVote) return conflict('This node is an observer, and observers do not vote.');
+    // Those that have ended are about to be given up, here and there.
+    for (const other of this.#neighbours.otherStores(undefined).keys())
+      if (!identity.dissolved.includes(other))
+        return conflict(`A member that can be reached carries the store ${storeName(other)}.`);
+    this.#actions.began(this.#carrier.found(now), now);
     return undefined;
   }
 

@@ -94,7 +94,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
     this.#carrier = new Carrier({ self, raft, newestFormat, freshId: this.#freshId, rng });
     this.#trust = new Trust(this.#carrier, this.#neighbours, config.raft.electionTimeoutMs, now);
     this.#calls = new Calls(this.#freshId, (id, result) => this.#answer(id, result));
-    this.#orders = new Orders(this.#carrier, this.#neighbours, {
+    this.#orders = new Orders(this.#carrier, this.#neighbours, config.mayVote, {
       restart: (at) => this.#restart(false, at),
       began: (effects, at) => this.#began(effects, at),
       propose: (replica, command, at) => this.#take(replica.step(unasked(command), at), at),

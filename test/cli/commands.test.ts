@@ -124,6 +124,7 @@ const CALLS: [argv: string[], request: [method: string, url: string, body?: unkn
   ],
   [['voters', 'add', 'b'], ['PUT', '/v1/voters/b'], { voters: [], storeId: 'abc', leader: null }],
   [['voters', 'remove', 'b'], ['DELETE', '/v1/voters/b'], { voters: [], storeId: 'abc', leader: null }],
+  [['voters', 'found'], ['POST', '/v1/voters/found'], { voters: [], storeId: 'abc', leader: null }],
   [
     ['voters', 'recover', '--confirm', 'abc'],
     ['POST', '/v1/voters/recover', { confirm: 'abc' }],

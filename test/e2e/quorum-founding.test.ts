@@ -20,7 +20,7 @@ it('where all were given peers none founds a quorum store; doctor says what to d
       async () => (await problemsOf(node)).find(({ code }) => code === 'NO_QUORUM_STORE'),
       40_000,
     );
-    expect(problem.hint).toMatch(/restart one of them without/);
+    expect(problem.hint).toMatch(/skein voters found/);
   }
   expect((await command(b, 'board', 'set', 'tasks', 'k', '1')).code).toBe(4);
 
@@ -34,4 +34,25 @@ it('where all were given peers none founds a quorum store; doctor says what to d
   );
   for (const node of [founder, b])
     expect((await problemsOf(node)).map(({ code }) => code)).not.toContain('NO_QUORUM_STORE');
+});
+
+it('skein voters found begins a store on one of them, which the others join; there is no second', {
+  timeout: 120_000,
+}, async () => {
+  const c = await world.start('c', { flags: [...SOON, '--peer', NOBODY], readyMs: 60_000 });
+  const d = await world.start('d', { flags: SOON, peers: [c], readyMs: 60_000 });
+  const { code, json } = await command(c, 'voters', 'found', '--json');
+  expect(code).toBe(0);
+  const { storeId } = json as { readonly storeId: string };
+  await eventually(
+    'the other takes part',
+    async () => (await command(d, 'board', 'set', 'tasks', 'k', '1')).code === 0 || undefined,
+    40_000,
+  );
+  expect((await command(d, 'voters', 'list', '--json')).json).toMatchObject({ storeId });
+  for (const node of [c, d]) {
+    const { code: refused, error } = await command(node, 'voters', 'found');
+    expect(refused).toBe(1);
+    expect(error).toMatch(/carries a store already/);
+  }
 });

@@ -8,7 +8,12 @@ import { FOUND_AFTER_MS, quorumConfigOf } from '../../src/node/quorum-config.ts'
 import type { QuorumCall } from '../../src/quorum/messages.ts';
 
 /** `founders` were told of nobody. */
-export function clusterOf(nodes: number, seed: number, founders: readonly number[] = [0]): Cluster {
+export function clusterOf(
+  nodes: number,
+  seed: number,
+  founders: readonly number[] = [0],
+  roles: readonly string[] = ['worker'],
+): Cluster {
   return new Cluster({
     seed,
     nodes,
@@ -20,7 +25,7 @@ export function clusterOf(nodes: number, seed: number, founders: readonly number
         replaceAfterMs: 60_000,
         reads: 'index',
         isToldOfOthers: !founders.includes(index),
-        roles: ['worker'],
+        roles,
       }),
   });
 }

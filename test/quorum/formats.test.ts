@@ -125,6 +125,7 @@ describe('a member whose version is too old for the store', () => {
     cluster.scheduler.runUntil(cluster.nowMs + 20_000);
     expect(storeOf(old)).toBeUndefined();
     expect(problemsOf(old)).toEqual(['QUORUM_FORMAT_TOO_NEW']);
+    expect(ask(cluster, old, { op: 'found' })).toMatchObject({ ok: false, error: { code: 'CONFLICT' } });
     expect(votersOf(first)).toBe(1);
     expect(ask(cluster, first, put('a', '1'))).toMatchObject({ ok: true });
   });

@@ -25,11 +25,12 @@ export function listVoters({ voters }: NodeFaces, page: PageQuery): Result<Struc
   return voters === undefined ? noQuorumStore() : shown(voters.list(), page);
 }
 
-/** `PUT` and `DELETE /v1/voters/{node}`, `POST /v1/voters/recover` and `/v1/voters/merge`. */
+/** `PUT` and `DELETE /v1/voters/{node}`, `POST /v1/voters/found`, `/v1/voters/recover` and `/v1/voters/merge`. */
 export async function changeVoters(
   { voters }: NodeFaces,
   change:
     | { readonly kind: 'add' | 'remove'; readonly node: string }
+    | { readonly kind: 'found' }
     | { readonly kind: 'recover' | 'merge'; readonly id: unknown },
   principal: Principal,
   signal: AbortSignal,
@@ -45,6 +46,10 @@ export async function changeVoters(
   if ('node' in change) {
     const { kind, node } = change;
     const view = await (kind === 'add' ? voters.add(node, signal) : voters.remove(node, signal));
+    return view.ok ? shown(view.value, {}) : view;
+  }
+  if (change.kind === 'found') {
+    const view = await voters.found(signal);
     return view.ok ? shown(view.value, {}) : view;
   }
   const { kind, id } = change;

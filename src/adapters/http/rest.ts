@@ -148,6 +148,12 @@ export class Rest {
       return this.#get(({ response, query }) => sendResult(response, listVoters(faces, pageRequest(query))));
     const node = decode(path[1] ?? '');
     if (path.length !== 2 || node === undefined) return undefined;
+    if (node === 'found')
+      return {
+        methods: ['POST'],
+        run: async ({ response, principal, signal }) =>
+          sendResult(response, await changeVoters(faces, { kind: node }, principal, signal)),
+      };
     if (node === 'recover' || node === 'merge')
       return {
         methods: ['POST'],

@@ -41,6 +41,7 @@ export function votersCommand(io: Io): Command {
     .addCommand(listCommand(io))
     .addCommand(changeCommand(io, 'add', 'PUT', 'give a member a vote, beyond the wanted number if need be'))
     .addCommand(changeCommand(io, 'remove', 'DELETE', 'take the vote of a member away for good'))
+    .addCommand(foundCommand(io))
     .addCommand(recoverCommand(io))
     .addCommand(mergeCommand(io));
 }
@@ -90,6 +91,17 @@ function changeCommand(io: Io, name: 'add' | 'remove', method: 'PUT' | 'DELETE',
         const path = `/v1/voters/${encodeURIComponent(node)}`;
         await shown(session, await session.client.call(method, path));
         session.out.note('The leader changes one voter at a time, when it is safe: see skein voters list.');
+      }),
+    );
+}
+
+function foundCommand(io: Io): Command {
+  return withNode(new Command('found'), io)
+    .description('there is no store to join, and no node founds one by itself: begin one here')
+    .action(
+      onNode(io, async (session: NodeSession<NodeFlags>) => {
+        await shown(session, await session.client.call('POST', '/v1/voters/found'));
+        session.out.note('This node founded it and votes alone; members that carry no store join it.');
       }),
     );
 }

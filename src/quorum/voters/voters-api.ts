@@ -35,6 +35,8 @@ export interface Voters {
   add(node: string, signal?: AbortSignal): Promise<Result<VotersView>>;
   /** No vote, ever; its place goes to another. CONFLICT where nobody can take it and an even number of voters would be left. */
   remove(node: string, signal?: AbortSignal): Promise<Result<VotersView>>;
+  /** A person knows that there is none to join: begins a store here, with this node as its only voter. CONFLICT where this node or a member in reach carries one, and for an observer. */
+  found(signal?: AbortSignal): Promise<Result<VotersView>>;
   /** A majority is lost for good: this node goes on alone with what it has. `confirm` is the id of its store. */
   recover(request: { readonly confirm: string }, signal?: AbortSignal): Promise<Result<VotersView>>;
   /** Two stores met and both hold data: the one that this node carries is given up, data and all, for the one with the id `keep`. Export its entries first. */

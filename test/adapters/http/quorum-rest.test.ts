@@ -30,6 +30,7 @@ const voters: Voters = {
   list: () => VIEW,
   add: (node) => told(`add ${node}`),
   remove: (node) => told(`remove ${node}`),
+  found: () => told('found'),
   recover: ({ confirm }) => told(`recover ${confirm}`),
   merge: ({ keep }) => told(`merge ${keep}`),
 };
@@ -111,11 +112,12 @@ it('voters are listed in pages, and changed by who is on the machine', async () 
   expect((await get(`/v1/voters?cursor=${first.body.cursor}`)).body.voters).toMatchObject([{ name: 'c' }]);
   await send('PUT', '/v1/voters/b');
   await send('DELETE', '/v1/voters/c');
+  await send('POST', '/v1/voters/found', {});
   await send('POST', '/v1/voters/recover', { confirm: 'abc' });
   await send('POST', '/v1/voters/merge', { keep: 'def' });
-  expect(asked).toEqual(['add b', 'remove c', 'recover abc', 'merge def']);
+  expect(asked).toEqual(['add b', 'remove c', 'found', 'recover abc', 'merge def']);
   expect((await send('POST', '/v1/voters/merge', {})).status).toBe(400);
-  expect((await get('/v1/voters/recover')).status).toBe(405);
+  for (const order of ['found', 'recover']) expect((await get(`/v1/voters/${order}`)).status).toBe(405);
 });
 
 it('a caller from elsewhere may look at the voters and change nothing', async () => {
@@ -123,5 +125,6 @@ it('a caller from elsewhere may look at the voters and change nothing', async ()
   const at = (method: string, path: string) => rawRequest(portOf(keyed), { method, path, headers });
   expect((await at('GET', '/v1/voters')).status).toBe(200);
   expect((await at('DELETE', '/v1/voters/a')).status).toBe(403);
+  expect((await at('POST', '/v1/voters/found')).status).toBe(403);
   expect(asked).not.toContain('remove a');
 });
