@@ -52,6 +52,11 @@ const PARALLEL_DIALS = 64;
  * larger frame fills it, and tells all streams of the connection twice that they must wait and need not.
  */
 const SOCKET = { highWaterMark: WINDOW_BYTES } as TcpOptions;
+/**
+ * Not cut because nobody had anything to say, which libp2p does after two minutes, and hence not kept busy for nothing
+ * either, which its muxer does twice a minute: who is alive is asked above the wire, in turn, over every link.
+ */
+const QUIET = { inboundSocketInactivityTimeout: 0, outboundSocketInactivityTimeout: 0 };
 
 /** Not started yet. */
 export async function createStack(config: StackConfig): Promise<Stack> {
@@ -65,7 +70,7 @@ export async function createStack(config: StackConfig): Promise<Stack> {
     transports: [
       (components) => {
         transports = components.transportManager;
-        return tcp({ listenOpts: SOCKET, dialOpts: SOCKET })(components);
+        return tcp({ listenOpts: SOCKET, dialOpts: SOCKET, ...QUIET })(components);
       },
       webSockets() as Factory<'transports'>,
     ],
@@ -175,6 +180,7 @@ function prepared(connection: MessageStream): MessageStream {
 
 const muxer: Factory<'streamMuxers'> = () => {
   const inner = yamux({
+    enableKeepAlive: false,
     maxInboundStreams: STREAMS_PER_CONNECTION,
     maxOutboundStreams: STREAMS_PER_CONNECTION,
     streamOptions: {

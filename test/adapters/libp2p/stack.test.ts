@@ -1,7 +1,8 @@
-import { afterEach, expect, it } from 'vitest';
+import { Socket } from 'node:net';
+import { afterEach, expect, it, vi } from 'vitest';
 import type { MessageStream } from '../../../src/adapters/libp2p/muxer-guard.ts';
 import { createStack, type Stack } from '../../../src/adapters/libp2p/stack.ts';
-import { TCP } from './support.ts';
+import { TCP, until } from './support.ts';
 
 const PROTOCOL = '/skein/test/1';
 const open: Stack[] = [];
@@ -37,4 +38,18 @@ it('an encrypted connection that closes while a stream is being opened fails tha
   } finally {
     process.off('uncaughtException', note);
   }
+});
+
+it('an open connection asks for no sign of life by itself, and is not cut for giving none', async () => {
+  const [near, far] = [await started(1), await started(2)];
+  const [address] = far.libp2p.getMultiaddrs();
+  if (address === undefined) throw new Error('it listens nowhere');
+  const timeouts = vi.spyOn(Socket.prototype, 'setTimeout');
+  await near.libp2p.dial(address);
+  await until(() => far.libp2p.getConnections().length === 1, 'connected');
+  const connections = [...near.libp2p.getConnections(), ...far.libp2p.getConnections()];
+  const muxers = connections.map((each) => (each as unknown as { muxer: object }).muxer);
+  expect(muxers).toMatchObject([{ enableKeepAlive: false }, { enableKeepAlive: false }]);
+  expect(timeouts.mock.calls.map(([ms]) => ms)).toEqual([0, 0]);
+  timeouts.mockRestore();
 });
