@@ -138,6 +138,17 @@ export const plantedBugs: readonly PlantedBug[] = [
     ],
   },
   {
+    name: 'asker-counted-as-majority',
+    about: 'a leader takes the word of any voter that asks it to read for that of a majority (6.4)',
+    edits: [
+      {
+        file: 'raft/reads.ts',
+        find: "return hasCommittedInTerm && jointTally(log.configuration, isOfThisTerm) === 'won';",
+        replace: "return hasCommittedInTerm && jointTally(log.configuration, isOfThisTerm) !== 'lost';",
+      },
+    ],
+  },
+  {
     name: 'lease-too-long',
     about: 'reads rest on a lease that outlasts the election timeout of the others (6.4.1)',
     edits: [

@@ -5,7 +5,7 @@
 import type { NodeId } from '../../src/kernel/ids.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
 import { decodeFrame } from '../../src/quorum/frames.ts';
-import { serverIdOf } from '../../src/quorum/server.ts';
+import { nodeOf, serverIdOf } from '../../src/quorum/server.ts';
 import { wishKey, wishValue } from '../../src/quorum/voters/voter-wishes.ts';
 import { drawSchedule, flap, type SchedulePlan, type When } from '../lib/fault-schedule.ts';
 import { DISK_HEALTHY } from '../lib/machine.ts';
@@ -25,6 +25,8 @@ export type QuorumFault = { readonly atMs: number; readonly forMs: number } & (
   | { readonly kind: 'isolate'; readonly node: Target; readonly hears: boolean; readonly isHeard: boolean }
   /** Whoever leads is cut off, and its clock goes half as fast: it believes to lead for longer than it does. */
   | { readonly kind: 'leftBehind'; readonly rate: number }
+  /** The same with one voter beside it, of five or more: both keep to the term that the others leave. */
+  | { readonly kind: 'leftTogether'; readonly rate: number }
   /** All freeze and stand at once; one who voted, and was asked by another too, falls over, comes back, and is asked again. */
   | { readonly kind: 'askedAgain' }
   | { readonly kind: 'cut'; readonly from: number; readonly to: number }
@@ -103,6 +105,7 @@ function drawFault(rng: Rng, kind: QuorumFaultKind, nodes: number, when: When): 
       return { kind, node, hears: way === 1, isHeard: way === 2, ...when };
     }
     case 'leftBehind':
+    case 'leftTogether':
       return { kind, rate: 0.5, ...when };
     case 'ring':
     case 'askedAgain':
@@ -244,7 +247,9 @@ export class QuorumFaultInjector {
         return true;
       }
       case 'leftBehind':
-        return this.#leaveBehind(fault);
+        return this.#leaveBehind(fault, []);
+      case 'leftTogether':
+        return this.#leaveTogether(fault);
       case 'askedAgain':
         return this.#askAgain(fault);
       case 'flapping':
@@ -367,19 +372,35 @@ export class QuorumFaultInjector {
     return true;
   }
 
-  #leaveBehind(fault: Extract<QuorumFault, { kind: 'leftBehind' }>): boolean {
+  /** `company`: those that stay with it. */
+  #leaveBehind(
+    fault: Extract<QuorumFault, { readonly rate: number; kind: 'leftBehind' | 'leftTogether' }>,
+    company: readonly QuorumMachine[],
+  ): boolean {
     const { leader } = this.#world;
     if (leader === undefined) return false;
     leader.time.setRate(fault.rate);
     this.#afterwards(fault, () => leader.time.setRate(1));
-    const others = this.#world.machines.filter((machine) => machine !== leader);
+    const left = [leader, ...company];
+    const others = this.#world.machines.filter((machine) => !left.includes(machine));
     return this.#cut(
       fault,
-      others.flatMap(({ index }): [number, number][] => [
-        [index, leader.index],
-        [leader.index, index],
-      ]),
+      others.flatMap(({ index }) =>
+        left.flatMap((machine): [number, number][] => [
+          [index, machine.index],
+          [machine.index, index],
+        ]),
+      ),
     );
+  }
+
+  #leaveTogether(fault: Extract<QuorumFault, { kind: 'leftTogether' }>): boolean {
+    const { leader, running } = this.#world;
+    const voters = leader?.quorum?.replica?.raft.configuration.incoming ?? [];
+    const others = running.filter(
+      ({ nodeId }) => nodeId !== leader?.nodeId && voters.some((voter) => nodeOf(voter) === nodeId),
+    );
+    return voters.length >= 5 && others.length > 0 && this.#leaveBehind(fault, [this.#rng.pick(others)]);
   }
 
   /** All machines freeze and go on together, so that all stand at once. */

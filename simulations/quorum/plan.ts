@@ -106,7 +106,25 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
   };
   const drawn = { ...plan, faults: { ...plan.faults, mix: withRarer(rng, plan.faults.mix) } };
   const rivals = drawRivals(rng, mix);
-  return rivals === 0 ? drawn : { ...drawn, workload: { ...drawn.workload, rivals } };
+  const all = rivals === 0 ? drawn : { ...drawn, workload: { ...drawn.workload, rivals } };
+  return nodes === undefined && rng.chance(0.08) ? withCompany(rng, all) : all;
+}
+
+/**
+ * Five voters, of whom a leader that is left behind keeps one: what it tells that one is no majority's word. Of four or
+ * fewer, whoever asks a leader makes at least half of the voters with it, and every majority has one of these.
+ */
+function withCompany(rng: Rng, plan: QuorumPlan): QuorumPlan {
+  const { faults, workload } = plan;
+  return {
+    ...plan,
+    nodes: rng.pick([5, 6, 7]),
+    targetVoters: 5,
+    stableMs: 200,
+    raft: { ...plan.raft, reads: 'index' },
+    faults: { ...faults, mix: { ...faults.mix, leftTogether: 6 } },
+    workload: { ...workload, readers: 3, fastestRate: FASTEST_RATE },
+  };
 }
 
 /** Most where a leader is left behind that takes itself for one for some time: what it tells is theirs to hear. */

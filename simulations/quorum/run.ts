@@ -160,9 +160,17 @@ class QuorumRun {
     if (endMs - startMs <= ANSWER_MS) return;
     const wasDisturbed = this.#faults.some(
       (fault) =>
-        ['pause', 'drift', 'leftBehind', 'askedAgain', 'crash', 'crashAll', 'disk', 'version'].includes(
-          fault.kind,
-        ) &&
+        [
+          'pause',
+          'drift',
+          'leftBehind',
+          'leftTogether',
+          'askedAgain',
+          'crash',
+          'crashAll',
+          'disk',
+          'version',
+        ].includes(fault.kind) &&
         fault.atMs <= endMs &&
         fault.atMs + Math.max(fault.forMs, fault.kind === 'askedAgain' ? FROZEN_MS : 0) >= startMs,
     );

@@ -34,6 +34,8 @@ export interface QuorumWorkloadPlan {
   readonly leases: boolean;
   /** Clients besides that keep to the oldest of those that lead, and write one key over what they were told, or were told before. */
   readonly rivals?: number;
+  /** Clients besides that read one key beside those that still follow the oldest of those that lead. */
+  readonly readers?: number;
   /** How fast a clock may run at most: a lease may end so much earlier than its time. */
   readonly fastestRate: number;
 }
@@ -42,8 +44,9 @@ export interface QuorumWorkloadPlan {
 const PATIENCE_MS = 6_000;
 const LEASE_MS = [1_000, 1_500, 3_000] as const;
 const NS = 1_000_000;
-const RIVALS_KEY = 'k0';
-const RIVALS_THINK_MS = 25;
+/** Of rivals and readers. */
+const HOT_KEY = 'k0';
+const HASTY_THINK_MS = 25;
 const RIVALS_STALE = 0.75;
 
 interface Client {
@@ -54,6 +57,7 @@ interface Client {
   lease: { readonly id: number; readonly ttlMs: number; locked: boolean } | undefined;
   /** Of a rival: the revisions of its key that it was told of last, the latest at the end. */
   readonly told: number[] | undefined;
+  readonly isReader: boolean;
 }
 
 /** What a call is in the history, and how its answer is told there. */
@@ -87,13 +91,15 @@ export class QuorumWorkload {
     this.#world = world;
     this.#plan = plan;
     this.#onReturn = onReturn;
-    this.#clients = Array.from({ length: plan.clients + (plan.rivals ?? 0) }, (_, number) => ({
+    const { clients, rivals = 0, readers = 0 } = plan;
+    this.#clients = Array.from({ length: clients + rivals + readers }, (_, number) => ({
       number,
       rng: world.rng.fork(),
       machine: number % world.machines.length,
       writes: 0,
       lease: undefined,
-      told: number < plan.clients ? undefined : [],
+      told: number >= clients && number < clients + rivals ? [] : undefined,
+      isReader: number >= clients + rivals,
     }));
     for (const client of this.#clients) this.#later(client);
   }
@@ -123,7 +129,8 @@ export class QuorumWorkload {
   }
 
   #later(client: Client): void {
-    const thinkMs = client.told === undefined ? this.#plan.thinkMs : RIVALS_THINK_MS;
+    const isHasty = client.told !== undefined || client.isReader;
+    const thinkMs = isHasty ? HASTY_THINK_MS : this.#plan.thinkMs;
     const delayMs = 2 * thinkMs * client.rng.float();
     this.#world.scheduler.after(delayMs, () => {
       if (!this.#stopped) this.#invoke(client);
@@ -180,9 +187,19 @@ export class QuorumWorkload {
     return oldest;
   }
 
+  #followersOf(leader: QuorumMachine | undefined): readonly QuorumMachine[] {
+    const server = leader?.quorum?.replica?.server;
+    if (server === undefined) return [];
+    return this.#world.running.filter(
+      (machine) => machine !== leader && machine.quorum?.replica?.raft.leader === server,
+    );
+  }
+
   #choose(client: Client): QuorumMachine | undefined {
-    const oldest = client.told === undefined ? undefined : this.#oldestLeader();
-    if (oldest !== undefined) return oldest;
+    const oldest = client.told === undefined && !client.isReader ? undefined : this.#oldestLeader();
+    if (oldest !== undefined && !client.isReader) return oldest;
+    const followers = this.#followersOf(oldest);
+    if (followers.length > 0) return client.rng.pick(followers);
     const machine = this.#world.machine(client.machine);
     if (machine.state !== 'dead' && !client.rng.chance(this.#plan.wander)) return machine;
     const { running } = this.#world;
@@ -192,6 +209,7 @@ export class QuorumWorkload {
   #draw(client: Client): Asked {
     const { rng, told } = client;
     if (told !== undefined) return this.#drawOverwrite(client, told);
+    if (client.isReader) return readOf(HOT_KEY);
     if (this.#plan.leases && rng.chance(0.25)) return this.#drawLease(client);
     const key = `k${rng.below(this.#plan.keys)}`;
     const die = rng.float();
@@ -206,9 +224,9 @@ export class QuorumWorkload {
 
   #drawOverwrite(client: Client, told: number[]): Asked {
     const [before, last] = told.length < 2 ? [told[0], told[0]] : told;
-    if (before === undefined || last === undefined) return { ...readOf(RIVALS_KEY), after: noteIn(told) };
+    if (before === undefined || last === undefined) return { ...readOf(HOT_KEY), after: noteIn(told) };
     const revision = client.rng.chance(RIVALS_STALE) ? before : last;
-    return { ...swapOf(RIVALS_KEY, revision, this.#value(client)), after: noteIn(told) };
+    return { ...swapOf(HOT_KEY, revision, this.#value(client)), after: noteIn(told) };
   }
 
   #value(client: Client): string {

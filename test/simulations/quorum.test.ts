@@ -60,6 +60,7 @@ describe('quorum world: seeds (K20 to K42, K45 to K47)', () => {
       'forge',
       'isolate',
       'leftBehind',
+      'leftTogether',
       'noise',
       'partition',
       'pause',
