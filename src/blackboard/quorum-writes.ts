@@ -373,7 +373,7 @@ function conflict(key: string, expected: number, found: KeyValue | undefined): E
     entry === null
       ? `The key "${key}" does not exist, but revision ${expected} was expected.`
       : expected === 0
-        ? `The key "${key}" exists already: ${entry.author} wrote it.`
+        ? `The key "${key}" exists already: ${entry.author} wrote revision ${entry.revision}.`
         : `The key "${key}" has changed: ${entry.author} wrote revision ${entry.revision}, but ${expected} was expected.`;
   return errorBody(
     'CONFLICT',

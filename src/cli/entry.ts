@@ -9,6 +9,9 @@ export function programArguments(): { readonly command: string; readonly args: r
   return { command: process.execPath, args: [fileURLToPath(main)] };
 }
 
+/** What a person types in another terminal, where the package is not installed for all. */
+export const skeinCommand = inCheckout ? 'npm run -s skein --' : 'skein';
+
 /** What a person types on another machine. */
 export const startCommand = inCheckout ? 'npm start --' : 'skein up';
 

@@ -70,6 +70,7 @@ describe('skein up', () => {
     expect(args.slice(1)).toEqual(['mcp', '--data', data]);
     expect(existsSync(args[0])).toBe(true);
     expect(out).toMatch(/SKEIN_SWARM_SECRET=.* npm start --/);
+    expect(out).toContain(`npm run -s skein -- peers --data ${data}`);
     const secret = readFileSync(join(data, 'swarm.secret'), 'utf8').trim();
     expect(secret.length).toBeGreaterThan(15);
     const { error } = await launched.kill('SIGTERM');

@@ -1,11 +1,11 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import { SkeinError } from '../../kernel/errors.ts';
 import { loadConfig } from '../../node/config/load.ts';
 import type { Config } from '../../node/config/options.ts';
 import { alone, type CommonFlags, type Session, withJson } from '../context.ts';
-import { mcpSnippet, quoted, startCommand } from '../entry.ts';
+import { mcpSnippet, quoted, skeinCommand, startCommand } from '../entry.ts';
 import type { Io } from '../io.ts';
 import { Progress } from '../progress.ts';
 import { settingsGiven, withSettings } from '../settings.ts';
@@ -73,6 +73,7 @@ function welcome(ready: Ready, { node: { data }, swarm: { secret } }: Config): s
     '',
     `  ${joinCommand(secret === undefined ? join(data, 'swarm.secret') : undefined, peer)}`,
     '',
+    `In another terminal: ${skeinCommand} peers${data === resolve('.skein') ? '' : ` --data ${quoted(data)}`}${skeinCommand === 'skein' ? '' : '   (messages say just "skein")'}`,
     'Ctrl-C stops the node.',
   ].join('\n');
 }
