@@ -174,7 +174,9 @@ describe('a WebsocketProvider on a real node', () => {
     const file = join(ROOT, 'test/examples/board-view.ts');
     const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
     const shown = /through `BoardView`.*?```ts\n(.*?)```/s.exec(readme)?.[1];
-    expect(shown?.replace("'skein'", "'../../src/index.ts'")).toBe(readFileSync(file, 'utf8'));
+    expect(shown?.replace("'skein/board-view'", "'../../src/blackboard/board-view.ts'")).toBe(
+      readFileSync(file, 'utf8'),
+    );
     const url = `${open.ready.httpUrl.replace('http', 'ws')}/yjs`;
     const { stdout } = await promisify(execFile)(process.execPath, [file, url]);
     expect(stdout).toContain('plan { step: 2 }\n');

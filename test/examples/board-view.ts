@@ -1,6 +1,6 @@
 import { WebsocketProvider } from 'y-websocket';
 import * as Y from 'yjs';
-import { BoardView } from '../../src/index.ts';
+import { BoardView } from '../../src/blackboard/board-view.ts';
 
 const doc = new Y.Doc();
 const provider = new WebsocketProvider(process.argv[2] ?? 'ws://127.0.0.1:7330/yjs', 'main', doc);
