@@ -62,7 +62,7 @@ export function swarmIdOf(cryptography: Pick<Cryptography, 'hash'>, rootPublicKe
   return id;
 }
 
-/** Signs a body. Throws `RangeError` for a body that `verifyCertificate` would call malformed. */
+/** Signs a body. Throws `RangeError` for a body that `openCertificate` would call malformed. */
 export function issueCertificate(root: Signer, body: CertificateBody): Uint8Array {
   const bytes = encode([
     body.swarm,
@@ -78,21 +78,7 @@ export function issueCertificate(root: Signer, body: CertificateBody): Uint8Arra
   return concatBytes([root.sign(concatBytes([DOMAIN, bytes])), bytes]);
 }
 
-/** The body, where the root of this swarm signed it for `expectedNodeId` and it is valid now. Never throws. */
-export function verifyCertificate(
-  cryptography: Cryptography,
-  rootPublicKey: Uint8Array,
-  bytes: Uint8Array,
-  now: Instant,
-  expectedNodeId: NodeId,
-): Result<CertificateBody, CertificateProblem> {
-  const opened = openCertificate(cryptography, rootPublicKey, bytes, expectedNodeId);
-  if (!opened.ok) return opened;
-  const problem = validityProblem(opened.value, now);
-  return problem === undefined ? opened : fail(problem);
-}
-
-/** All of `verifyCertificate` but the dates. */
+/** The body, where the root of this swarm signed it for `expectedNodeId`. Its dates are for `validityProblem`. Never throws. */
 export function openCertificate(
   cryptography: Cryptography,
   rootPublicKey: Uint8Array,

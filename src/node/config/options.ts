@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { EXPIRIES } from '../../budget/definition.ts';
 import { limits } from '../../kernel/limits.ts';
+import { FOUND_AFTER_MS } from '../quorum-config.ts';
 import {
   boardName,
   boolean,
@@ -233,7 +234,7 @@ export const declaration = {
     engine: option(choice(['embedded', 'etcd']), 'embedded', {
       help: 'What keeps the quorum boards and leases: the nodes themselves, or an etcd cluster that all nodes reach. The same on every node.',
     }),
-    foundAfter: option(duration(0, 3_600_000), '3s', {
+    foundAfter: option(duration(0, 3_600_000), `${FOUND_AFTER_MS / 1_000}s`, {
       help: 'How long a new node that was given no peer looks for others before it founds a store of its own.',
       argument: 'TIME',
     }),

@@ -2,13 +2,15 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { hkdf, nodeCryptography, signerFromSeed } from '../../../src/adapters/node/cryptography.ts';
 import { concatBytes, encode, utf8 } from '../../../src/kernel/codec.ts';
+import { fail } from '../../../src/kernel/errors.ts';
 import {
   CERTIFICATE_SKEW_MS,
   CERTIFICATE_VALIDITY_MS,
   type CertificateBody,
   issueCertificate,
+  openCertificate,
   swarmIdOf,
-  verifyCertificate,
+  validityProblem,
 } from '../../../src/mesh/identity/certificate.ts';
 import { nodeIdFromPublicKey } from '../../../src/mesh/identity/peer-id.ts';
 import { certifyMember, swarmFromSecret } from '../../../src/mesh/identity/swarm.ts';
@@ -31,8 +33,11 @@ const body: CertificateBody = {
   serial: 7,
 };
 
-const verify = (bytes: Uint8Array, wallMs = noon, rootKey = root.publicKey, expected = node) =>
-  verifyCertificate(nodeCryptography, rootKey, bytes, at(wallMs), expected);
+function verify(bytes: Uint8Array, wallMs = noon, rootKey = root.publicKey, expected = node) {
+  const opened = openCertificate(nodeCryptography, rootKey, bytes, expected);
+  const problem = opened.ok ? validityProblem(opened.value, at(wallMs)) : undefined;
+  return problem === undefined ? opened : fail(problem);
+}
 
 describe('membership certificates', () => {
   const good = issueCertificate(root, body);
