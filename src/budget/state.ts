@@ -70,8 +70,13 @@ export class LedgerState {
   readonly place: string;
   /** Accounts that this data stood for before, newest last. */
   readonly former: readonly AccountId[];
-  /** Numbers of starts, of which one stands in the quorum store unless another copy of the data put its own there. */
+  /**
+   * Numbers of starts, oldest first, of which one stands in the quorum store unless another copy of the data put its own there:
+   * the last one that was confirmed or a later one; an earlier one where the store was founded anew from an older state.
+   */
   openings: readonly FreshNumber[] = [];
+  /** How many of them are the last one that was confirmed and what came after it. */
+  tries = 0;
   readonly purses = new Map<PurseKey, Purse>();
   readonly holds = new Map<string, Hold>();
   readonly finished = new Recent<Finished>(limits.budgetRemembered);
@@ -114,9 +119,11 @@ export class LedgerState {
     switch (change.kind) {
       case 'opening':
         this.openings = [...this.openings, change.nonce].slice(-OPENINGS);
+        this.tries = Math.min(this.tries + 1, OPENINGS);
         return;
       case 'opened':
-        this.openings = [change.nonce];
+        this.openings = [...this.openings.filter((each) => each !== change.nonce), change.nonce];
+        this.tries = 1;
         this.unconfirmed.length = 0;
         return;
       case 'granted':
@@ -186,6 +193,7 @@ export class LedgerState {
         place: this.place,
         former: this.former,
         openings: this.openings,
+        tries: this.tries,
         quarantined: [...this.quarantined],
         closed: [...this.closed],
       },
@@ -235,7 +243,7 @@ export class LedgerState {
 
   /** Of a new account the first number of a start is the only one; a later one is beside it until it is confirmed. */
   #note(id: string, agent: string, parts: readonly Part[], reserved: Amount): void {
-    if (this.openings.length <= 1) return;
+    if (this.tries <= 1) return;
     const beyond = parts.map(({ purse, spent, overrun }) => {
       const amount = Math.max(0, spent + overrun - reserved) as Amount;
       return { purse, spent: ZERO, overrun: amount };
@@ -275,12 +283,15 @@ export function decodeState(pieces: readonly unknown[]): LedgerState | undefined
   const account = parseAccountId(base.account);
   const former = parsedList(base.former, parseAccountId);
   const openings = parsedList(base.openings, parseFreshNumber);
+  const tries = parseAmount(base.tries ?? openings?.length);
   const quarantined = parsedList(base.quarantined, parseAccountId);
   const closed = parsedList(base.closed, parseClosed);
   if (account === undefined || typeof base.place !== 'string' || former === undefined) return undefined;
-  if (openings === undefined || quarantined === undefined || closed === undefined) return undefined;
+  if (openings === undefined || tries === undefined) return undefined;
+  if (quarantined === undefined || closed === undefined) return undefined;
   const state = new LedgerState(account, base.place, former);
   state.openings = openings;
+  state.tries = tries;
   for (const each of quarantined) state.quarantined.add(each);
   for (const [series, period] of closed) state.closed.set(series, period);
   for (const piece of rest) {

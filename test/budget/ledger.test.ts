@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { accountKey } from '../../src/budget/reserve-register.ts';
 import { rowBody } from '../../src/budget/row.ts';
 import type { LedgerCall } from '../../src/budget/spending.ts';
 import { encode } from '../../src/kernel/codec.ts';
 import { limits } from '../../src/kernel/limits.ts';
+import type { Operation } from '../../src/quorum/port.ts';
 import {
   amountOf,
   definitionOf,
@@ -415,6 +417,40 @@ describe('ledger: who remembers too little spends nothing', () => {
     expect(host.ledger.account).not.toBe(account);
     expect(host.rights(PURSE)).toBe(0);
   });
+
+  it.each([
+    [1, false],
+    [1, true],
+    [3, false],
+    [3, true],
+  ])(
+    'a store that has forgotten its last starts (%i of them) is told anew, and refuses an older image then (journal written anew: %s; B10)',
+    (starts, isCheckpointed) => {
+      const { store, host } = setup();
+      const image = [...host.journal];
+      const key = accountKey(host.ledger.account);
+      const before = store.view(PURSE, host.ledger.account).view.account.value;
+      for (let start = 0; start < starts; start++) {
+        host.crash();
+        host.open(store);
+      }
+      host.report('a', 90);
+      if (isCheckpointed) host.checkpoint();
+      const { account } = host.ledger;
+      const put: Operation = { op: 'put', key, value: encode(before).slice() };
+      store.transact({ compares: [], then: [put], otherwise: [] });
+      host.crash();
+      host.open(store);
+      expect(host.ledger.account).toBe(account);
+      expect(host.rights(PURSE)).toBe(10);
+      host.journal = image;
+      host.synced = image.length;
+      host.crash();
+      host.open(store);
+      expect(host.ledger.account).not.toBe(account);
+      expect(host.rights(PURSE)).toBe(0);
+    },
+  );
 
   it('an old image is found out by any later row of its own, before or after it was confirmed (B10)', () => {
     for (const isConfirmed of [false, true]) {
