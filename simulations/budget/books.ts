@@ -5,7 +5,8 @@
  *
  * Where the product promises less than that, the amount is forgiven, by reason: what an operator wrote off although more
  * was spent of it than anybody had heard, what a disk that was put back in place had done since, what both runs of a
- * copied machine image had at that moment, grants that a store founded anew has forgotten.
+ * copied machine image had at that moment, grants that a store founded anew has forgotten. Such a store may also have forgotten the
+ * start by which an older image would be found out: that counts as put back where it was not.
  */
 import { type Balance, type Between, balanceOf, type Position } from '../../src/budget/conservation.ts';
 import { type Definition, parseDefinition } from '../../src/budget/definition.ts';
@@ -19,7 +20,9 @@ import {
 } from '../../src/budget/names.ts';
 import { ORCHESTRATOR_KEY } from '../../src/budget/orchestrator/messages.ts';
 import {
+  accountKey,
   type Entry,
+  parseAccountEntry,
   parseBudgetKey,
   parseEntry,
   parseReserve,
@@ -27,22 +30,18 @@ import {
   reserveOf,
 } from '../../src/budget/reserve-register.ts';
 import { type Row, rightsOf } from '../../src/budget/row.ts';
+import type { LedgerState } from '../../src/budget/state.ts';
 import { decode } from '../../src/kernel/codec.ts';
 import type { KeyChange, KeyValue } from '../../src/quorum/port.ts';
 import type { CoreEffect } from './core.ts';
 import type { BudgetMachine } from './machine.ts';
 import { Removals } from './removals.ts';
 import type { StoreClient } from './store.ts';
+import { outflow, Truth } from './truth.ts';
 import { sentUnheard } from './unheard.ts';
 import type { BudgetWorld } from './world.ts';
 
 export type Forgiveness = 'writtenOff' | 'putBack' | 'copied' | 'recovered' | 'freed';
-
-interface Truth {
-  readonly rows: Map<PurseKey, Row>;
-  /** Two runs have gone on from one state: there is no one truth any more. */
-  forked: boolean;
-}
 
 /** What stands for one purse at the moment. */
 export interface Standing {
@@ -88,6 +87,8 @@ export class Books {
   readonly removals: Removals;
   /** Checks that found everything in order. */
   checks = 0;
+  /** Older images that nobody could find out since a store that was founded anew had forgotten all later starts. */
+  forgottenStarts = 0;
   /** When each account was written off. */
   readonly writtenOffAtMs = new Map<AccountId, number>();
 
@@ -179,14 +180,25 @@ export class Books {
     const truth = this.#accounts.get(state.account);
     if (truth === undefined) return;
     this.#putBack.set(machine, state.account);
-    if (isKnown) this.#isFoundOut.add(machine);
-    else this.#isFoundOut.delete(machine);
-    if (isKnown) return;
+    const isForgotten = isKnown && this.#isForgotten(state);
+    if (isForgotten) this.forgottenStarts += 1;
+    if (isKnown && !isForgotten) {
+      this.#isFoundOut.add(machine);
+      return;
+    }
+    this.#isFoundOut.delete(machine);
     for (const [key, row] of truth.rows) {
       const old = state.purses.get(key)?.row;
       const done = outflow(row) - (old === undefined ? 0 : outflow(old));
       if (done > 0) this.forgive(key, 'putBack', done);
     }
+  }
+
+  /** The store was founded anew, and has no start of the account that this image does not know of: nothing there tells that it is old. */
+  #isForgotten({ account, openings }: LedgerState): boolean {
+    const entry = this.#world.store.get(accountKey(account));
+    const nonce = entry === undefined ? undefined : parseAccountEntry(decode(entry.value))?.nonce;
+    return this.#isRecovered && (nonce === undefined || openings.includes(nonce));
   }
 
   /** Another run begins on a copy of this machine's disk, in the same place: both hold the rights of this moment. */
@@ -207,6 +219,7 @@ export class Books {
     this.#reserves.clear();
     this.#entries.clear();
     for (const entry of this.#world.store.entries()) this.#storeHas(entry);
+    for (const machine of [...this.#isFoundOut]) this.putBack(machine, true);
     this.removals.restored(this.#reserves.keys());
     for (const [purse, reserve] of reserves) {
       if (!this.removals.has(purse)) continue;
@@ -242,10 +255,11 @@ export class Books {
   #positions(purse: PurseKey): readonly Position[] {
     const entries = this.#entries.get(purse);
     const positions: Position[] = [];
-    for (const [account, { rows }] of this.#accounts) {
-      const row = rows.get(purse);
+    for (const [account, truth] of this.#accounts) {
+      const row = truth.rows.get(purse);
       const entry = entries?.get(account);
-      if (row !== undefined || entry !== undefined) positions.push({ account, row, entry });
+      if (row === undefined && entry === undefined) continue;
+      positions.push({ account, row, entry, sentByEnd: truth.sentToEnded(purse, entry, entries) });
     }
     for (const [account, entry] of entries ?? [])
       if (!this.#accounts.has(account)) positions.push({ account, row: undefined, entry });
@@ -351,8 +365,7 @@ export class Books {
     for (const [key, purse] of ledger.purses) {
       if (truth.rows.get(key)?.sequence === purse.sequence) continue;
       const { row, rights } = purse;
-      truth.rows.set(key, row);
-      this.#touched.add(key);
+      this.#rowIs(truth, key, row);
       if (rightsOf(row) !== rights)
         this.#world.violate(
           'rights',
@@ -361,18 +374,20 @@ export class Books {
     }
   }
 
+  #rowIs(truth: Truth, key: PurseKey, row: Row | undefined): void {
+    truth.set(key, row);
+    this.#touched.add(key);
+  }
+
   /** What an account did in the turn in which it ended is on its disk before anybody is told; the machine has another one by then. */
   #readEnded(machine: BudgetMachine): void {
     const ended = this.#ended.get(machine);
     const state = machine.image.former;
     if (ended === undefined || state?.account !== ended) return;
     this.#ended.delete(machine);
-    const { rows } = this.#truth(ended);
-    for (const [key, { row }] of state.purses) {
-      if (row.sequence <= (rows.get(key)?.sequence ?? 0)) continue;
-      rows.set(key, row);
-      this.#touched.add(key);
-    }
+    const truth = this.#truth(ended);
+    for (const [key, { row }] of state.purses)
+      if (row.sequence > (truth.rows.get(key)?.sequence ?? 0)) this.#rowIs(truth, key, row);
   }
 
   /** What the disk holds now is all that is left, and all that was ever told. */
@@ -389,9 +404,7 @@ export class Books {
       const row = kept?.get(key)?.row;
       if (row === undefined && state !== undefined && state.account === account && state.isClosed(key))
         continue;
-      if (row === undefined) truth.rows.delete(key);
-      else truth.rows.set(key, row);
-      this.#touched.add(key);
+      this.#rowIs(truth, key, row);
     }
     if (state !== undefined && state.account !== account) this.#accountOf.set(machine, state.account);
     this.#check();
@@ -563,19 +576,11 @@ export class Books {
   #truth(account: AccountId): Truth {
     let truth = this.#accounts.get(account);
     if (truth === undefined) {
-      truth = { rows: new Map(), forked: false };
+      truth = new Truth();
       this.#accounts.set(account, truth);
     }
     return truth;
   }
-}
-
-/** Whatever left the account's rights. */
-function outflow(row: Row): number {
-  return [...row.sent.values()].reduce(
-    (sum: number, part) => sum + part,
-    row.spent + row.held + row.returned,
-  );
 }
 
 function add<K>(sums: Map<K, number>, key: K, amount: number): void {

@@ -267,6 +267,7 @@ class BudgetRun {
       outcomes: {
         ...this.#workload.outcomes,
         'written off': this.#injector.writtenOff,
+        ...(this.#books.forgottenStarts > 0 && { 'starts forgotten': this.#books.forgottenStarts }),
         ...(this.#books.removals.count > 0 && { 'periods removed': this.#books.removals.count }),
       },
       served: purses.reduce((sum, purse) => sum + this.#books.served(purse), 0),

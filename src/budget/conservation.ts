@@ -9,7 +9,7 @@
 import { type Amount, ZERO } from './amount.ts';
 import type { AccountId } from './names.ts';
 import type { Entry, Reserve } from './reserve-register.ts';
-import { type Row, rightsOf } from './row.ts';
+import { type Row, rightsOf, type Totals } from './row.ts';
 
 export interface Position {
   readonly account: AccountId;
@@ -17,6 +17,8 @@ export interface Position {
   readonly row: Row | undefined;
   /** `undefined` where the register has none. */
   readonly entry: Entry | undefined;
+  /** Of one that was written off and went on, what it had sent by the row that it was written off on, where that is known. */
+  readonly sentByEnd?: Totals;
 }
 
 export interface Balance {
@@ -123,8 +125,8 @@ function transfersOnTheWay(
 ): ReadonlyMap<AccountId, number> {
   const onTheWay = new Map<AccountId, number>();
   for (const position of positions) {
-    if (wentOn(position)) continue;
-    for (const [to, rest] of unreceived(position, rows)) onTheWay.set(to, (onTheWay.get(to) ?? 0) + rest);
+    for (const { to, counts } of unreceived(position, rows))
+      onTheWay.set(to, (onTheWay.get(to) ?? 0) + counts);
   }
   return onTheWay;
 }
@@ -137,17 +139,21 @@ export function wentOn({ row, entry }: Position): boolean {
 /** What it sent after it was written off is believed by nobody, and counts as what it still had: the reserve has it. */
 function voided(position: Position, rows: ReadonlyMap<AccountId, Row | undefined>): number {
   let sum = 0;
-  if (wentOn(position)) for (const [, rest] of unreceived(position, rows)) sum += rest;
+  for (const { isVoid } of unreceived(position, rows)) sum += isVoid;
   return sum;
 }
 
-/** By receiver, what it sent and they do not say that they have. */
+/** By receiver, what it sent and they do not say that they have: how much of that counts, and how much was sent too late. */
 function* unreceived(
-  { account, row }: Position,
+  position: Position,
   rows: ReadonlyMap<AccountId, Row | undefined>,
-): Generator<readonly [AccountId, number]> {
-  for (const [to, total] of row?.sent ?? [])
-    yield [to, Math.max(0, total - (rows.get(to)?.received.get(account) ?? 0))];
+): Generator<{ readonly to: AccountId; readonly counts: number; readonly isVoid: number }> {
+  const { account, row, sentByEnd } = position;
+  for (const [to, total] of row?.sent ?? []) {
+    const rest = Math.max(0, total - (rows.get(to)?.received.get(account) ?? 0));
+    const isVoid = wentOn(position) ? Math.min(rest, Math.max(0, total - (sentByEnd?.get(to) ?? 0))) : 0;
+    yield { to, counts: rest - isVoid, isVoid };
+  }
 }
 
 /** By sender: what receivers say beyond what it says. Of a lost account that row may be older than what it did last. */

@@ -63,4 +63,16 @@ describe('conservation: an account that was written off and went on until it hea
     expect(problems).toEqual([]);
     expect(balance).toMatchObject({ transfersOnTheWay: 30, lost: 10, spent: 20 });
   });
+
+  it('what it sent before to one that was written off with that is not void: that one had it, and the rest is what it did later', () => {
+    // The other was written off first, with 30 that were on the way to it; then this one, on its row 5, and it spent 10 more.
+    const rest = rowOf(GONE, 8, { granted: 100, spent: 30, sent: [[OTHER, 30]] });
+    const positions = [
+      { account: GONE, entry: entryOf(100, 50, 5), row: rest, sentByEnd: rest.sent },
+      { account: OTHER, entry: entryOf(0, 30, 0), row: undefined },
+    ];
+    const { between, problems } = balanceOf({ ...reserve, reserve: amountOf(980) }, positions);
+    expect(problems).toEqual([`10 more was written off than ${GONE} had`]);
+    expect(between.get(OTHER)).toMatchObject({ onTheWay: 30, lost: 0 });
+  });
 });
