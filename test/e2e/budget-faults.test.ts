@@ -212,21 +212,28 @@ describe('data that are not what they were', { timeout: 120_000 }, () => {
 });
 
 describe('a spender that stands still', { timeout: 120_000 }, () => {
-  it('B14, B15 loses no right while it is stopped, and what others took meanwhile and it takes then is within the limit', async () => {
+  it('B14, B15 loses no right while it is stopped; what was reserved before and served after counts, though its time was up, and with what others took meanwhile is the limit', async () => {
     const [keeper, spender] = await pair();
-    await spendSome(spender);
-    await statusWhere(keeper, ({ held }) => held === 200);
+    const held = await spendSome(spender);
+    const ttlMs = 1_000;
+    const brief = await spender.call({ op: 'reserve', budget: 'b', agent: AGENT, amount: 100, ttlMs });
+    if (!brief.ok) throw new Error(brief.error.message);
+    await statusWhere(keeper, (status) => status.held === 300);
     spender.signal('SIGSTOP');
-    let byKeeper: number;
     try {
-      byKeeper = await takeAll(keeper, 1_000);
-      expect(byKeeper).toBe(9_000);
+      expect(await takeAll(keeper, 1_000)).toBe(9_000);
       await statusWhere(keeper, ({ stranded }) => stranded === 700);
     } finally {
       spender.signal('SIGCONT');
     }
-    expect(await reserve(spender, 500)).toMatchObject({ ok: true });
+    // Both were checked before the stop, and are served only now.
+    const settle = (id: string, amount: number) => spender.call({ op: 'settle', id, amount });
+    expect(await settle(brief.value.reservationId, 100)).toMatchObject({ ok: true, value: { amount: 100 } });
+    expect(await settle(held, 200)).toMatchObject({ ok: true, value: { amount: 200, overrun: 0 } });
+    expect(await reserve(spender, 400)).toMatchObject({ ok: true });
     expect(await reserve(spender, 1)).toMatchObject({ ok: false, error: { code: 'BUDGET_EXHAUSTED' } });
+    const { spent, held: open } = await statusWhere(keeper, (status) => status.held === 9_400);
+    expect([spent, open]).toEqual([600, 9_400]);
   });
 });
 
