@@ -167,12 +167,17 @@ const bugs: readonly PlantedBug[] = [
   },
   {
     name: 'gap-overlooked',
-    about: 'a journal that lost a record in the middle goes on as if nothing had been there (B09)',
+    about: 'a journal that lost a record goes on as if nothing had been there, though something of it was set aside (B09)',
     edits: [
       {
         file: 'journal.ts',
         find: 'const follows = sequence === this.#sequence + 1;',
         replace: 'const follows = sequence > this.#sequence;',
+      },
+      {
+        file: 'ledger.ts',
+        find: 'else if (reader.damaged || isSuspect || state === undefined)',
+        replace: 'else if (reader.damaged || state === undefined)',
       },
     ],
   },
