@@ -167,7 +167,8 @@ const bugs: readonly PlantedBug[] = [
   },
   {
     name: 'gap-overlooked',
-    about: 'a journal that lost a record goes on as if nothing had been there, though something of it was set aside (B09)',
+    about:
+      'a journal that lost a record goes on as if nothing had been there, though something of it was set aside (B09)',
     edits: [
       {
         file: 'journal.ts',
