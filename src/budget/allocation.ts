@@ -130,18 +130,20 @@ export interface Ask {
 
 /**
  * Whom to ask for `need`, richest first: at most three, or with `gather` as many as it takes. Empty where all
- * together have too little: then asking would only scatter what there is.
+ * together have too little: then asking would only scatter what there is. Of those that have as much, the ones behind `self`
+ * in the order of accounts come first, so that nodes that ask at once do not all ask the same.
  */
 export function asksFor(
   need: Amount,
   holders: readonly Holder[],
   horizonMs: number,
   gather = false,
+  self?: AccountId,
 ): readonly Ask[] {
   const spares = holders
     .map((holder) => ({ from: holder.account, amount: gather ? holder.rights : spareOf(holder, horizonMs) }))
     .filter(({ amount }) => amount > 0)
-    .sort((left, right) => right.amount - left.amount || (left.from < right.from ? -1 : 1));
+    .sort((left, right) => right.amount - left.amount || distance(left.from, right.from, self));
   const asks: Ask[] = [];
   let left = need as number;
   for (const { from, amount } of gather ? spares : spares.slice(0, TRANSFERS_PER_REQUEST)) {
@@ -151,6 +153,12 @@ export function asksFor(
     left -= part;
   }
   return left === 0 ? asks : [];
+}
+
+/** Below 0 where `one` comes first, on a circle of all accounts that begins behind `self`. */
+function distance(one: AccountId, other: AccountId, self: AccountId | undefined): number {
+  const isOver = (account: AccountId) => Number(self !== undefined && account < self);
+  return isOver(one) - isOver(other) || (one < other ? -1 : 1);
 }
 
 /**

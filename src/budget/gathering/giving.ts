@@ -115,7 +115,8 @@ export class Giving {
     // What waits here has nothing to spare; whoever goes before it gathers.
     if (!gather && waiting !== undefined) return ZERO;
     const most = giftFor({ account, askedAt, need: frame.most }, self, HORIZON_MS, { gather, waiting });
-    if (!gather && most < frame.least) return ZERO;
+    // Whoever gathers goes by old news now and then, and asks again by what it is told: a crumb is not worth a transfer.
+    if (most < (gather ? frame.least / 2 : frame.least)) return ZERO;
     if (self.burnPerMs === 0) return most;
     // Beyond what is needed at once half of it at most, so that the next who asks finds something, and this node too.
     return least(most, Math.max(frame.least, Math.floor(self.rights / 2)) as Amount);

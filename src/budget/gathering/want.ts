@@ -139,6 +139,13 @@ export class Want {
     this.step(now);
   }
 
+  /** Who asks here for the same and goes first would take away again what is gathered now. */
+  askedHere({ account, askedAt, need }: Waiting): void {
+    const request: Waiting = { account, askedAt, need };
+    const own = this.request;
+    if (own !== undefined && goesBefore(request, own)) this.#before = request;
+  }
+
   down(peer: NodeId): void {
     for (const [id, { node }] of this.#open) if (node === peer) this.#open.delete(id);
   }
@@ -198,7 +205,8 @@ export class Want {
     if (richest < lack) return false;
     // More than one is asked only for what lacks.
     const wish = Math.max(lack, Math.min(this.#wish(lack, now), spares[0] ?? 0)) as Amount;
-    this.#askAll(known, asksFor(wish, holders, HORIZON_MS), lack, false, now);
+    const { account } = this.#options.ledger;
+    this.#askAll(known, asksFor(wish, holders, HORIZON_MS, false, account), lack, false, now);
     return true;
   }
 
@@ -206,7 +214,8 @@ export class Want {
     const holders = this.#holders(known, now);
     const richest = holders.reduce((most, { rights }) => Math.max(most, rights), 0);
     const wish = Math.max(lack, Math.min(this.#wish(lack, now), richest)) as Amount;
-    this.#askAll(known, asksFor(wish, holders, HORIZON_MS, true), lack, true, now);
+    const { account } = this.#options.ledger;
+    this.#askAll(known, asksFor(wish, holders, HORIZON_MS, true, account), lack, true, now);
     // Where that brings nothing, not all of it at once again.
     this.#pause(now);
   }

@@ -92,6 +92,37 @@ describe('gathering', () => {
     },
   );
 
+  it.each([
+    { latencyMs: 5, withinMs: 0 },
+    { latencyMs: 5, withinMs: 300 },
+    { latencyMs: 40, withinMs: 0 },
+    { latencyMs: 40, withinMs: 100 },
+  ])(
+    'B24: ten nodes with 100 each begin to ask for 120, 150 or 290 within $withinMs ms, $latencyMs ms from each other: at most 3 transfers per granted request over 20 seeds',
+    ({ latencyMs, withinMs }) => {
+      for (const amount of [120, 150, 290]) {
+        let granted = 0;
+        let transfers = 0;
+        for (let seed = 1; seed <= 20; seed++) {
+          const world = scattered(10, 100, { latencyMs, jitter: true, seed });
+          const outcomes: Outcome[] = [];
+          for (const node of world.nodes)
+            world.at(world.now.monoMs + world.rng.float() * withinMs, () =>
+              node.reserve(amount, (outcome) => outcomes.push(outcome)),
+            );
+          world.run(world.now.monoMs + 6_000);
+          expect(outcomes).toHaveLength(10);
+          expect(outcomes.filter(({ isFalse }) => isFalse)).toEqual([]);
+          const served = outcomes.filter(({ kind }) => kind === 'granted').length;
+          expect(served).toBe(Math.floor(1_000 / amount));
+          granted += served;
+          transfers += world.transfers;
+        }
+        expect(transfers / granted, `${amount} each`).toBeLessThanOrEqual(3);
+      }
+    },
+  );
+
   it('what all together do not have is denied after everybody was asked once, and at once when asked again', () => {
     const world = scattered(4, 10, { latencyMs: 5 });
     const before = world.calls;
