@@ -1,5 +1,6 @@
 /** What the simulator found once in the ledger, each as a short story. */
 import { describe, expect, it } from 'vitest';
+import { rowKey } from '../../src/budget/names.ts';
 import { parseRow, rowBody } from '../../src/budget/row.ts';
 import { amountOf, definitionOf, Host, nodeIdOf, purseOf, reserveCall, Store } from './support.ts';
 
@@ -237,4 +238,57 @@ describe('ledger: what was found once', () => {
       expect(host.row(PURSE)).toMatchObject({ held: 0, spent: 40 });
     });
   }
+
+  it('a start that its disk did not take is told to the store once the disk works (I6, B29)', () => {
+    const store = new Store([TEAM]);
+    const host = new Host(nodeIdOf(0));
+    host.failing = true;
+    host.sync();
+    expect(host.openings).toEqual([]);
+    host.heal();
+    expect(host.openings).toMatchObject([{ account: host.ledger.account }]);
+    host.open(store);
+    host.take(store, PURSE, 100);
+    expect(host.reserve('a', 100).ok).toBe(true);
+  });
+
+  it.each([false, true])(
+    'who contradicted itself stays in quarantine when the account that found out ends (restarted then: %s; B26)',
+    (isRestarted) => {
+      const store = new Store([TEAM]);
+      const [host, liar] = [0, 1].map((index) => new Host(nodeIdOf(index))) as [Host, Host];
+      for (const each of [host, liar]) each.open(store);
+      liar.take(store, PURSE, 100);
+      const { account } = liar.ledger;
+      const granted = store.entry(PURSE, account)!.granted;
+      const lie = (sequence: number, spent: number): void => {
+        const zero = { returned: 0, held: 0, overrun: 0, covered: 0, received: [] };
+        const body = { sequence, granted, spent, sent: [[host.ledger.account, 30]], ...zero };
+        host.deliver({
+          kind: 'rowHeard',
+          owner: liar.self,
+          key: rowKey(PURSE, account),
+          version: sequence,
+          body,
+        });
+      };
+      lie(50, 5);
+      lie(51, 4);
+      expect(host.marks).toContain('budget.quarantined');
+      const before = host.ledger.account;
+      host.deliver({ kind: 'fenced', account: before, reason: 'for the test' });
+      host.sync();
+      if (isRestarted) host.crash();
+      host.open(store);
+      expect(host.ledger.account).not.toBe(before);
+      host.deliver({ kind: 'registered', purse: PURSE, account, granted });
+      lie(60, 5);
+      expect(host.rights(PURSE)).toBe(0);
+      host.take(store, PURSE, 10);
+      expect(host.transfer(PURSE, account, 1, 0)).toMatchObject({
+        ok: false,
+        error: { code: 'INVALID_ARGUMENT' },
+      });
+    },
+  );
 });

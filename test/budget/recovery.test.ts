@@ -1,6 +1,9 @@
 /** Stores that were founded anew, and lack what they had. */
 import { expect, it } from 'vitest';
+import { type AccountId, accountOf, rowKey } from '../../src/budget/names.ts';
+import { entryKey } from '../../src/budget/reserve-register.ts';
 import { Told } from '../quorum/register/support.ts';
+import { nodeIdOf } from './support.ts';
 import { AGENT, BudgetWorld } from './world.ts';
 
 function spending(): BudgetWorld {
@@ -96,4 +99,23 @@ it('a budget that was made anew under the name keeps its own money', () => {
   for (const node of world.nodes) world.read(node);
   world.pass(20_000);
   expect(world.one.status()).toMatchObject({ limit: 50, allocated: 0 });
+});
+
+it('a row that claims more than the whole limit is not told to a store that has forgotten grants; one that claims what there is, is', () => {
+  const world = spending();
+  const zero = { returned: 0, spent: 0, held: 0, overrun: 0, covered: 0, received: [], sent: [] };
+  const claim = (index: number, granted: number): AccountId => {
+    const owner = nodeIdOf(index);
+    const account = accountOf(owner, 7);
+    const body = { sequence: 1, granted, ...zero };
+    world.one.tell({ kind: 'rowHeard', owner, key: rowKey(world.purse, account), version: 1, body });
+    return account;
+  };
+  const [liar, gone] = [claim(8, 1_001), claim(9, 300)];
+  world.store = new Told();
+  for (const node of world.nodes) world.read(node);
+  world.pass(20_000);
+  expect(world.store.register.get(entryKey(world.purse, liar))).toBeUndefined();
+  expect(world.store.register.get(entryKey(world.purse, gone))).toBeDefined();
+  expect(world.one.status()).toMatchObject({ limit: 1_000, reserve: 100, owed: 0 });
 });

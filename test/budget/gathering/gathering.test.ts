@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { decodeCall, encodeCall } from '../../../src/budget/gathering/frames.ts';
 import { amountOf, definitionOf, problemsOf, rowsOf } from '../support.ts';
 import { skewedWorkload } from './skewed.ts';
-import { type Outcome, Toy, type ToyOptions } from './toy.ts';
+import { type Outcome, Toy, type ToyNode, type ToyOptions } from './toy.ts';
 
 const LIMIT = 10_000;
 
@@ -154,6 +154,27 @@ describe('gathering', () => {
     expect(outcome.waitedMs).toBeGreaterThan(1_050);
     expect(problems(world)).toEqual([]);
   });
+
+  it.each([
+    [600, 'granted'],
+    [10_000, 'denied'],
+  ] as const)(
+    'what is on its way between two others is waited for, 2 s at most: told after %i ms it is %s',
+    (silentMs, kind) => {
+      const world = toy({ latencyMs: 5 }, 500);
+      world.give(1, 500);
+      world.run(world.now.monoMs + 2_000);
+      const [, from, to] = world.nodes as [ToyNode, ToyNode, ToyNode];
+      world.silence(from, to, silentMs);
+      from.host.transfer(world.purse, to.host.ledger.account, 500, 0);
+      from.afterLedger();
+      world.at(world.now.monoMs + silentMs, () => world.heal());
+      const outcome = reserved(world, 0, 500);
+      expect(outcome.kind).toBe(kind);
+      expect(outcome.waitedMs).toBeGreaterThan(Math.min(silentMs, 2_000));
+      expect(outcome.waitedMs).toBeLessThan(Math.min(silentMs, 2_000) + 1_000);
+    },
+  );
 
   it('a frame that is lost is sent again, and what it asked for is given once', () => {
     for (let seed = 1; seed <= 30; seed++) {
