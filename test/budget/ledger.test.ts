@@ -473,6 +473,29 @@ describe('ledger: who remembers too little spends nothing', () => {
     }
   });
 
+  it.each([
+    ['less', 40, true],
+    ['more', 95, false],
+  ] as const)(
+    'an old image that spent %s than others know of when it hears that is found out, unless it could have gone on from there (B10)',
+    (_, again, isFoundOut) => {
+      const { store, host } = setup();
+      const witness = hostWith(store, 1);
+      const image = [...host.journal];
+      host.report('a', 90);
+      witness.hear(host);
+      const rows = [...host.published];
+      host.journal = image;
+      host.synced = image.length;
+      host.crash();
+      host.open(store);
+      const { account } = host.ledger;
+      host.report('b', again);
+      for (const row of rows) host.deliver({ kind: 'rowHeard', ...row });
+      expect(host.ledger.account !== account).toBe(isFoundOut);
+    },
+  );
+
   it('own rows that come back as they were change nothing', () => {
     const { store, host } = setup();
     host.report('a', 10);
