@@ -93,4 +93,60 @@ describe('the books of the world of budgets', () => {
     expect(books.rowsOf(purse).find(([each]) => each === account)?.[1].held).toBe(60);
     expect(world.violations).toEqual([]);
   });
+
+  it.each([true, false])(
+    'let an older image in only where a store that was founded anew has forgotten all later starts (before the image was put back: %s; B10)',
+    (isBefore) => {
+      const { world, books } = worldOf(9);
+      const [operator, old] = [world.machine(0), world.machine(1)];
+      value(world, () => asked(operator, { op: 'create', budget: 'org', limit: 10_000 }));
+      const reserve: BudgetCall = { op: 'reserve', budget: 'org', agent: AGENT, amount: 60, ttlMs: 60_000 };
+      value<BudgetAnswers['reserve']>(world, () => asked(old, reserve));
+      const account = old.budgets?.ledger.account;
+      const image = old.image.snapshot();
+      world.store.keep();
+      const restart = () => {
+        world.crash(old, 'power');
+        old.start();
+        const isConfirmed = () => old.budgets?.ledger.isConfirmed === true;
+        expect(world.scheduler.runUntilTrue(isConfirmed, world.nowMs + 5_000)).toBe(true);
+      };
+      restart();
+      world.crash(old, 'power');
+      const recover = () => books.recovering(() => world.store.recover());
+      if (isBefore) recover();
+      old.image.restore(image);
+      old.image.reread();
+      books.putBack(old, true);
+      expect(books.forgottenStarts).toBe(isBefore ? 1 : 0);
+      if (!isBefore) recover();
+      expect(books.forgottenStarts).toBe(1);
+      restart();
+      expect(old.budgets?.ledger.account).toBe(account);
+      expect(world.violations).toEqual([]);
+    },
+  );
+
+  it('expect an older image to be found out where a store that was founded anew has a later start (B10)', () => {
+    const { world, books } = worldOf(10);
+    const [operator, old] = [world.machine(0), world.machine(1)];
+    value(world, () => asked(operator, { op: 'create', budget: 'org', limit: 10_000 }));
+    value<BudgetAnswers['request']>(world, () => asked(old, { op: 'request', budget: 'org', amount: 60 }));
+    const account = old.budgets?.ledger.account;
+    const image = old.image.snapshot();
+    world.crash(old, 'power');
+    old.start();
+    world.scheduler.runUntilTrue(() => old.budgets?.ledger.isConfirmed === true, world.nowMs + 5_000);
+    world.store.keep();
+    world.crash(old, 'power');
+    books.recovering(() => world.store.recover());
+    old.image.restore(image);
+    old.image.reread();
+    books.putBack(old, true);
+    expect(books.forgottenStarts).toBe(0);
+    old.start();
+    world.scheduler.runUntilTrue(() => old.budgets?.ledger.isConfirmed === true, world.nowMs + 5_000);
+    expect(old.budgets?.ledger.account).not.toBe(account);
+    expect(world.violations).toEqual([]);
+  });
 });
