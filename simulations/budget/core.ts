@@ -3,13 +3,23 @@
  * the node's core does. Everybody who is connected counts as admitted.
  */
 import type { Budgets } from '../../src/budget/budgets.ts';
+import type { PublishRow } from '../../src/budget/ledger-messages.ts';
 import type { BudgetEffect, BudgetEvent } from '../../src/budget/messages.ts';
 import { decode } from '../../src/kernel/codec.ts';
-import type { Channel, DiskFailed, DiskRecovered, PeerDown, PeerUp } from '../../src/kernel/effects.ts';
+import type {
+  Channel,
+  DiskFailed,
+  DiskRecovered,
+  PeerDown,
+  PeerUp,
+  Received,
+} from '../../src/kernel/effects.ts';
 import type { NodeId } from '../../src/kernel/ids.ts';
 import type { Machine } from '../../src/kernel/machine.ts';
 import { type Deadline, earliest, type Instant, isDue } from '../../src/kernel/time.ts';
+import type { Membership, MembershipEffect, MembershipEvent } from '../../src/mesh/membership/membership.ts';
 import type { Lagged } from '../../src/node/executor.ts';
+import { cargoOf, withCargo } from '../../src/replication/cargo.ts';
 import type { SignedRecord } from '../../src/replication/record.ts';
 import type { Records, RecordsEffect } from '../../src/replication/records.ts';
 
@@ -21,7 +31,7 @@ export type CoreEvent =
   | { readonly kind: 'frame'; readonly from: NodeId; readonly channel: Channel; readonly bytes: Uint8Array }
   | { readonly kind: 'dropped'; readonly peer: NodeId; readonly channel: Channel }
   /** The budgets' order to publish a row has passed the disk. */
-  | { readonly kind: 'publish'; readonly key: string; readonly body: unknown }
+  | (Pick<PublishRow, 'key' | 'body' | 'to'> & { readonly kind: 'publish' })
   | PeerUp
   | PeerDown
   | DiskFailed
@@ -33,11 +43,14 @@ export type CoreEffect = BudgetEffect | Exclude<RecordsEffect, { kind: 'recordCh
 export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
   readonly budgets: Budgets;
   readonly records: Records;
+  /** Only sends what a node sends anyway, on which rows ride; who is alive, the machine says. */
+  readonly #membership: Membership;
   readonly liveBytes = 0;
 
-  constructor(budgets: Budgets, records: Records) {
+  constructor(budgets: Budgets, records: Records, membership: Membership) {
     this.budgets = budgets;
     this.records = records;
+    this.#membership = membership;
   }
 
   /** Journal records without their tags, of the signed records and of the account. */
@@ -60,23 +73,35 @@ export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
   }
 
   handle(event: CoreEvent, now: Instant): readonly CoreEffect[] {
+    return this.#withCargo(this.#handle(event, now), now);
+  }
+
+  #handle(event: CoreEvent, now: Instant): readonly CoreEffect[] {
     switch (event.kind) {
       case 'lagged':
-        return [];
+        return this.#member(event, now);
       case 'publish':
-        return this.#routed(this.records.publish('budget', event.key, event.body, now), now);
+        return this.#routed(
+          this.records.publish('budget', event.key, event.body, now, { to: event.to ?? [] }),
+          now,
+        );
       case 'frame': {
         const received = { kind: 'received', from: event.from, bytes: event.bytes } as const;
         if (event.channel === 'call') return this.budgets.handle(received, now);
+        if (event.channel === 'mesh') return this.#mesh(received, now);
         return event.channel === 'records' ? this.#routed(this.records.handle(received, now), now) : [];
       }
       case 'dropped':
-        return event.channel === 'records'
+        return event.channel === 'records' || event.channel === 'mesh'
           ? this.#routed(this.records.handle({ kind: 'dropped', peer: event.peer }, now), now)
           : [];
       case 'peerUp':
       case 'peerDown':
-        return [...this.#routed(this.records.handle(event, now), now), ...this.budgets.handle(event, now)];
+        return [
+          ...this.#member(event, now),
+          ...this.#routed(this.records.handle(event, now), now),
+          ...this.budgets.handle(event, now),
+        ];
       default:
         return this.budgets.handle(event, now);
     }
@@ -84,13 +109,33 @@ export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
 
   expire(now: Instant): readonly CoreEffect[] {
     const effects: CoreEffect[] = [];
+    if (isDue(this.#membership.deadline(), now)) effects.push(...alone(this.#membership.expire(now)));
     if (isDue(this.budgets.deadline(), now)) effects.push(...this.budgets.expire(now));
     if (isDue(this.records.deadline(), now)) effects.push(...this.#routed(this.records.expire(now), now));
-    return effects;
+    return this.#withCargo(effects, now);
   }
 
   deadline(): Deadline | undefined {
-    return earliest([this.budgets.deadline(), this.records.deadline()]);
+    return earliest([this.budgets.deadline(), this.records.deadline(), this.#membership.deadline()]);
+  }
+
+  #member(event: MembershipEvent, now: Instant): readonly CoreEffect[] {
+    return alone(this.#membership.handle(event, now));
+  }
+
+  #mesh({ from, bytes }: Received, now: Instant): readonly CoreEffect[] {
+    const cargo = cargoOf(bytes);
+    const effects = this.#member({ kind: 'received', from, bytes }, now);
+    if (cargo === undefined) return effects;
+    return [
+      ...effects,
+      ...this.#routed(this.records.handle({ kind: 'received', from, bytes: cargo }, now), now),
+    ];
+  }
+
+  #withCargo(effects: readonly CoreEffect[], now: Instant): readonly CoreEffect[] {
+    if (!this.records.hasCargo) return effects;
+    return withCargo(effects, (peer) => this.records.cargoFor(peer, now));
   }
 
   *checkpoint(): Generator<Uint8Array> {
@@ -111,4 +156,9 @@ export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
     const { owner, key, sequence: version } = record;
     return this.budgets.handle({ kind: 'rowHeard', owner, key, version, body }, now);
   }
+}
+
+/** Without what it says of others. */
+function alone(effects: readonly MembershipEffect[]): readonly CoreEffect[] {
+  return effects.filter((effect) => effect.kind === 'send');
 }

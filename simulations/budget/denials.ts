@@ -3,9 +3,11 @@
  * faults, until 99 % of the limit is spent. A refusal is false where, at that moment, the reserve and the rights of all nodes
  * together had as much as was asked for.
  */
-import { type PurseKey, purseKey } from '../../src/budget/names.ts';
+import { type PurseKey, purseKey, rowKey } from '../../src/budget/names.ts';
 import type { Period } from '../../src/budget/period.ts';
+import type { Send } from '../../src/kernel/effects.ts';
 import type { AgentId } from '../../src/kernel/ids.ts';
+import { cargoOf } from '../../src/replication/cargo.ts';
 import { decodeFrame } from '../../src/replication/frames.ts';
 import type { Violation } from '../lib/cluster.ts';
 import { Books } from './books.ts';
@@ -39,11 +41,12 @@ export interface DenialsReport {
   readonly spent: number;
   readonly transfers: number;
   readonly grants: number;
-  /**
-   * For a thousand reservations: frames between nodes (one for each receiver), and calls to the store. `rows`: frames with records;
-   * `roots`: small ones that compare what is held, which are there without budgets too, if fewer.
-   */
+  /** For a thousand reservations: frames between nodes that budgets caused (one for each receiver), and calls to the store. */
   readonly perThousand: Counted;
+  /** Of rows that rode along with other frames, for a reservation. */
+  readonly rideBytes: number;
+  /** How long ago what machines know of each other was told: the share of 99 in 100, and the longest. */
+  readonly newsMs: { readonly most: number; readonly oldest: number };
   readonly faults: readonly never[];
   readonly violations: readonly Violation[];
   readonly replay: string;
@@ -51,11 +54,19 @@ export interface DenialsReport {
 
 interface Counted {
   readonly call: number;
-  readonly rows: number;
-  readonly roots: number;
   readonly store: number;
+  /** Frames that only carry records. */
+  readonly rows: number;
+  /** Frames that compare or repair what is held, without those that are there anyway: a root from each node every 3 s. */
+  readonly compared: number;
 }
 
+/** Of a node without anything to tell. */
+const ROOT_EVERY_MS = 3_000;
+
+/** From here on everybody has begun to spend. */
+const SETTLED_MS = 5_000;
+const LOOK_EVERY_MS = 250;
 const MEAN = 100;
 const SHIFT_MS = 3_000;
 const HELD_MS = 50;
@@ -64,6 +75,13 @@ const READY_MS = 1_500;
 const MOST_FALSE = 0.005;
 const MOST_CALLS = 10;
 const ENOUGH = 0.99;
+
+interface Frames {
+  call: number;
+  rows: number;
+  compared: number;
+  rideBytes: number;
+}
 
 export function runDenials(options: DenialsOptions): DenialsReport {
   return new DenialsRun(options).run();
@@ -76,7 +94,8 @@ class DenialsRun {
   readonly #world: BudgetWorld;
   readonly #books: Books;
   readonly #counts = { reservations: 0, refused: 0, falselyRefused: 0, waited: 0, longestMs: 0 };
-  readonly #frames = { call: 0, rows: 0, roots: 0 };
+  readonly #frames: Frames = { call: 0, rows: 0, compared: 0, rideBytes: 0 };
+  readonly #newsMs: number[] = [];
   #purse: PurseKey | undefined;
   #isOver = false;
 
@@ -96,12 +115,16 @@ class DenialsRun {
     });
     this.#books = new Books(this.#world);
     this.#world.onEffect.push((_machine, effect) => {
-      if (effect.kind !== 'send') return;
-      if (effect.channel === 'call') this.#frames.call += effect.to.length;
-      else if (effect.channel === 'records' && decodeFrame(effect.bytes)?.kind === 'root')
-        this.#frames.roots += effect.to.length;
-      else if (effect.channel === 'records') this.#frames.rows += effect.to.length;
+      if (effect.kind === 'send') this.#count(effect);
     });
+  }
+
+  /** What goes on the channel `mesh` says that its sender lives, and would go anyway. */
+  #count({ channel, to, bytes }: Send): void {
+    if (channel === 'call') this.#frames.call += to.length;
+    else if (channel === 'mesh') this.#frames.rideBytes += to.length * (cargoOf(bytes)?.length ?? 0);
+    else if (decodeFrame(bytes)?.kind === 'push') this.#frames.rows += to.length;
+    else this.#frames.compared += to.length;
   }
 
   run(): DenialsReport {
@@ -113,8 +136,11 @@ class DenialsRun {
     if (definition === undefined) world.violate('liveness', 'the budget is not made');
     else
       this.#purse = purseKey({ budget: definition.name, epoch: definition.epoch, period: 'all' as Period });
-    const before = { frames: { ...this.#frames }, calls: world.store.calls };
-    if (definition !== undefined) this.#step();
+    const before = { frames: { ...this.#frames }, calls: world.store.calls, atMs: world.nowMs };
+    if (definition !== undefined) {
+      this.#step();
+      world.scheduler.after(SETTLED_MS, () => this.#lookAround());
+    }
     world.scheduler.runUntilTrue(() => this.#isOver || world.violations.length > 0, READY_MS + LONGEST_MS);
     return this.#report(before);
   }
@@ -165,6 +191,21 @@ class DenialsRun {
     });
   }
 
+  /** What each machine has heard of each other one, now and then. */
+  #lookAround(): void {
+    const { machines, scheduler, wallMs } = this.#world;
+    const purse = this.#purse;
+    if (this.#isOver || purse === undefined) return;
+    scheduler.after(LOOK_EVERY_MS, () => this.#lookAround());
+    for (const { nodeId, budgets } of machines) {
+      if (budgets === undefined || !budgets.ledger.purses.has(purse)) continue;
+      const key = rowKey(purse, budgets.ledger.account);
+      for (const other of machines)
+        if (other.nodeId !== nodeId)
+          this.#newsMs.push(wallMs - (other.records?.sequenceOf(nodeId, 'budget', key) ?? 0));
+    }
+  }
+
   #settled(): void {
     if (this.#spent() >= ENOUGH * this.#limit) this.#isOver = true;
   }
@@ -187,18 +228,17 @@ class DenialsRun {
     return sum;
   }
 
-  #report(before: {
-    readonly frames: { call: number; rows: number; roots: number };
-    readonly calls: number;
-  }): DenialsReport {
+  #report(before: { readonly frames: Frames; readonly calls: number; readonly atMs: number }): DenialsReport {
     const world = this.#world;
     const { reservations, refused, falselyRefused, waited, longestMs } = this.#counts;
     const perThousand = (count: number) => Math.round((count / Math.max(1, reservations)) * 100_000) / 100;
-    const { call, rows: told, roots } = this.#frames;
+    const { call, rows: told, compared, rideBytes } = this.#frames;
+    const newsMs = this.#newsMs.sort((one, other) => one - other);
+    const anyway = (world.machines.length * (world.nowMs - before.atMs)) / ROOT_EVERY_MS;
     const messages = {
       call: perThousand(call - before.frames.call),
       rows: perThousand(told - before.frames.rows),
-      roots: perThousand(roots - before.frames.roots),
+      compared: perThousand(Math.max(0, compared - before.frames.compared - anyway)),
       store: perThousand(world.store.calls - before.calls),
     };
     const spent = this.#spent() / this.#limit;
@@ -219,6 +259,8 @@ class DenialsRun {
       transfers: rows.reduce((sum, [, row]) => sum + row.sent.size, 0),
       grants: world.store.transactions,
       perThousand: messages,
+      newsMs: { most: newsMs[Math.floor(newsMs.length * 0.99)] ?? 0, oldest: newsMs.at(-1) ?? 0 },
+      rideBytes: Math.round((rideBytes - before.frames.rideBytes) / Math.max(1, reservations)),
       faults: [],
       violations: world.violations,
       replay: `npm run simulate -- budget-denials --seed ${this.#seed}`,
@@ -228,12 +270,13 @@ class DenialsRun {
 
 export function describeDenials(report: DenialsReport): string {
   const { seed, nodes, reservations, refused, falselyRefused, spent, perThousand, longestMs } = report;
-  const sum = perThousand.call + perThousand.store + perThousand.rows;
+  const sum = perThousand.call + perThousand.store + perThousand.rows + perThousand.compared;
   const share = ((100 * falselyRefused) / Math.max(1, reservations)).toFixed(3);
   return [
     `budget-denials seed ${seed} nodes ${nodes}: ${reservations} reservations, ${refused} refused, of these ${falselyRefused} falsely (${share} %)`,
     `${(100 * spent).toFixed(2)} % of the limit spent, ${report.waited} waited, the longest ${Math.round(longestMs)} ms`,
-    `${report.transfers} pairs of nodes passed rights, ${report.grants} transactions; per 1,000 reservations ${sum.toFixed(1)} messages: ${perThousand.call} calls, ${perThousand.store} store calls, ${perThousand.rows} frames of rows; and ${perThousand.roots} that compare them`,
+    `${report.transfers} pairs of nodes passed rights, ${report.grants} transactions; per 1,000 reservations ${sum.toFixed(1)} messages: ${perThousand.call} calls, ${perThousand.store} store calls, ${perThousand.rows} frames of rows, ${perThousand.compared} that compare them; ${report.rideBytes} bytes a reservation rode along`,
+    `99 % of what machines know of each other was told ${Math.round(report.newsMs.most)} ms ago at most, all of it ${Math.round(report.newsMs.oldest)} ms`,
     `${(report.simulatedMs / 1000).toFixed(1)} simulated s, ${report.events} events, trace ${report.traceHash}`,
   ].join('; ');
 }

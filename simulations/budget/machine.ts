@@ -11,6 +11,7 @@ import { failWith, type Result } from '../../src/kernel/errors.ts';
 import type { NodeId } from '../../src/kernel/ids.ts';
 import type { Cryptography, Signer, WireEvent } from '../../src/kernel/ports.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
+import { Membership } from '../../src/mesh/membership/membership.ts';
 import { Executor } from '../../src/node/executor.ts';
 import { Records } from '../../src/replication/records.ts';
 import { MachineTime, SimulatedClock } from '../../src/sim/clock.ts';
@@ -114,6 +115,10 @@ export class BudgetMachine {
   /** Undefined while no process runs. */
   get budgets(): Budgets | undefined {
     return this.#run?.core.budgets;
+  }
+
+  get records(): Pick<Records, 'sequenceOf'> | undefined {
+    return this.#run?.core.records;
   }
 
   get state(): 'running' | 'paused' | 'dead' {
@@ -233,9 +238,11 @@ export class BudgetMachine {
       self: this.nodeId,
       signer: this.#signer,
       cryptography,
+      rides: ['budget'],
       rng: this.#rng.fork(),
       now,
     });
+    const membership = new Membership({ self: this.nodeId, rng: this.#rng.fork(), now });
     const budgets = new Budgets({
       self: this.nodeId,
       place: this.place,
@@ -245,7 +252,7 @@ export class BudgetMachine {
       rng: this.#rng.fork(),
       now,
     });
-    return new BudgetCore(budgets, records);
+    return new BudgetCore(budgets, records, membership);
   }
 
   #client(process: SimulatedProcess, executor: Executor<CoreEvent, CoreEffect>): StoreClient {
@@ -285,8 +292,7 @@ export class BudgetMachine {
       const answer = run.waiting.get(effect.id);
       run.waiting.delete(effect.id);
       answer?.(effect.result);
-    } else if (effect.kind === 'publishRow')
-      run.executor.deliver({ kind: 'publish', key: effect.key, body: effect.body });
+    } else if (effect.kind === 'publishRow') run.executor.deliver({ ...effect, kind: 'publish' });
     else if (effect.kind === 'askStore') this.#ask(run, effect);
   }
 

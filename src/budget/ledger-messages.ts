@@ -50,6 +50,8 @@ export interface PublishRow {
   readonly stream: 'budget';
   readonly key: string;
   readonly body: unknown;
+  /** Who should have it at once; the others hear it with what else they are sent. */
+  readonly to?: readonly NodeId[] | 'all';
 }
 
 /** Rights came in, or the account was replaced: whoever waits for money should look again. */

@@ -190,8 +190,7 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
   /** Like the event `requested`, for a caller that orders the answer itself: behind the effects of `take`. */
   perform<C extends LedgerCall>(call: C, now: Instant): Result<LedgerAnswers[C['op']]> {
     const result = this.#answer(call, now) as Result<LedgerAnswers[C['op']]>;
-    if (result.ok && (call.op === 'transfer' || call.op === 'return'))
-      this.#publishing.one(call.purse as PurseKey);
+    if (result.ok) this.#tellMoved(call);
     return result;
   }
 
@@ -278,11 +277,15 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     ]);
   }
 
+  #tellMoved(call: LedgerCall): void {
+    const purse = 'purse' in call ? (call.purse as PurseKey) : undefined;
+    if (purse !== undefined) this.#publishing.moved(purse, 'to' in call ? (call.to as AccountId) : undefined);
+  }
+
   #requested(id: number, call: LedgerCall, now: Instant): void {
     const result = this.#answer(call, now);
     this.#out.push({ kind: 'answer', stream: STREAM, id, result });
-    if (result.ok && (call.op === 'transfer' || call.op === 'return'))
-      this.#publishing.one(call.purse as PurseKey);
+    if (result.ok) this.#tellMoved(call);
   }
 
   #answer(call: LedgerCall, now: Instant): Result<unknown> {

@@ -5,7 +5,8 @@
  */
 import { type Deadline, type Instant, isDue } from '../kernel/time.ts';
 import type { Change } from './change.ts';
-import { type AccountId, type PurseKey, rowKey } from './names.ts';
+import type { PublishRow } from './ledger-messages.ts';
+import { type AccountId, nodeOfAccount, type PurseKey, rowKey } from './names.ts';
 import type { Outbox } from './outbox.ts';
 import { rowBody } from './row.ts';
 import type { LedgerState } from './state.ts';
@@ -70,7 +71,7 @@ export class Publishing {
 
   /** Without waiting for more. */
   now(): void {
-    if (this.#due !== undefined) this.#publish();
+    if (this.#due !== undefined) this.#publish('all');
   }
 
   expire(now: Instant): void {
@@ -79,14 +80,19 @@ export class Publishing {
     if (isDue(this.#due, now)) this.#publish();
   }
 
-  #publish(): void {
+  #publish(to?: PublishRow['to']): void {
     this.#due = undefined;
-    for (const purse of [...this.#dirty]) this.one(purse);
+    for (const purse of [...this.#dirty]) this.one(purse, to);
     if (this.#dirty.size === 0) this.#options.allTold();
   }
 
+  /** Rights have left: who got them needs the row, the others can wait. */
+  moved(key: PurseKey, to: AccountId | undefined): void {
+    this.one(key, to === undefined ? undefined : [nodeOfAccount(to)]);
+  }
+
   /** Nothing while the disk fails: what it does not have may be undone. All rows are told anew when it has recovered. */
-  one(key: PurseKey): void {
+  one(key: PurseKey, to?: PublishRow['to']): void {
     const { out, state, isConfirmed, isDiskFailing } = this.#options;
     if (isDiskFailing()) return;
     // Its number must not stand for more than it tells.
@@ -96,7 +102,8 @@ export class Publishing {
     this.#dirty.delete(key);
     if (purse === undefined || !isConfirmed()) return;
     this.#telling.told(key, purse.rights);
-    out.push({ kind: 'publishRow', stream: STREAM, key: rowKey(key, account), body: rowBody(purse.row) });
+    const row = { key: rowKey(key, account), body: rowBody(purse.row) };
+    out.push({ kind: 'publishRow', stream: STREAM, ...row, ...(to === undefined ? {} : { to }) });
   }
 
   /** Nobody is to be told of it any more. */

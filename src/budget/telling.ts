@@ -6,11 +6,13 @@ import type { Deadline } from '../kernel/time.ts';
 import type { PurseKey } from './names.ts';
 
 /** Rows are told no more often than this while they say about the same. */
-const SELDOM_MS = 5_000;
+const SELDOM_MS = 2_500;
 /** What waits for more goes along. */
 const DELAY_MS = 1_000;
+/** How long a row that rides along takes from node to node until all have it, as a rule. */
+const UNDER_WAY_MS = 2_500;
 /** So old may what others know of a row be at most, while nothing is lost on the way. */
-export const TOLD_WITHIN_MS = SELDOM_MS + DELAY_MS;
+export const TOLD_WITHIN_MS = SELDOM_MS + DELAY_MS + UNDER_WAY_MS;
 
 export class Telling {
   readonly #delayMs: number;

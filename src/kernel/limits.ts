@@ -88,6 +88,9 @@ export const limits = {
   recordStoreBytes: 512 * 1024 * 1024,
   /** Records in one frame: each new one costs a signature check of about 0.1 ms. */
   recordsPerFrame: 200,
+  /** Records that wait for a frame to ride on, and what one frame takes along. */
+  recordsOwed: 4_096,
+  rideBytes: 16 * 1024,
   /** Tombstones are kept this long; whoever was away for longer may bring a dead record back until its owner buries it again. */
   recordTombstoneMs: 7 * 24 * 3600 * 1000,
   /** Proofs of equivocation kept, of one owner and of all. */

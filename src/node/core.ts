@@ -1,6 +1,7 @@
 import { Agents, type AgentsEffect, type AgentsEvent } from '../agents/agents.ts';
 import { Boards, type BoardsConfig, type BoardsEffect, type BoardsEvent } from '../blackboard/boards.ts';
 import { type BudgetDefaults, Budgets } from '../budget/budgets.ts';
+import type { PublishRow } from '../budget/ledger-messages.ts';
 import type { BudgetEffect, BudgetEvent } from '../budget/messages.ts';
 import type { FreshNumber } from '../budget/names.ts';
 import type { PriceTable } from '../budget/price.ts';
@@ -10,6 +11,7 @@ import {
   type DiskRecovered,
   JOURNAL_TAGS,
   type PeerDown,
+  type Received,
 } from '../kernel/effects.ts';
 import type { Incarnation, NodeId, SwarmId } from '../kernel/ids.ts';
 import type { Machine } from '../kernel/machine.ts';
@@ -22,6 +24,7 @@ import { type MemberChanged, Membership, type MembershipEffect } from '../mesh/m
 import type { QuorumConfig } from '../quorum/config.ts';
 import type { QuorumEffect, QuorumEvent } from '../quorum/messages.ts';
 import { Quorum } from '../quorum/quorum.ts';
+import { cargoOf, withCargo } from '../replication/cargo.ts';
 import type { LanesBody, NodeBody, SignedRecord } from '../replication/record.ts';
 import { Records, type RecordsEffect } from '../replication/records.ts';
 import type { Lagged } from './executor.ts';
@@ -135,7 +138,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   #certificate: Uint8Array;
   #addresses: readonly string[] = [];
   /** Rows that wait for the disk, by key: what they tell must not be forgotten after others have heard it. */
-  readonly #rows = new Map<string, { readonly number: number; readonly body: unknown }>();
+  readonly #rows = new Map<string, WaitingRow>();
   #rowCount = 0;
   /** What loading the journal called for, before there was a host. */
   #pending: readonly NodeEffect[] = [];
@@ -169,6 +172,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       signer,
       cryptography,
       admits: (record) => this.#certificates.admits(record),
+      rides: ['budget'],
       rng: rng.fork(),
       now,
     });
@@ -237,14 +241,14 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   handle(event: NodeEvent, now: Instant): readonly NodeEffect[] {
     const pending = this.#pending;
     this.#pending = [];
-    const effects = this.#route(this.#dispatch(event, now), now);
+    const effects = this.#withCargo(this.#route(this.#dispatch(event, now), now), now);
     return pending.length === 0 ? effects : [...pending, ...effects];
   }
 
   expire(now: Instant): readonly NodeEffect[] {
     const effects: InnerEffect[] = [];
     for (const machine of this.#deadlines.due(now)) effects.push(...this.#at(machine).expire(now));
-    return this.#route(effects, now);
+    return this.#withCargo(this.#route(effects, now), now);
   }
 
   deadline(): Deadline | undefined {
@@ -284,7 +288,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       ...(this.#at(this.budgets)?.stop(now) ?? []),
       ...this.#at(this.membership).leave(now),
     ];
-    return this.#route(effects, now);
+    return this.#withCargo(this.#route(effects, now), now);
   }
 
   #load(now: Instant): void {
@@ -378,7 +382,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       case 'hello':
         return this.#at(this.links).handle(event, now);
       case 'mesh':
-        return this.#at(this.membership).handle(received, now);
+        return this.#mesh(received, now);
       case 'records':
         return this.#at(this.records).handle(received, now);
       case 'board':
@@ -392,6 +396,19 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
     }
   }
 
+  #mesh({ from, bytes }: Received, now: Instant): readonly InnerEffect[] {
+    const cargo = cargoOf(bytes);
+    const effects = this.#at(this.membership).handle({ kind: 'received', from, bytes }, now);
+    if (cargo === undefined) return effects;
+    return [...effects, ...this.#at(this.records).handle({ kind: 'received', from, bytes: cargo }, now)];
+  }
+
+  /** What goes to a neighbour anyway takes along what it is owed. */
+  #withCargo(effects: readonly NodeEffect[], now: Instant): readonly NodeEffect[] {
+    if (!this.records.hasCargo) return effects;
+    return withCargo(effects, (peer) => this.#at(this.records).cargoFor(peer, now));
+  }
+
   #toBudgets(event: BudgetEvent, now: Instant): readonly InnerEffect[] {
     return this.#at(this.budgets)?.handle(event, now) ?? [];
   }
@@ -403,7 +420,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
 
   #dropped(peer: NodeId, channel: Channel, now: Instant): readonly InnerEffect[] {
     const fact = { kind: 'dropped', peer } as const;
-    if (channel === 'records') return this.#at(this.records).handle(fact, now);
+    if (channel === 'records' || channel === 'mesh') return this.#at(this.records).handle(fact, now);
     if (channel === 'board') return this.#at(this.boards).handle(fact, now);
     return [];
   }
@@ -432,7 +449,7 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
           orders.push(...this.#route(this.#publishLanes(effect.body, now), now));
           break;
         case 'publishRow':
-          orders.push(this.#keepRow(effect.key, effect.body));
+          orders.push(this.#keepRow(effect));
           break;
         case 'memberChanged':
           orders.push(effect, ...this.#route(this.#memberChanged(effect, now), now));
@@ -498,18 +515,19 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   }
 
   /** Published once what the account persisted before is on the disk; of two rows under one key the newer is enough. */
-  #keepRow(key: string, body: unknown): NodeEffect {
+  #keepRow({ key, body, to = [] }: PublishRow): NodeEffect {
     const number = ++this.#rowCount;
-    this.#rows.set(key, { number, body });
+    const before = this.#rows.get(key)?.to ?? [];
+    this.#rows.set(key, { number, body, to: to === 'all' || before === 'all' ? 'all' : [...before, ...to] });
     return { kind: 'awaitDisk', stream: BUDGET_STREAM, sequence: number };
   }
 
   #publishRows(upTo: number, now: Instant): readonly InnerEffect[] {
     const effects: InnerEffect[] = [];
-    for (const [key, { number, body }] of this.#rows) {
+    for (const [key, { number, body, to }] of this.#rows) {
       if (number > upTo) continue;
       this.#rows.delete(key);
-      effects.push(...this.#at(this.records).publish('budget', key, body, now));
+      effects.push(...this.#at(this.records).publish('budget', key, body, now, { to }));
     }
     return effects;
   }
@@ -549,6 +567,13 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
       .recordsFor(this.self, lanes, running)
       .flatMap(({ key, body }) => this.#at(this.records).publish('lanes', key, body, now, { durable: true }));
   }
+}
+
+/** A row that waits for the disk; `to` as in `PublishRow`. */
+interface WaitingRow {
+  readonly number: number;
+  readonly body: unknown;
+  readonly to: readonly NodeId[] | 'all';
 }
 
 /** The journal's records without their tags, in order, for each machine that reads some. */

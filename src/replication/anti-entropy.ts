@@ -72,6 +72,9 @@ const SERVES_PER_SECOND = 500;
 /** How long after lost frames their receiver is told the root: its queue must drain first. */
 const AFTER_LOSS_MS = 250;
 
+/** Of the roots that go to a random neighbour, one in so many is that of all that is held. */
+const FULL_ROOT_PERIODS = 20;
+
 /** Frames made for all neighbours together before other work has its turn. */
 const SERVED_AT_ONCE = 4;
 
@@ -105,6 +108,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
   readonly #servings = new Map<NodeId, Serving>();
   #flush: Deadline | undefined;
   #period: Deadline;
+  #periods = 0;
 
   constructor(options: {
     readonly self: NodeId;
@@ -165,8 +169,9 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       this.#flush = undefined;
       effects.push(...this.#push(now));
     }
-    const told = this.#dueRoots(now);
-    if (told.length > 0) effects.push(this.#send(told, this.#root(false)));
+    const owed = this.#owedRoots(now);
+    if (owed.length > 0) effects.push(this.#send(owed, this.#root(this.#lattice.root())));
+    effects.push(...this.#dueRoots(owed, now));
     effects.push(...this.#serveOn(now));
     for (const peer of this.#pulls.timeOut(now)) {
       effects.push(this.#mark('debug', 'replication.pullTimedOut', { peer }));
@@ -194,7 +199,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       return [this.#mark('warn', 'replication.tooManyNeighbours', { peer })];
     }
     this.#neighbours.set(peer, { serves: SERVES_BURST, servesAtMs: now.monoMs, budget: new Budget(now) });
-    return [this.#send([peer], this.#root(false))];
+    return [this.#send([peer], this.#root(this.#lattice.root()))];
   }
 
   #lacking(peer: NodeId | undefined, now: Instant): readonly AntiEntropyEffect[] {
@@ -218,23 +223,32 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     );
   }
 
-  /** Whom to tell the root now: those owed it, the one of this period, and those whom the rumour picks. */
-  #dueRoots(now: Instant): readonly NodeId[] {
-    const told = new Set<NodeId>();
+  #owedRoots(now: Instant): readonly NodeId[] {
+    const told: NodeId[] = [];
     for (const [peer, atMs] of this.#owed) {
       if (atMs > now.monoMs) continue;
       this.#owed.delete(peer);
-      told.add(peer);
+      told.push(peer);
     }
+    return told;
+  }
+
+  /** The root for the neighbour of this period, and for those whom the rumour picks; not for those who are told it just now. */
+  #dueRoots(but: readonly NodeId[], now: Instant): readonly AntiEntropyEffect[] {
+    const told = new Set<NodeId>();
     const neighbours = this.neighbours;
+    let isFull = false;
     if (isDue(this.#period, now)) {
       this.#period = this.#nextPeriod(now);
       if (neighbours.length > 0) told.add(this.#rng.pick(neighbours));
+      isFull = ++this.#periods % FULL_ROOT_PERIODS === 0;
     }
     if (isDue(this.#rumour.deadline, now)) {
       for (const peer of this.#rumour.spread(neighbours, now)) told.add(peer);
     }
-    return [...told];
+    for (const peer of but) told.delete(peer);
+    if (told.size === 0) return [];
+    return [this.#send([...told], this.#root(isFull ? this.#lattice.root() : this.#shownRoot(now)))];
   }
 
   #received(event: Received, now: Instant): readonly AntiEntropyEffect[] {
@@ -267,7 +281,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       this.#pulls.want(from, { tell: false });
       return [];
     }
-    const { cost, effects } = this.#merge(delta, from, now);
+    const { cost, effects } = this.#merge(delta, from, now, 0, true);
     return [...effects, ...this.#charge(from, neighbour, cost, now), ...this.#startPulls(now)];
   }
 
@@ -281,7 +295,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
   }
 
   #compare(from: NodeId, root: Uint8Array, pulled: boolean, now: Instant): readonly AntiEntropyEffect[] {
-    if (equalBytes(root, this.#lattice.root())) {
+    if (this.#agrees(root, now)) {
       this.#pulls.agreed(from);
       return [];
     }
@@ -365,7 +379,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       request,
       more: delta?.more ?? false,
       follows: next !== undefined,
-      root: this.#lattice.root(),
+      root: this.#shownRoot(now),
       delta: delta?.bytes ?? new Uint8Array(0),
       room: delta?.room ?? 0,
     });
@@ -402,8 +416,10 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
       return effects;
     }
     const ours = this.#lattice.root();
-    const outcome = this.#pulls.answered(from, { request, gave, more, refused, theirs, ours }, now);
-    if (outcome.tell) effects.push(this.#send([from], { kind: 'root', pulled: true, root: ours }));
+    const agreed = this.#agrees(theirs, now);
+    const answer = { request, gave, more, refused, theirs, agreed, ours };
+    const outcome = this.#pulls.answered(from, answer, now);
+    if (outcome.tell) effects.push(this.#send([from], this.#root(ours, true)));
     if (outcome.diverged) effects.push(this.#mark('warn', 'replication.diverged', { peer: from }));
     effects.push(...this.#startPulls(now));
     return effects;
@@ -414,14 +430,15 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     from: NodeId,
     now: Instant,
     room = 0,
+    isPushed = false,
   ): { kind: Merged['kind']; changed: boolean; cost: number; effects: readonly AntiEntropyEffect[] } {
-    const merged = this.#lattice.merge(delta, from, now, room);
+    const merged = this.#lattice.merge(delta, from, now, room, isPushed);
     const { kind } = merged;
     if (kind === 'refused')
       return { kind, changed: false, cost: 0, effects: this.#blame(from, merged.reason) };
     const changed = kind === 'merged' && merged.changed;
     if (kind === 'behind') this.#pulls.behind(from);
-    else if (changed) this.#rumour.changed(from, now);
+    else if (changed && merged.isQuiet !== true) this.#rumour.changed(from, now);
     return { kind, changed, cost: costOf(delta.length, merged.cost ?? 0), effects: [] };
   }
 
@@ -429,14 +446,22 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     if (!this.#pulls.mayStart(now)) return [];
     const root = this.#lattice.root();
     return this.#pulls
-      .start(root, now)
+      .start(root, (theirs) => this.#agrees(theirs, now), now)
       .map(({ peer, request, frames }) =>
         this.#send([peer], { kind: 'digest', request, frames, digest: this.#lattice.digest() }),
       );
   }
 
-  #root(pulled: boolean): Frame {
-    return { kind: 'root', pulled, root: this.#lattice.root() };
+  #root(root: Uint8Array, pulled = false): Frame {
+    return { kind: 'root', pulled, root };
+  }
+
+  #shownRoot(now: Instant): Uint8Array {
+    return this.#lattice.shownRoot?.(now) ?? this.#lattice.root();
+  }
+
+  #agrees(root: Uint8Array, now: Instant): boolean {
+    return this.#lattice.agrees?.(root, now) ?? equalBytes(root, this.#lattice.root());
   }
 
   #owe(peer: NodeId, atMs: number): void {

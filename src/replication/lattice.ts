@@ -13,6 +13,13 @@ import type { Instant } from '../kernel/time.ts';
 export interface Lattice {
   /** 16 bytes over the whole content (not over clocks alone: equal clocks can hide divergence). Equal roots: nothing to do. */
   root(): Uint8Array;
+  /**
+   * What neighbours are told now and then, where not everything should be compared: it leaves out what is on its way to all
+   * anyway. Default: `root`.
+   */
+  shownRoot?(now: Instant): Uint8Array;
+  /** Whether a neighbour with this root lacks nothing that it should ask for, nor has such a thing. Default: it is `root`. */
+  agrees?(root: Uint8Array, now: Instant): boolean;
   /** What this replica holds, in at most `limits.frameBytes / 2` bytes. */
   digest(): Uint8Array;
   /**
@@ -22,9 +29,9 @@ export interface Lattice {
   delta(theirs: Uint8Array, peer: NodeId, maxBytes: number): Delta | undefined | 'malformed';
   /**
    * Takes in a delta of either kind (pushed or pulled), and may keep it. So many bytes before it in its buffer as `room`
-   * says are free.
+   * says are free. `isPushed`: it came unasked.
    */
-  merge(delta: Uint8Array, from: NodeId, now: Instant, room?: number): Merged;
+  merge(delta: Uint8Array, from: NodeId, now: Instant, room?: number, isPushed?: boolean): Merged;
   /**
    * Local changes since the last call, as frames to push to every neighbour at once; empty where there are none.
    * Each is at most `limits.frameBytes` less `FRAME_HEADER_BYTES` (32).
@@ -44,10 +51,13 @@ export interface Delta {
   readonly next?: () => Delta | undefined;
 }
 
-/** `cost`: the work that it was, in structs checked, beside what its bytes alone cost; see `budget.ts`. */
+/**
+ * `cost`: the work that it was, in structs checked, beside what its bytes alone cost; see `budget.ts`. `isQuiet`: what changed
+ * gets around without roots being compared.
+ */
 export type Merged =
   /** In, or known before (`changed: false`). */
-  | { readonly kind: 'merged'; readonly changed: boolean; readonly cost?: number }
+  | { readonly kind: 'merged'; readonly changed: boolean; readonly isQuiet?: boolean; readonly cost?: number }
   /** Something that precedes it is missing: ask the sender with a digest. */
   | { readonly kind: 'behind'; readonly cost?: number }
   /** It breaks the rules: not taken in, and the sender is to blame. */

@@ -92,6 +92,8 @@ export interface Answered {
   readonly more: boolean;
   readonly refused: boolean;
   readonly theirs: Uint8Array;
+  /** Neither of the two lacks anything of the other's. */
+  readonly agreed: boolean;
   /** Root of this replica once the answer was merged. */
   readonly ours: Uint8Array;
 }
@@ -196,8 +198,8 @@ export class Pulls {
     if (this.#bulk === peer) this.#bulk = undefined;
   }
 
-  /** The digests to send now; `ours` is this replica's root. */
-  start(ours: Uint8Array, now: Instant): readonly Ask[] {
+  /** The digests to send now; `ours` is this replica's root, and `agrees` says which roots are as good. */
+  start(ours: Uint8Array, agrees: (root: Uint8Array) => boolean, now: Instant): readonly Ask[] {
     const started: Ask[] = [];
     for (const [peer, pull] of this.#active) {
       if (!pull.ready) continue;
@@ -205,7 +207,7 @@ export class Pulls {
     }
     for (const [peer, want] of this.#wanted) {
       if (!this.#hasSlot) break;
-      if (want.root !== undefined && equalBytes(want.root, ours)) {
+      if (want.root !== undefined && agrees(want.root)) {
         this.agreed(peer);
         continue;
       }
@@ -264,7 +266,7 @@ export class Pulls {
     const progress = !equalBytes(pull.ours, answer.ours);
     pull.idle = progress ? 0 : pull.idle + 1;
     pull.changed ||= progress;
-    const agreed = equalBytes(answer.theirs, answer.ours);
+    const { agreed } = answer;
     if (answer.more && !agreed && !answer.refused && pull.idle < IDLE_WINDOWS) {
       this.#continue(peer, pull, answer.theirs, now);
       return NOTHING;

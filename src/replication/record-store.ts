@@ -49,13 +49,18 @@ const OVERHEAD_BYTES = 256;
 export class RecordStore {
   readonly #owners = new Map<NodeId, Owner>();
   readonly #sum = new HashSum();
+  /** Of all but those that ride along. */
+  readonly #lastingSum = new HashSum();
   readonly #tagOf: (owner: NodeId) => Uint8Array;
+  readonly #rides: ReadonlySet<string>;
   #bytes = 0;
   /** Tombstones below this sequence are gone. */
   #buriedBelow = 0;
 
-  constructor(tagOf: (owner: NodeId) => Uint8Array) {
+  /** `rides`: kinds whose records are left out of `lastingRoot`. */
+  constructor(tagOf: (owner: NodeId) => Uint8Array, rides: ReadonlySet<string> = new Set()) {
     this.#tagOf = tagOf;
+    this.#rides = rides;
   }
 
   /** Most recently changed first. */
@@ -73,6 +78,10 @@ export class RecordStore {
 
   root(): Uint8Array {
     return this.#sum.bytes();
+  }
+
+  lastingRoot(): Uint8Array {
+    return this.#lastingSum.bytes();
   }
 
   standing(record: SignedRecord): Standing {
@@ -182,6 +191,7 @@ export class RecordStore {
     for (const held of slot.rival === undefined ? [slot.newest] : [slot.newest, slot.rival]) {
       owner.sum.add(held.hash, sign);
       this.#sum.add(held.hash, sign);
+      if (!this.#rides.has(held.record.kind)) this.#lastingSum.add(held.hash, sign);
       owner.bytes += sign * cost(held.record);
       this.#bytes += sign * cost(held.record);
     }

@@ -5,7 +5,8 @@
  * addresses and revocations are records, since a forgery of them would cost money or access.
  *
  * Method: a lattice of slots (owner, kind, key) in which the newest sequence wins, checked before it is merged
- * (form, sequence, signature, admission, room, in this order: the cheap checks first) and spread by anti-entropy.
+ * (form, sequence, signature, admission, room, in this order: the cheap checks first) and spread by anti-entropy; records of
+ * kinds that change all the time ride along with other frames (`riding.ts`).
  * Two bodies under one sequence are proof that their owner signs two truths; the proof is kept and spreads with them.
  *
  * Limits: whoever holds an owner's key can say what it likes in that owner's name. A proof spreads only while its
@@ -29,6 +30,7 @@ import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts'
 import { AntiEntropy, type AntiEntropyConfig, type AntiEntropyEffect } from './anti-entropy.ts';
 import { SIGNATURE_COST } from './budget.ts';
 import { type Equivocation, Equivocations } from './equivocations.ts';
+import { encodeFrame } from './frames.ts';
 import type { Lattice, Merged } from './lattice.ts';
 import { OwnRecords } from './own-records.ts';
 import type { RecordKind, RecordView, SignedRecord } from './record.ts';
@@ -43,6 +45,7 @@ import {
 import { deltaFor, encodeDigest, type Tag, tagNumber } from './record-digest.ts';
 import { RecordIndex } from './record-index.ts';
 import { type Held, isTombstone, RecordStore } from './record-store.ts';
+import { Riding, slotName } from './riding.ts';
 
 export type RecordsEvent =
   | PeerUp
@@ -72,9 +75,19 @@ export interface RecordsOptions {
    * again whenever a neighbour offers it.
    */
   readonly admits?: (record: SignedRecord, body: unknown) => boolean;
+  /** Kinds whose records ride along with other frames; the same on all nodes of a swarm. Default: none. */
+  readonly rides?: readonly RecordKind[];
+}
+
+export interface PublishOptions {
+  /** The effects behind it in the stream `records` wait for the disk. */
+  readonly durable?: boolean;
+  /** Of a kind that rides along: who should have it at once. */
+  readonly to?: readonly NodeId[] | 'all';
 }
 
 const STREAM = 'records';
+const SOON: Deadline = { atMs: Number.NEGATIVE_INFINITY, reason: 'records.urgent' };
 /** First byte of a journal record behind its tag. */
 const JOURNAL = { record: 0, life: 1, proof: 2 } as const;
 /** Forged records in one frame, after which the rest is not looked at. */
@@ -92,6 +105,10 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
   readonly #own: OwnRecords;
   readonly #equivocations = new Equivocations();
   readonly #antiEntropy: AntiEntropy;
+  readonly #rides: ReadonlySet<RecordKind>;
+  readonly #riding: Riding;
+  /** Neighbours that should have what they are owed now. */
+  readonly #urgent = new Set<NodeId>();
   /** Own records that no neighbour has been sent. */
   readonly #unsent = new Map<string, SignedRecord>();
   /** Owners that a neighbour wants to see in detail. */
@@ -107,7 +124,9 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     this.#cryptography = options.cryptography;
     this.#admits = options.admits ?? (() => true);
     this.#own = new OwnRecords(options.now);
-    this.#store = new RecordStore((owner) => this.#tagOf(owner));
+    this.#rides = new Set(options.rides);
+    this.#riding = new Riding(options.self);
+    this.#store = new RecordStore((owner) => this.#tagOf(owner), this.#rides);
     this.#burial = nextHour(options.now);
     this.#antiEntropy = new AntiEntropy({
       self: options.self,
@@ -159,7 +178,7 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     key: string,
     body: unknown,
     now: Instant,
-    options: { readonly durable?: boolean } = {},
+    options: PublishOptions = {},
   ): readonly RecordsEffect[] {
     const durable = options.durable ?? false;
     const bytes = body === undefined ? new Uint8Array(0) : new Uint8Array(encode(body));
@@ -171,6 +190,9 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
       return [mark('error', 'records.notPublished', { kind, key, bytes: bytes.length })];
     }
     this.#own.desire({ kind, key, body: bytes });
+    if (this.#rides.has(kind))
+      for (const peer of options.to === 'all' ? this.#antiEntropy.neighbours : (options.to ?? []))
+        this.#urgent.add(peer);
     const held = this.#store.held(this.#self, kind, key);
     if (held === undefined && body === undefined) return [];
     if (held !== undefined && equalBytes(held.record.body, bytes)) {
@@ -180,8 +202,23 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     return this.#drain(durable);
   }
 
+  /** False where `cargoFor` finds nothing for anybody. */
+  get hasCargo(): boolean {
+    return !this.#riding.isEmpty;
+  }
+
+  /** A frame goes to the neighbour now: what it may take along, as a frame of the channel `records`. */
+  cargoFor(peer: NodeId, now: Instant): Uint8Array | undefined {
+    return this.#owedTo(peer, true, now);
+  }
+
   handle(event: RecordsEvent, now: Instant): readonly RecordsEffect[] {
-    if (event.kind === 'peerDown') this.#hints.delete(event.peer);
+    if (event.kind === 'peerUp') this.#riding.up(event.peer);
+    if (event.kind === 'peerDown') {
+      this.#hints.delete(event.peer);
+      this.#urgent.delete(event.peer);
+      this.#riding.down(event.peer);
+    }
     const effects = this.#antiEntropy.handle(event, now);
     return [...this.#drain(false), ...effects];
   }
@@ -193,13 +230,14 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
       this.#store.bury(burialLine(now));
     }
     const effects = this.#antiEntropy.expire(now);
-    return [...this.#drain(false), ...effects];
+    return [...this.#drain(false), ...this.#sendUrgent(now), ...effects];
   }
 
   deadline(): Deadline | undefined {
     const dueMs = this.#own.deadlineMs;
     return earliest([
       this.#antiEntropy.deadline(),
+      this.#urgent.size === 0 ? this.#riding.deadline() : SOON,
       this.#burial,
       dueMs === undefined ? undefined : { atMs: dueMs, reason: 'records.republish' },
     ]);
@@ -233,7 +271,12 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
       root: () => this.#store.root(),
       digest: () => encodeDigest(this.#store, new Set([...this.#hints.values()].flat())),
       delta: (theirs, _peer, maxBytes) => deltaFor(this.#store, theirs, maxBytes),
-      merge: (delta, from, now) => this.#merge(delta, from, now),
+      shownRoot: (now) => (this.#riding.isCalm(now) ? this.#store.root() : this.#store.lastingRoot()),
+      agrees: (root, now) =>
+        equalBytes(root, this.#store.root()) ||
+        equalBytes(root, this.#store.lastingRoot()) ||
+        this.#riding.hadRoot(root, now),
+      merge: (delta, from, now, _room, isPushed) => this.#merge(delta, from, isPushed ?? false, now),
       takePushes: () => this.#takePushes(),
     };
   }
@@ -241,7 +284,7 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
   /** Signatures checked for the frame that is being taken in. */
   #checks = 0;
 
-  #merge(bytes: Uint8Array, from: NodeId, now: Instant): Merged {
+  #merge(bytes: Uint8Array, from: NodeId, isPushed: boolean, now: Instant): Merged {
     const delta = decodeDelta(bytes);
     if (delta === undefined) return { kind: 'refused', reason: 'malformed records' };
     this.#hints.delete(from);
@@ -249,23 +292,30 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
       this.#hints.set(from, delta.hints.map(tagNumber));
     }
     const before = this.#store.root();
+    const lastingBefore = this.#store.lastingRoot();
     let refused: string | undefined;
     let forgeries = 0;
     this.#checks = 0;
     for (const record of delta.records) {
-      const reason = this.#take(record, now);
+      const reason = this.#take(record, isPushed ? from : undefined, now);
       if (reason === undefined) continue;
       refused = reason;
       if (++forgeries >= FORGERIES) break;
     }
     if (refused !== undefined) return { kind: 'refused', reason: refused };
     const cost = delta.records.length + this.#checks * SIGNATURE_COST;
-    return { kind: 'merged', changed: !equalBytes(before, this.#store.root()), cost };
+    return {
+      kind: 'merged',
+      changed: !equalBytes(before, this.#store.root()),
+      isQuiet: equalBytes(lastingBefore, this.#store.lastingRoot()),
+      cost,
+    };
   }
 
   /** The reason where a record breaks the rules; one that is merely old, known or not admitted is passed over. */
-  #take(record: SignedRecord, now: Instant): string | undefined {
+  #take(record: SignedRecord, pushedBy: NodeId | undefined, now: Instant): string | undefined {
     const standing = this.#store.standing(record);
+    if (standing === 'known' && pushedBy !== undefined) this.#riding.knows(pushedBy, slotName(record));
     if (standing === 'old' || standing === 'known') return undefined;
     const signed = signedBytes(record);
     this.#checks++;
@@ -277,7 +327,11 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     if (record.owner === this.#self) this.#returned(held, now);
     else if (!this.#admits(record, held.value)) this.#pass(record, 'not admitted');
     else if (!this.#store.hasRoom(held)) this.#pass(record, 'no room');
-    else this.#put(held);
+    else {
+      // What was asked for is on its way to the others by itself.
+      if (pushedBy !== undefined) this.#ride(record, pushedBy, now);
+      this.#put(held);
+    }
     return undefined;
   }
 
@@ -328,9 +382,52 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     }
     if (!this.#isLifePersisted) this.#toPersist.push(this.#life());
     this.#isLifePersisted = true;
+    if (this.#ride(record, undefined, now)) {
+      this.#put(held);
+      return;
+    }
     this.#put(held);
     this.#unsent.set(`${kind} ${key}`, record);
     this.#antiEntropy.handle({ kind: 'changed' }, now);
+  }
+
+  /** It is about to be held. True where it is of a kind that rides along. */
+  #ride(record: SignedRecord, from: NodeId | undefined, now: Instant): boolean {
+    if (!this.#rides.has(record.kind)) return false;
+    this.#riding.changed(record, from, this.#store.root(), now);
+    return true;
+  }
+
+  /** What the neighbour is owed, as a frame; as much as one takes along. */
+  #owedTo(peer: NodeId, inPassing: boolean, now: Instant): Uint8Array | undefined {
+    const records: SignedRecord[] = [];
+    let bytes = 0;
+    for (const slot of this.#riding.owedTo(peer, inPassing, now)) {
+      const held = this.#store.held(slot.owner, slot.kind, slot.key);
+      this.#riding.told(peer, slot);
+      if (held === undefined) continue;
+      records.push(held.record);
+      bytes += held.record.body.length;
+      if (bytes >= limits.rideBytes || records.length >= limits.recordsPerFrame) break;
+    }
+    return records.length === 0
+      ? undefined
+      : encodeFrame({ kind: 'push', delta: encodeDelta({ records, hints: [] }) });
+  }
+
+  #sendUrgent(now: Instant): readonly RecordsEffect[] {
+    const peers = new Set([...this.#urgent, ...this.#riding.takeAlone(now)]);
+    this.#urgent.clear();
+    const effects: RecordsEffect[] = [];
+    for (const peer of peers) {
+      for (
+        let bytes = this.#owedTo(peer, false, now);
+        bytes !== undefined;
+        bytes = this.#owedTo(peer, false, now)
+      )
+        effects.push({ kind: 'send', stream: STREAM, to: [peer], channel: 'records', bytes });
+    }
+    return effects;
   }
 
   #hold(record: SignedRecord, signed: Uint8Array): Held | undefined {

@@ -15,10 +15,10 @@ function toldAtTen(): Telling {
 
 describe('rows that only tell what was spent', () => {
   it.each([
-    { rights: 99, atMs: 15_000, what: 'are told five seconds after the last at the soonest' },
-    { rights: 50, atMs: 15_000, what: 'that say half of what was told wait as long' },
+    { rights: 99, atMs: 12_500, what: 'are told two and a half seconds after the last at the soonest' },
+    { rights: 50, atMs: 12_500, what: 'that say half of what was told wait as long' },
     { rights: 49, atMs: 11_500, what: 'that say less than half are told within a second' },
-    { rights: 400, atMs: 15_000, what: 'that say more wait as long' },
+    { rights: 400, atMs: 12_500, what: 'that say more wait as long' },
   ])('$what', ({ rights, atMs }) => {
     const telling = toldAtTen();
     telling.changed(PURSE, rights);
@@ -38,7 +38,7 @@ describe('rows that only tell what was spent', () => {
     telling.changed(PURSE, 80);
     expect(telling.deadline(11_000, set)).toBe(set);
     telling.changed(PURSE, 10);
-    expect(telling.deadline(12_000, set).atMs).toBe(13_000);
+    expect(telling.deadline(12_000, set).atMs).toBe(12_500);
     expect(telling.deadline(14_500, set)).toBe(set);
   });
 
@@ -50,7 +50,7 @@ describe('rows that only tell what was spent', () => {
   });
 
   it.each([
-    { rights: 90, atMs: 15_000, what: 'wait after all where more came in' },
+    { rights: 90, atMs: 12_500, what: 'wait after all where more came in' },
     { rights: 10, atMs: 11_500, what: 'are told where none did' },
   ])('that seemed to press $what', ({ rights, atMs }) => {
     const telling = toldAtTen();

@@ -22,8 +22,9 @@ import { decodeHelloFrame, encodeRefusal, REFUSALS } from '../../src/mesh/links/
 import { Links } from '../../src/mesh/links/links.ts';
 import { encodeMessage, parseMessage } from '../../src/mesh/membership/messages.ts';
 import { incarnationOf } from '../../src/node/lane-owners.ts';
-import { decodeFrame } from '../../src/replication/frames.ts';
-import { decodeDelta, signedBytes } from '../../src/replication/record-codec.ts';
+import { cargoOf, loaded } from '../../src/replication/cargo.ts';
+import { decodeFrame, encodeFrame } from '../../src/replication/frames.ts';
+import { decodeDelta, encodeDelta, signedBytes } from '../../src/replication/record-codec.ts';
 import { Records } from '../../src/replication/records.ts';
 
 const NOW: Instant = { monoMs: 0, wallMs: Date.UTC(2026, 0, 1) };
@@ -144,6 +145,7 @@ const PINNED = {
   ping:
     '9401cb4279b76daa8000009193d934313244334b6f6f574a576f61715a6844616f454673684637526831627059396f68' +
     '696846687a6357366436394c72324e41537571050107',
+  cargo: '9706cb4279b76daa80000090c0c0c0c60000000401929090',
   refused: 'de0004a46b696e64a772656675736564a4636f6465a5636c6f636ba26d73d2fffea070a876657273696f6e73920101',
 } as const;
 
@@ -154,6 +156,10 @@ function made(): Readonly<Record<keyof typeof PINNED, Uint8Array>> {
     record: recordPush(),
     ...boardFrames(),
     ping: encodeMessage({ kind: 'ping', incarnation: NOW.wallMs, updates: [doubt], seq: 7 }),
+    cargo: loaded(
+      encodeMessage({ kind: 'gossip', incarnation: NOW.wallMs, updates: [] }),
+      encodeFrame({ kind: 'push', delta: encodeDelta({ records: [], hints: [] }) }),
+    ),
     refused: encodeRefusal('clock', -90_000),
   };
 }
@@ -178,7 +184,7 @@ describe('protocol pins: bytes', () => {
     });
   });
 
-  it('what is pinned is read back: hello, refusal, ping, record', () => {
+  it('what is pinned is read back: hello, refusal, ping, cargo, record', () => {
     expect(decodeHelloFrame(bytesOf('hello'))).toMatchObject({
       kind: 'hello',
       hello: { leastVersion: 1, mostVersion: 1, wallMs: NOW.wallMs, software: '0.1.0', incarnation },
@@ -192,6 +198,8 @@ describe('protocol pins: bytes', () => {
       seq: 7,
       updates: [{ member: peer, state: 'suspect' }],
     });
+    const cargo = cargoOf(bytesOf('cargo'));
+    expect(cargo && decodeFrame(cargo)).toMatchObject({ kind: 'push' });
     const frame = decodeFrame(bytesOf('record'));
     const record = frame?.kind === 'push' ? decodeDelta(frame.delta)?.records[0] : undefined;
     expect(record).toMatchObject({
