@@ -247,7 +247,7 @@ export const FAULTS: readonly Fault[] = [
 /** Names of faults by what a person calls for. */
 export const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
   all: FAULTS.map(({ name }) => name),
-  short: ['kill-leader', 'isolate-leader', 'pause-leader', 'one-way', 'kill-all'],
+  short: ['kill-leader', 'isolate-leader', 'pause-leader', 'one-way'],
   kills: ['kill-leader', 'kill-follower', 'kill-all', 'move'],
   pauses: ['pause-leader', 'pause-follower'],
   partitions: ['isolate-leader', 'halves', 'ring', 'one-way', 'flap', 'kill-while-cut'],

@@ -46,14 +46,16 @@ it.skipIf(!isApart)(
   { timeout: 400_000 },
   async () => {
     const { report, history } = await chaos('budget-short', ['--seconds', '20']);
+    expect(Object.keys(report.faults)).toEqual(['isolate-leader', 'kill-orchestrator']);
     expectWithinLimit(report, history);
   },
 );
 
-it('three processes on loopback share 10,000 under kill -9: never is more granted or served (B07, B19, I2, I8)', {
+it('three processes on loopback share 10,000 under kill -9 of one: never is more granted or served (B07, B19, I2, I8)', {
   timeout: 400_000,
 }, async () => {
-  const { report, history } = await chaos('budget-kills', ['--loopback', '--seconds', '12']);
+  const { report, history } = await chaos('budget-kill-follower', ['--loopback', '--seconds', '12']);
+  expect(Object.keys(report.faults)).toEqual(['kill-follower']);
   expectWithinLimit(report, history);
 });
 

@@ -162,7 +162,7 @@ const ALL = BUDGET_FAULTS.map(({ name }) => name);
 export const BUDGET_SCENARIOS: Readonly<Record<string, readonly string[]>> = {
   budget: ALL,
   'budget-tree': ALL,
-  'budget-short': ['kill-orchestrator', 'isolate-leader', 'kill-follower'],
+  'budget-short': ['kill-orchestrator', 'isolate-leader'],
   'budget-kills': ['kill-orchestrator', 'kill-leader', 'kill-follower', 'kill-all'],
   'budget-partitions': ['isolate-leader', 'halves', 'ring', 'one-way', 'flap', 'kill-while-cut', 'loss'],
   'budget-pauses': ['pause-orchestrator', 'pause-agents', 'pause-machine'],
