@@ -47,11 +47,14 @@ export class Reported extends Error {
   }
 }
 
+/** By the code of the error, whoever found it: an argument that cannot be right is wrong usage, here and at the node. */
 export function exitCodeOf(error: SkeinError): ExitCode {
   if (error instanceof NodeBroken) return EXIT.broken;
   if (error instanceof NodeUnreachable) return EXIT.unreachable;
-  if (error instanceof UsageError || error instanceof ConfigError) return EXIT.usage;
+  if (error instanceof ConfigError) return EXIT.usage;
   switch (error.body.code) {
+    case 'INVALID_ARGUMENT':
+      return EXIT.usage;
     case 'DENIED':
     case 'UNAUTHENTICATED':
       return EXIT.denied;

@@ -173,7 +173,9 @@ describe('a command', () => {
   });
 
   it.each([
-    ['INVALID_ARGUMENT', 400, 1],
+    ['INVALID_ARGUMENT', 400, 2],
+    ['TOO_LARGE', 413, 1],
+    ['NOT_FOUND', 404, 1],
     ['CONFLICT', 409, 1],
     ['UNREACHABLE', 502, 1],
     ['QUORUM_UNAVAILABLE', 503, 4],
@@ -477,7 +479,7 @@ describe('board export, import and hash', () => {
     servePages();
     const file = join(node.data, 'no', 'such', 'folder.json');
     const { code, error } = await skein(at('board', 'export', 'main', '--out', file));
-    expect(code).toBe(1);
+    expect(code).toBe(2);
     expect(error).toMatch(/cannot be written/);
     expect(readdirSync(node.data)).toEqual(['control.sock']);
   });

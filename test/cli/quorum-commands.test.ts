@@ -127,6 +127,6 @@ it('a store is not given up where its boards cannot be exported', async () => {
     else send(response, 200, { voters: [], storeId: 'old', leader: 'x', entries: [], session: 's' });
   };
   const { code } = await skein(at('voters', 'merge', '--keep', 'new', '--export', '/nonexistent/place'));
-  expect(code).toBe(1);
+  expect(code).toBe(2);
   expect(node.asked.map(({ method }) => method)).not.toContain('POST');
 });

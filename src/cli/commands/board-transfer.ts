@@ -19,6 +19,10 @@ const PAGE = 1_000;
 const MAX_IMPORT_BYTES = 480 * 1024 * 1024;
 /** Writes under way at once: enough for them to share the node's syncs. */
 const WRITERS = 16;
+/** A file cannot be made there, whatever the disk does: the name is wrong. */
+const WRONG_PLACES: ReadonlySet<string> = new Set(
+  'EACCES EEXIST EISDIR ENAMETOOLONG ENOENT ENOTDIR EPERM EROFS'.split(' '),
+);
 
 interface TransferFlags extends NodeFlags {
   readonly prefix?: string;
@@ -114,9 +118,10 @@ async function exportTo(file: string, produce: (write: Write) => Promise<number>
       await handle.close();
     }
   } catch (error) {
-    if (error instanceof SkeinError || (error as NodeJS.ErrnoException).code === undefined) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (error instanceof SkeinError || code === undefined) throw error;
     throw SkeinError.of(
-      'INVALID_ARGUMENT',
+      WRONG_PLACES.has(code) ? 'INVALID_ARGUMENT' : 'INTERNAL',
       `${file} cannot be written: ${(error as Error).message}.`,
       'Name a file in a directory that this user may write; what was there before is untouched.',
     );
