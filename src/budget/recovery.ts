@@ -6,8 +6,9 @@
  * A copy of the store that is behind may lack all the same: so that something was lost is said, and written, only where a majority lacks it.
  *
  * Proof that it has forgotten is what this node itself had read in it, or was granted. Only then rows of others are evidence
- * too: else a writer could raise its own grants by claiming them. Budgets are never taken away, so one that is gone was forgotten.
- * Periods are, once they are closed: so that they are is told first, and nothing is granted anew in them.
+ * too: else a writer could raise its own grants by claiming them. Budgets are never taken away, so one that is gone was forgotten; and an
+ * account that was written off stays so, be it forgotten: else it would spend again what others were granted of that.
+ * Periods are taken away once they are closed: so that they are is told first, and nothing is granted anew in them.
  */
 import { ok, type Result } from '../kernel/errors.ts';
 import { type Deadline, type Instant, isDue } from '../kernel/time.ts';
@@ -25,7 +26,14 @@ import {
   purseKey,
 } from './names.ts';
 import type { Office } from './office.ts';
-import { type Entry, type Plan, planCreation, planRecovery, type View } from './reserve-register.ts';
+import {
+  type Entry,
+  type Plan,
+  planCreation,
+  planEndAgain,
+  planRecovery,
+  type View,
+} from './reserve-register.ts';
 import { positionsOf, purseNow, spentOf } from './status.ts';
 
 const RETRY_MS = 1_000;
@@ -85,11 +93,13 @@ export class Recovery {
     const definitions = lostDefinitions(this.#office, before);
     const grants = [...lostGrants(this.#office, before)];
     const closed = lostClosings(this.#office, before);
-    if (definitions.length === 0 && closed.length === 0 && grants.length === 0) this.#before = undefined;
+    const ends = lostEnds(this.#office, before);
+    if ([definitions, closed, grants, ends].every(({ length }) => length === 0)) this.#before = undefined;
     for (const definition of definitions) this.#restore(definition, now);
     for (const [definition, purse] of closed) this.#close(definition, purse, now);
     for (const [purse, accounts] of grants)
       for (const [account, granted] of accounts) this.#grant(purse, account, granted, now);
+    for (const end of ends) this.#end(end, now);
   }
 
   /** Another budget stands under the name, of a store that took the place of this one: what was spent of the former counts no more. */
@@ -129,6 +139,14 @@ export class Recovery {
     if (budget === undefined) return;
     const lost = { purse, account, granted };
     const plan = this.#telling('budget.grantsLost', lost, (view) => planRecovery(view, granted));
+    this.#send({ budget, purse, account, plan }, now);
+  }
+
+  #end({ purse, account, entry }: LostEnd, now: Instant): void {
+    const budget = parsePurseKey(purse)?.budget;
+    if (budget === undefined) return;
+    const lost = { purse, account, writtenOff: entry.writtenOff };
+    const plan = this.#telling('budget.writeOffLost', lost, (view) => planEndAgain(view, entry));
     this.#send({ budget, purse, account, plan }, now);
   }
 
@@ -174,16 +192,22 @@ function joined(one: Before, other: Before): Before {
   };
 }
 
-/** Of each account the larger grant: what was read between may lack it. */
+/** Of each account the larger grant, and its end: what was read between may lack it. */
 function more(one: Before['entries'], other: Before['entries']): Before['entries'] {
   const all = new Map([...one].map(([purse, entries]) => [purse, new Map(entries)]));
   for (const [purse, entries] of other) {
     const known = all.get(purse) ?? new Map<AccountId, Entry>();
     all.set(purse, known);
     for (const [account, entry] of entries)
-      if (entry.granted > (known.get(account)?.granted ?? -1)) known.set(account, entry);
+      if (isFurther(entry, known.get(account))) known.set(account, entry);
   }
   return all;
+}
+
+function isFurther(entry: Entry, known: Entry | undefined): boolean {
+  if (known === undefined) return true;
+  const [isEnded, wasEnded] = [entry.lastSequence !== undefined, known.lastSequence !== undefined];
+  return isEnded === wasEnded ? entry.granted > known.granted : isEnded;
 }
 
 /** `next`, with as much closed as in either. */
@@ -210,6 +234,33 @@ function lostDefinitions({ mirror }: Office, { definitions }: Before): readonly 
   return [...definitions.values()].filter(({ name }) => !mirror.definitions.has(name));
 }
 
+interface LostEnd {
+  readonly purse: PurseKey;
+  readonly account: AccountId;
+  /** As it was. */
+  readonly entry: Entry;
+}
+
+function lostEnds({ mirror }: Office, { entries, definitions }: Before): readonly LostEnd[] {
+  return [...entries].flatMap(([purse, accounts]) => {
+    if (!isRunning(mirror, definitions, purse)) return [];
+    const found = mirror.entries(purse);
+    return [...accounts].flatMap(([account, entry]) =>
+      entry.lastSequence === undefined || found.get(account)?.lastSequence !== undefined
+        ? []
+        : [{ purse, account, entry }],
+    );
+  });
+}
+
+/** A budget that was made anew under the name has other money; and nothing is told of a period that is closed. */
+function isRunning(mirror: Mirror, before: Before['definitions'], purse: PurseKey): boolean {
+  const id = parsePurseKey(purse);
+  const now = id === undefined ? undefined : mirror.definitions.get(id.budget);
+  if (id === undefined || now?.epoch !== id.epoch) return false;
+  return ![now, before.get(id.budget)].some((each) => each !== undefined && isClosedIn(each, purse));
+}
+
 function lostGrants(
   { ledger, mirror }: Office,
   { entries, definitions }: Before,
@@ -224,12 +275,8 @@ function lostGrants(
   for (const [purse, accounts] of entries)
     for (const [account, { granted }] of accounts) note(purse, account, granted);
   for (const purse of lost.keys()) {
-    const id = parsePurseKey(purse);
-    const definition = id === undefined ? undefined : mirror.definitions.get(id.budget);
-    // A budget that was made anew under the name has other money.
-    const before = id === undefined ? undefined : definitions.get(id.budget);
-    const isClosed = [definition, before].some((each) => each !== undefined && isClosedIn(each, purse));
-    if (definition === undefined || definition.epoch !== id?.epoch || isClosed) {
+    const definition = mirror.definitions.get(parsePurseKey(purse)?.budget ?? ('' as BudgetName));
+    if (definition === undefined || !isRunning(mirror, definitions, purse)) {
       lost.delete(purse);
       continue;
     }

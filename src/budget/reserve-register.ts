@@ -368,6 +368,29 @@ export function planRecovery(view: View, granted: Amount): Result<Plan<Reserve>>
   return ok(transact(view, ['definition', 'reserve', 'entry'], puts, after));
 }
 
+/**
+ * Such a store may have forgotten as well that an account was written off: `before` is what it is known to have had of it. Errors: NOT_FOUND,
+ * CONFLICT (the period is closed, or more would come back than there is).
+ */
+export function planEndAgain(view: View, before: Entry): Result<Plan<Entry>> {
+  const { definition, reserve, entry, account } = view;
+  if (definition.value === undefined) return missing(view);
+  if (isOver(view)) return closedPeriod();
+  const known = entry.value ?? NO_ENTRY;
+  if (known.lastSequence !== undefined) return ok({ kind: 'done', value: known });
+  const { limit, reserve: left, owed } = reserve.value ?? reserveOf(definition.value);
+  const granted = most(known.granted, before.granted);
+  const returned = most(known.returned, before.returned);
+  const back = returned - known.returned + before.writtenOff;
+  const after = balanced(limit, left - owed - (granted - known.granted) + back);
+  if (after === undefined || after.reserve > limit) return moreThanGranted();
+  const ended: Entry = { ...before, granted, returned };
+  const puts = [write(reserve.key, after), write(entry.key, ended)];
+  // One that the store does not know any more ends as soon as it hears of its entry.
+  if (account.value !== undefined) puts.push(write(account.key, { ...account.value, fenced: true }));
+  return ok(transact(view, ['definition', 'reserve', 'entry', 'account'], puts, ended));
+}
+
 /** The budget becomes `definition`, which is made out of the one in the view. */
 export function planDefinition(view: View, definition: Definition): Plan<Definition> {
   const put = write(view.definition.key, definitionBody(definition));
@@ -413,6 +436,10 @@ export function reserveOf(definition: Definition): Reserve {
 }
 
 const NO_ENTRY: Entry = { granted: ZERO, returned: ZERO, writtenOff: ZERO, lastSequence: undefined };
+
+function most(one: Amount, other: Amount): Amount {
+  return one > other ? one : other;
+}
 
 /** `undefined` where the balance is out of bounds. */
 function balanced(limit: Amount, balance: number): Reserve | undefined {

@@ -1,10 +1,10 @@
 /** Stores that were founded anew, and lack what they had. */
 import { expect, it } from 'vitest';
 import { type AccountId, accountOf, rowKey } from '../../src/budget/names.ts';
-import { entryKey } from '../../src/budget/reserve-register.ts';
+import { ALL_BUDGETS, entryKey } from '../../src/budget/reserve-register.ts';
 import { Told } from '../quorum/register/support.ts';
 import { nodeIdOf } from './support.ts';
-import { AGENT, BudgetWorld } from './world.ts';
+import { AGENT, BudgetWorld, type WorldNode } from './world.ts';
 
 function spending(): BudgetWorld {
   const world = new BudgetWorld(3);
@@ -119,3 +119,39 @@ it('a row that claims more than the whole limit is not told to a store that has 
   expect(world.store.register.get(entryKey(world.purse, gone))).toBeDefined();
   expect(world.one.status()).toMatchObject({ limit: 1_000, reserve: 100, owed: 0 });
 });
+
+it.each([true, false])(
+  'an account that was written off stays so in a store that has forgotten that: what was granted of it is not spent twice (forgot only that: %s; B13)',
+  (isOnlyThat) => {
+    const world = spending();
+    const [one, two, three] = world.nodes as [WorldNode, WorldNode, WorldNode];
+    const former = three.budgets.ledger.account;
+    const kept = world.store.register.range(ALL_BUDGETS, 1_000).found;
+    world.kill(three);
+    const written = one.call({ op: 'writeOff', budget: 'team', account: three.self });
+    expect(written).toEqual({ ok: true, value: { writtenOff: 300, lost: 0 } });
+    expect(two.call({ op: 'request', budget: 'team', amount: 650 })).toMatchObject({ ok: true });
+    const before = one.status();
+    expect(before).toMatchObject({ reserve: 50, owed: 0, stranded: 0 });
+
+    world.store = new Told();
+    if (isOnlyThat) {
+      const then = kept.map(({ key, value }) => ({ op: 'put', key, value }) as const);
+      world.store.transact({ compares: [], then, otherwise: [] });
+    }
+    for (const node of world.nodes) world.read(node);
+    world.pass(30_000);
+    three.boot();
+    world.connect(three);
+    world.pass(20_000);
+    expect(three.budgets.ledger.account).not.toBe(former);
+    for (const node of world.nodes)
+      expect(node.status()).toMatchObject({ limit: 1_000, reserve: 50, owed: 0, stranded: 0, problems: [] });
+    expect(three.reserve(890).ok).toBe(true);
+    expect(three.reserve(51)).toMatchObject({ ok: false, error: { code: 'BUDGET_EXHAUSTED' } });
+    const marks = [one, two].flatMap(({ marks: told }) =>
+      told.filter(({ name }) => name === 'budget.writeOffLost'),
+    );
+    expect(marks[0]?.fields).toMatchObject({ account: former, writtenOff: 300 });
+  },
+);

@@ -8,6 +8,7 @@ import {
   type Plan,
   parseBudgetKey,
   planCreation,
+  planEndAgain,
   planFencing,
   planGrant,
   planLimit,
@@ -306,6 +307,23 @@ describe('reserve register: limits, returns and losses', () => {
     store.carry(planOf(planRecovery(store.view(PURSE, A).view, some(50))));
     expect(store.reserve(BUDGET)).toEqual({ limit: 100, reserve: 0, owed: 20 });
     balanced(store);
+  });
+
+  it('a store founded anew that forgot a write-off is told of it once, and gives out what came back but not more than there is', () => {
+    const store = setup();
+    const before = { granted: some(50), returned: some(5), writtenOff: some(30), lastSequence: 9 };
+    store.carry(planOpening(store.view(PURSE, A).view, 21, [21]));
+    store.grant(PURSE, A, { amount: some(20), atLeast: some(1), above: some(0) });
+    const tell = () => store.carry(planOf(planEndAgain(store.view(PURSE, A).view, before)));
+    tell();
+    tell();
+    expect(store.entry(PURSE, A)).toEqual(before);
+    expect(store.reserve(BUDGET)).toEqual({ limit: 100, reserve: 85, owed: 0 });
+    expect(store.view(PURSE, A).view.account.value).toMatchObject({ fenced: true });
+    balanced(store);
+    const beyond = { ...before, granted: some(0), writtenOff: some(16) };
+    expect(code(planEndAgain(store.view(PURSE, B).view, beyond))).toBe('CONFLICT');
+    expect(store.entry(PURSE, B)).toBeUndefined();
   });
 });
 
