@@ -204,8 +204,8 @@ const ofHours: readonly PlantedBug[] = [
     edits: [
       {
         file: 'reserve-register.ts',
-        find: '  if (definition.value.epoch !== epoch) return noBudget();\n  if (isOver(view)) return closedPeriod();\n',
-        replace: '  if (definition.value.epoch !== epoch) return noBudget();\n',
+        find: '  if (definition.value.epoch !== epoch) return missing(view);\n  if (isOver(view)) return closedPeriod();\n',
+        replace: '  if (definition.value.epoch !== epoch) return missing(view);\n',
       },
       {
         file: 'ledger.ts',
