@@ -139,8 +139,7 @@ export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
   }
 
   *checkpoint(): Generator<Uint8Array> {
-    // At one moment: between two pieces the account goes on.
-    yield* [...this.budgets.checkpoint()];
+    yield* this.budgets.checkpoint();
     yield* this.records.checkpoint();
   }
 

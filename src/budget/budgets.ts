@@ -142,8 +142,8 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     return this.#finish(now);
   }
 
-  /** The whole state as journal records. */
-  checkpoint(): readonly Uint8Array[] {
+  /** The whole state as it is at this call, as journal records, each worked out when it is its turn. */
+  checkpoint(): Iterable<Uint8Array> {
     return this.#ledger.checkpoint();
   }
 

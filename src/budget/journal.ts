@@ -24,12 +24,14 @@ export function changesRecord(sequence: number, changes: readonly Change[]): Uin
   return journalRecord('budget', encode([RECORD.changes, sequence, writer.forms, writer.fields]));
 }
 
-/** The whole state, after all records up to `sequence` and before all others: counts once its last piece is there. */
-export function stateRecords(sequence: number, state: LedgerState): readonly Uint8Array[] {
-  const pieces = state.encode();
-  return pieces.map((piece, index) =>
-    journalRecord('budget', encode([RECORD.state, sequence, index, pieces.length, piece])),
-  );
+/** The whole state as it is at this call, after all records up to `sequence` and before all others: counts once its last piece is there. */
+export function stateRecords(sequence: number, state: LedgerState): Iterable<Uint8Array> {
+  return recordsOf(sequence, state.pieces());
+}
+
+function* recordsOf(sequence: number, pieces: ReturnType<LedgerState['pieces']>): Generator<Uint8Array> {
+  for (const [index, piece] of pieces.entries())
+    yield journalRecord('budget', encode([RECORD.state, sequence, index, pieces.length, piece()]));
 }
 
 /** Takes the journal's records in order, without their tag. */

@@ -181,8 +181,8 @@ export class Ledger implements Machine<LedgerEvent, LedgerEffect> {
     return this.#out.take();
   }
 
-  /** The whole state as journal records. */
-  checkpoint(): readonly Uint8Array[] {
+  /** The whole state as it is at this call, as journal records, each worked out when it is its turn. */
+  checkpoint(): Iterable<Uint8Array> {
     this.#out.seal();
     return stateRecords(this.#out.sequence, this.#state);
   }

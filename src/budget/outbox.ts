@@ -47,9 +47,9 @@ export class Outbox {
   }
 
   /** The whole state, under a number of its own. */
-  restate(recordsOf: (sequence: number) => readonly Uint8Array[]): void {
+  restate(recordsOf: (sequence: number) => Iterable<Uint8Array>): void {
     this.seal();
-    const records = recordsOf(++this.#sequence);
+    const records = [...recordsOf(++this.#sequence)];
     this.#effects.push({ kind: 'persist', stream: STREAM, records, durable: true });
   }
 

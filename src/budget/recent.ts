@@ -1,43 +1,61 @@
-/** The last so many values by key. */
+/**
+ * The last so many values by key, and up to an eighth more.
+ *
+ * In generations that are dropped as a whole: one map of all, in which something is removed for whatever comes, is copied again and again
+ * while everybody waits, and takes a microsecond a value.
+ */
 export class Recent<Value> {
   readonly #most: number;
-  readonly #values = new Map<string, Value>();
-  /** Keys in the order they came in, the oldest at `#oldest` once it is full: a map takes long to find its first entry where many were removed. */
-  readonly #keys: string[] = [];
-  #oldest = 0;
+  readonly #perGeneration: number;
+  /** Newest last; never empty. */
+  readonly #generations: Map<string, Value>[] = [new Map()];
+  #size = 0;
 
   constructor(most: number) {
     this.#most = most;
+    this.#perGeneration = Math.ceil(most / 8);
   }
 
   get size(): number {
-    return this.#values.size;
-  }
-
-  has(key: string): boolean {
-    return this.#values.has(key);
+    return this.#size;
   }
 
   get(key: string): Value | undefined {
-    return this.#values.get(key);
+    return this.#generationOf(key)?.get(key);
   }
 
-  /** In the order of the keys. */
-  values(): Iterable<Value> {
-    return this.#values.values();
+  /** As they are now, in the order in which their keys came. */
+  values(): readonly Value[] {
+    return this.#generations.flatMap((generation) => [...generation.values()]);
   }
 
-  /** Takes the place of what was there, or of the oldest. */
+  /** Takes the place of what was there, or in time of the oldest. */
   set(key: string, value: Value): void {
-    const { size } = this.#values;
-    this.#values.set(key, value);
-    if (this.#values.size === size) return;
-    if (this.#keys.length < this.#most) {
-      this.#keys.push(key);
-      return;
+    const known = this.#generationOf(key);
+    if (known === undefined) this.#add(key, value);
+    else known.set(key, value);
+  }
+
+  #add(key: string, value: Value): void {
+    const generations = this.#generations;
+    let newest = generations.at(-1) as Map<string, Value>;
+    if (newest.size >= this.#perGeneration) {
+      newest = new Map();
+      generations.push(newest);
     }
-    this.#values.delete(this.#keys[this.#oldest] as string);
-    this.#keys[this.#oldest] = key;
-    this.#oldest = (this.#oldest + 1) % this.#most;
+    newest.set(key, value);
+    this.#size++;
+    const oldest = (generations[0] as Map<string, Value>).size;
+    if (this.#size - oldest < this.#most) return;
+    generations.shift();
+    this.#size -= oldest;
+  }
+
+  #generationOf(key: string): Map<string, Value> | undefined {
+    for (let at = this.#generations.length - 1; at >= 0; at--) {
+      const generation = this.#generations[at] as Map<string, Value>;
+      if (generation.has(key)) return generation;
+    }
+    return undefined;
   }
 }

@@ -58,7 +58,7 @@ export type StatePiece = Readonly<Record<string, unknown>>;
 
 /** So that a piece stays within what one message may hold (`limits.messageElements`). */
 const PURSES_IN_PIECE = 40;
-const REQUESTS_IN_PIECE = 1_000;
+const REQUESTS_IN_PIECE = 500;
 /** Openings that may stand in the quorum store because a start was cut short: more starts without a majority than this begin a new account. */
 const OPENINGS = 64;
 const FORMER = 64;
@@ -180,31 +180,36 @@ export class LedgerState {
     if (purse.debts.size > 0) this.#owing.add(purse);
   }
 
-  /** Plain data in pieces that can be decoded one by one; read back by `decodeState`. */
-  encode(): readonly StatePiece[] {
+  /**
+   * What there is now, as plain data in pieces that can be decoded one by one; read back by `decodeState`. Each is worked out when it is
+   * asked for: there may be many, and everybody waits meanwhile.
+   */
+  pieces(): readonly (() => StatePiece)[] {
+    const base = {
+      account: this.account,
+      place: this.place,
+      former: this.former,
+      openings: this.openings,
+      tries: this.tries,
+      quarantined: [...this.quarantined],
+      closed: [...this.closed],
+    };
     const purses = [...this.purses.values()].map((purse) => [
       purse.key,
       rowBody(purse.row),
       [...purse.debts],
     ]);
+    // Requests never change, others take their place.
     return [
-      {
-        account: this.account,
-        place: this.place,
-        former: this.former,
-        openings: this.openings,
-        tries: this.tries,
-        quarantined: [...this.quarantined],
-        closed: [...this.closed],
-      },
-      ...chunked(purses, PURSES_IN_PIECE).map((chunk) => ({ purses: chunk })),
-      ...chunked([...this.holds.values()], REQUESTS_IN_PIECE).map((chunk) => ({
+      () => base,
+      ...chunked(purses, PURSES_IN_PIECE).map((chunk) => () => ({ purses: chunk })),
+      ...chunked([...this.holds.values()], REQUESTS_IN_PIECE).map((chunk) => () => ({
         holds: written(chunk, writeHold),
       })),
-      ...chunked([...this.finished.values()], REQUESTS_IN_PIECE).map((chunk) => ({
+      ...chunked(this.finished.values(), REQUESTS_IN_PIECE).map((chunk) => () => ({
         finished: written(chunk, writeFinished),
       })),
-      ...chunked(this.unconfirmed, REQUESTS_IN_PIECE).map((chunk) => ({ unconfirmed: chunk })),
+      ...chunked(this.unconfirmed, REQUESTS_IN_PIECE).map((chunk) => () => ({ unconfirmed: chunk })),
     ];
   }
 

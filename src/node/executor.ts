@@ -3,6 +3,7 @@ import { errorBody, fail } from '../kernel/errors.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Clock, Disk, DiskError } from '../kernel/ports.ts';
 import { type Deadline, isDue } from '../kernel/time.ts';
+import { Overlap } from './overlap.ts';
 
 /** An effect of this kind is the executor's own: once all that its stream persisted so far is on disk, it delivers `DiskReached` with the same number. */
 interface AwaitDisk {
@@ -101,6 +102,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   /** A durable record waits for its sync. */
   #unsynced = false;
   #syncAsked = false;
+  readonly #overlap = new Overlap();
   #diskBroken = false;
   #probeAsked = false;
   #checkpointing = false;
@@ -116,6 +118,7 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     this.#queue.push(event);
     if (this.#running) return;
     this.#drain();
+    if (this.#overlap.isDue) this.#split();
     if (!this.#isSettled) this.#askToSettle();
   }
 
@@ -138,7 +141,9 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     this.#running = true;
     try {
       for (let event = this.#queue.shift(); event !== undefined; event = this.#queue.shift()) {
-        const effects = this.#options.machine.handle(event, this.#options.clock.now());
+        const now = this.#options.clock.now();
+        this.#overlap.at(now.monoMs);
+        const effects = this.#options.machine.handle(event, now);
         this.#options.observe?.(event, effects);
         this.#carryOut(effects);
         if (this.#stopped) return;
@@ -166,8 +171,15 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
     this.#settleAsked = true;
     this.#options.defer(() => {
       this.#settleAsked = false;
+      this.#overlap.turnEnded(this.#options.clock.now().monoMs);
       this.#settle();
     });
+  }
+
+  /** What there is so far goes to the disk, while the rest of the turn is worked for. */
+  #split(): void {
+    this.#overlap.split();
+    this.#settle();
   }
 
   /** The queue is empty: honour due deadlines, ask for the shared sync, set the timer. */
@@ -180,7 +192,10 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
       if (this.#stopped) return;
       deadline = machine.deadline();
     }
-    if (this.#unsynced && !this.#diskBroken) this.#sync();
+    if (this.#unsynced && !this.#diskBroken) {
+      if (this.#overlap.isHeld) this.#overlap.joined();
+      else this.#sync();
+    }
     this.#arm(deadline);
     this.#considerCheckpoint();
   }
@@ -277,8 +292,10 @@ export class Executor<Event extends object, Effect extends Streamed | Persist | 
   #sync(): void {
     this.#unsynced = false;
     const upTo = this.#ticket;
+    this.#overlap.syncAsked(this.#options.clock.now().monoMs);
     this.#options.disk.sync((error) => {
       if (this.#stopped) return;
+      this.#overlap.syncAnswered(this.#options.clock.now().monoMs);
       if (error === undefined) this.#onSynced(upTo);
       else this.#onDiskError(error, upTo);
       this.#askToSettle();

@@ -246,6 +246,80 @@ describe('executor', () => {
     expect(disk.steps).toEqual(['begin', 'write 1', 'write 2', 'commit']);
   });
 
+  describe('callers that one write answered and that all call again', () => {
+    const call = persist('a', 1);
+    /** One write of `writeMs` has answered just now. */
+    const answered = (writeMs: number) => {
+      const told = setUp();
+      told.executor.deliver({ kind: 'wrote', effects: [call] });
+      told.settle();
+      told.time.nowMs += writeMs;
+      told.disk.syncs[0]?.();
+      return told;
+    };
+
+    it.each([
+      { writeMs: 1, turnMs: 0.9, syncs: 1 },
+      { writeMs: 1, turnMs: 3, syncs: 2 },
+      { writeMs: 5, turnMs: 3, syncs: 1 },
+      { writeMs: 0, turnMs: 0, syncs: 1 },
+    ])(
+      'are split once the disk has rested for a write within their turn (write=$writeMs ms, turn=$turnMs ms)',
+      ({ writeMs, turnMs, syncs }) => {
+        const { executor, disk, settle, time } = answered(writeMs);
+        for (let calls = 0; calls < 100; calls++) {
+          time.nowMs += turnMs / 100;
+          executor.deliver({ kind: 'wrote', effects: [call] });
+        }
+        settle();
+        expect(disk.syncs.length - 1).toBe(syncs);
+        expect(disk.appended.length).toBe(101);
+      },
+    );
+
+    it('have what is ready before the split written first, and are answered in their order', () => {
+      const { executor, disk, settle, time, performed } = answered(1);
+      executor.deliver({ kind: 'wrote', effects: [call, note('first', 'a')] });
+      time.nowMs += 2;
+      executor.deliver({ kind: 'wrote', effects: [call, note('second', 'a')] });
+      executor.deliver({ kind: 'wrote', effects: [call, note('third', 'a')] });
+      expect(disk.syncs.length).toBe(2);
+      disk.syncs[1]?.();
+      expect(texts(performed)).toEqual(['first', 'second']);
+      settle();
+      disk.syncs[2]?.();
+      expect(texts(performed)).toEqual(['first', 'second', 'third']);
+    });
+
+    it('are put together again where writes take longer than the turns of both groups', () => {
+      const { executor, disk, settle, time, performed } = answered(1);
+      const turn = (text: string) => {
+        executor.deliver({ kind: 'wrote', effects: [call, note(text, 'a')] });
+        time.nowMs += 2;
+        executor.deliver({ kind: 'wrote', effects: [call, note(text, 'a')] });
+      };
+      turn('one');
+      executor.deliver({ kind: 'wrote', effects: [call, note('other', 'a')] });
+      settle();
+      expect(disk.syncs.length, 'two groups').toBe(3);
+      for (const group of [1, 2]) {
+        time.nowMs += 50;
+        disk.syncs[group]?.();
+        turn(`group ${group}`);
+        settle();
+      }
+      // That of the second waits for the write of the first.
+      expect(disk.syncs.length).toBe(4);
+      time.nowMs += 50;
+      disk.syncs[3]?.();
+      turn('first again');
+      settle();
+      expect(disk.syncs.length, 'one write for both').toBe(5);
+      disk.syncs[4]?.();
+      expect(texts(performed).slice(-4)).toEqual(['group 2', 'group 2', 'first again', 'first again']);
+    });
+  });
+
   it('stops for good when the machine throws', () => {
     const { executor, machine, broken, performed } = setUp();
     machine.handle = () => {

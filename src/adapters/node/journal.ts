@@ -109,7 +109,8 @@ export class Journal implements Disk {
       group.bytes += framedBytes(record);
       this.#queuedBytes += framedBytes(record);
     }
-    if (this.#queuedBytes > EAGER_BYTES) this.#wake();
+    // What else is appended within this turn goes along.
+    if (this.#queuedBytes > EAGER_BYTES && this.#running === undefined) queueMicrotask(() => this.#wake());
   }
 
   sync(done: Done): void {
@@ -172,9 +173,9 @@ export class Journal implements Disk {
     return undefined;
   }
 
-  /** Starts the worker once the current turn is over, so that all syncs of one turn share one write. */
+  /** Whoever asks for a sync has gathered what is to share it, so the disk begins at once. */
   #wake(): void {
-    this.#running ??= Promise.resolve().then(() => this.#work());
+    if (this.#running === undefined && this.#hasWork()) this.#running = this.#work();
   }
 
   async #work(): Promise<void> {
