@@ -8,7 +8,7 @@ import { nodeIdFromPublicKey } from '../../src/mesh/identity/peer-id.ts';
 import { certifyMember, type Swarm } from '../../src/mesh/identity/swarm.ts';
 import { NodeCore, type NodeEffect, type NodeEvent } from '../../src/node/core.ts';
 
-export const NOON = 1_700_000_000_000;
+export const NOON = Date.UTC(2026, 10, 21, 12);
 export const DAY_MS = 24 * 3_600_000;
 
 export function swarmNumber(number: number): Swarm {
@@ -32,11 +32,13 @@ export class CoreNode {
   /** Milliseconds since all began. */
   nowMs = 0;
   readonly #seed: Uint8Array;
+  readonly #boards: readonly string[];
   #starts = 0;
 
   /** `issuedMs`: when its certificate was, on its own clock. */
-  constructor(number: number, swarm: Swarm, issuedMs = 0) {
+  constructor(number: number, swarm: Swarm, issuedMs = 0, boards: readonly string[] = ['main']) {
     this.#seed = new Uint8Array(32).fill(number);
+    this.#boards = boards;
     this.swarm = swarm;
     this.name = `node-${number}`;
     this.nodeId = nodeIdFromPublicKey(signerFromSeed(this.#seed).publicKey);
@@ -87,7 +89,7 @@ export class CoreNode {
       certificate: this.certificate(issuedMs),
       nonce: new Uint8Array(8).fill(this.#starts) as never,
       descriptor: { name: this.name, roles: ['worker'], zone: 'trusted', version: '0.0.0-test' },
-      boards: { boards: [{ name: 'main', mode: 'crdt' }] },
+      boards: { boards: this.#boards.map((name) => ({ name, mode: 'crdt' })) },
       quorum: undefined,
       isJournalSuspect: false,
       journal: this.journal,
