@@ -200,7 +200,11 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
         break;
       case 'storeRead':
         this.#storeRead(event.entries, now);
+        if (event.isBehind !== true) this.#mirror.prove();
         this.#exchange.storeTold(event, now);
+        break;
+      case 'storeProved':
+        this.#mirror.prove();
         break;
       case 'storeChanged':
         this.#learn(this.#mirror.change(event.changes), now);

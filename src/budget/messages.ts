@@ -34,7 +34,15 @@ export type BudgetEvent =
       readonly result: Result<TransactionAnswer | Lease | { readonly revision: number }>;
     }
   /** All that the store has under `ALL_BUDGETS`: at the start, and whenever its changes could not be told one by one. */
-  | { readonly kind: 'storeRead'; readonly revision: number; readonly entries: readonly KeyValue[] }
+  | {
+      readonly kind: 'storeRead';
+      readonly revision: number;
+      readonly entries: readonly KeyValue[];
+      /** It is this node's copy, and the store may have had more than that for long. */
+      readonly isBehind?: boolean;
+    }
+  /** What was told of the store is all that it had at some moment since this node was started. */
+  | { readonly kind: 'storeProved' }
   /** All changes of one revision under `ALL_BUDGETS`; in order, each revision once. */
   | { readonly kind: 'storeChanged'; readonly revision: number; readonly changes: readonly KeyChange[] }
   /** A signed record of kind `budget`, checked to be its owner's; `body` is `undefined` where it was withdrawn. `isKept`: read from this node's disk at its start. */

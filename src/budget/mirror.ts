@@ -49,10 +49,20 @@ export class Mirror {
   readonly #entries = new Map<PurseKey, Map<AccountId, Entry>>();
   readonly #accounts = new Map<NodeId, Set<AccountId>>();
   #isFilled = false;
+  #isProved = false;
 
   /** False until the store was read once. */
   get isFilled(): boolean {
     return this.#isFilled;
+  }
+
+  /** Whether what is not here is not in the store either. */
+  get isProved(): boolean {
+    return this.#isProved;
+  }
+
+  prove(): void {
+    this.#isProved = true;
   }
 
   get definitions(): ReadonlyMap<BudgetName, Definition> {

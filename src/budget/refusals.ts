@@ -55,19 +55,19 @@ export function unavailableError(
   );
 }
 
-/** Which budgets there are is not known before the store was read once: none may be said to be missing. */
+/** Which budgets there are is not known before the store was heard: none may be said to be missing. */
 export function notReadError(): ErrorBody {
   return errorBody(
     'QUORUM_UNAVAILABLE',
-    'This node has not read the quorum store yet, and does not know which budgets there are.',
+    'This node has not heard from the quorum store since its start, and does not know which budgets there are.',
     'Try again; if it lasts, see skein doctor.',
     { retryAfterMs: 500, details: { outcome: 'not-done' } },
   );
 }
 
 /** Of a budget that was looked for in this mirror. */
-export function foundIn<T>({ isFilled }: { readonly isFilled: boolean }, result: Result<T>): Result<T> {
-  const isUnread = !isFilled && !result.ok && result.error.code === 'NOT_FOUND';
+export function foundIn<T>({ isProved }: { readonly isProved: boolean }, result: Result<T>): Result<T> {
+  const isUnread = !isProved && !result.ok && result.error.code === 'NOT_FOUND';
   return isUnread ? fail(notReadError()) : result;
 }
 

@@ -1,6 +1,9 @@
 /**
  * The quorum store as the budgets' machine sees it, whichever engine keeps it: its calls are carried out, and all changes under
  * `budget/` are told to it. Where the changes cannot be told one by one, everything is read anew.
+ *
+ * At a start the node's own copy is read, since it can be had without a quorum. It may be older than what was made since, so a
+ * majority is asked, and what it knows beyond that is read as well, before anything counts as not being there.
  */
 
 import type { BudgetEvent, StoreCall } from '../budget/messages.ts';
@@ -10,7 +13,7 @@ import { limits } from '../kernel/limits.ts';
 import type { Clock } from '../kernel/ports.ts';
 import type { KeyValue, QuorumStore, WatchEvent } from '../quorum/port.ts';
 
-type StoreNews = Extract<BudgetEvent, { kind: 'storeAnswered' | 'storeRead' | 'storeChanged' }>;
+type StoreNews = Extract<BudgetEvent, { kind: `store${string}` }>;
 
 interface BudgetStoreOptions {
   readonly store: QuorumStore;
@@ -31,6 +34,9 @@ export class BudgetStore {
   readonly #abort = new AbortController();
   #unwatch: () => void = () => undefined;
   #cancelRetry: () => void = () => undefined;
+  #isProved = false;
+  /** Readings begun: the last one counts. */
+  #turn = 0;
   #isClosed = false;
 
   constructor(options: BudgetStoreOptions) {
@@ -38,7 +44,7 @@ export class BudgetStore {
   }
 
   start(): void {
-    void this.#follow();
+    this.#carryOn(() => this.#follow());
   }
 
   close(): void {
@@ -79,29 +85,51 @@ export class BudgetStore {
   }
 
   async #follow(): Promise<void> {
-    try {
-      const copy = await this.#readAll();
-      const read = copy?.revision === 0 ? await this.#readProved() : copy;
-      if (this.#isClosed) return;
-      if (read === undefined) {
-        this.#followLater();
-        return;
-      }
-      this.#options.deliver({ kind: 'storeRead', ...read });
-      const { store } = this.#options;
-      // What later pages had beyond the first one's revision is told again, which changes nothing.
-      this.#unwatch = store.watch(ALL_BUDGETS, read.revision + 1, (event) => this.#watched(event));
-    } catch (error) {
-      this.#options.onFault(error);
-      this.#followLater();
+    const turn = ++this.#turn;
+    let read = await this.#readAll();
+    // A copy without any content may be of no store at all: of a node that has not joined one, or has not begun to follow.
+    if (read?.revision === 0 && !this.#isProved) {
+      const proof = await this.#proof();
+      if (this.#isOver(turn)) return;
+      this.#isProved = proof !== undefined;
+      read = this.#isProved ? await this.#readAll() : undefined;
+    }
+    if (this.#isOver(turn)) return;
+    if (read === undefined) {
+      this.#later(() => this.#follow());
+      return;
+    }
+    const { store, deliver } = this.#options;
+    deliver({ kind: 'storeRead', ...read, ...(this.#isProved ? {} : { isBehind: true }) });
+    // What later pages had beyond the first one's revision is told again, which changes nothing.
+    this.#unwatch = store.watch(ALL_BUDGETS, read.revision + 1, (event) => this.#watched(event));
+    if (!this.#isProved) await this.#prove(read.revision, turn);
+  }
+
+  /** That nothing is missing in what was read as of `revision`; else all is read anew. */
+  async #prove(revision: number, turn: number): Promise<void> {
+    const proof = await this.#proof();
+    if (this.#isOver(turn)) return;
+    if (proof === undefined) {
+      this.#later(() => this.#prove(revision, turn));
+      return;
+    }
+    this.#isProved = true;
+    if (proof.revision === revision) this.#options.deliver({ kind: 'storeProved' });
+    else {
+      this.#unwatch();
+      await this.#follow();
     }
   }
 
-  /** A copy without any content may be of no store at all: of a node that has not joined one, or has not begun to follow. */
-  async #readProved(): Promise<Reading | undefined> {
-    const { store } = this.#options;
-    const proof = await store.get(ALL_BUDGETS.from, 'strong', this.#abort.signal);
-    return proof.ok && !this.#isClosed ? this.#readAll() : undefined;
+  #isOver(turn: number): boolean {
+    return this.#isClosed || turn !== this.#turn;
+  }
+
+  /** Once there is one, the node's copy has what the store had when it was asked. `undefined` where no majority answers. */
+  async #proof(): Promise<{ readonly revision: number } | undefined> {
+    const proof = await this.#options.store.get(ALL_BUDGETS.from, 'strong', this.#abort.signal);
+    return proof.ok ? proof.value : undefined;
   }
 
   /** As of the first page's revision or a little later. `undefined` where the store cannot be read now. */
@@ -133,14 +161,22 @@ export class BudgetStore {
       this.#options.deliver({ kind: 'storeChanged', revision: event.revision, changes: event.changes });
     } else if (event.kind === 'compacted') {
       this.#unwatch = () => undefined;
-      void this.#follow();
+      this.#carryOn(() => this.#follow());
     }
   }
 
-  #followLater(): void {
+  #carryOn(step: () => Promise<void>): void {
+    step().catch((error: unknown) => {
+      this.#options.onFault(error);
+      this.#later(() => this.#follow());
+    });
+  }
+
+  #later(step: () => Promise<void>): void {
     if (this.#isClosed) return;
     const { clock } = this.#options;
-    this.#cancelRetry = clock.callAt(clock.now().monoMs + REREAD_MS, () => void this.#follow());
+    this.#cancelRetry();
+    this.#cancelRetry = clock.callAt(clock.now().monoMs + REREAD_MS, () => this.#carryOn(step));
   }
 }
 

@@ -51,9 +51,22 @@ describe('a node that has not read the quorum store says nothing of which budget
     expect(budgets.notRead).toMatchObject(notRead);
   });
 
-  it('once it was read, a budget that is not in it is not found', () => {
+  it.each(calls)('$op can be tried again where only a copy was read that may be behind', (call) => {
     const budgets = unread();
-    budgets.handle({ kind: 'storeRead', revision: 2, entries: [] }, NOW);
+    budgets.handle({ kind: 'storeRead', revision: 1, entries: [], isBehind: true }, NOW);
+    expect(answerTo(budgets, call)).toMatchObject({ ok: false, error: notRead });
+    expect(budgets.status('team', NOW)).toMatchObject({ ok: false, error: notRead });
+  });
+
+  it.each([
+    { what: 'it was read', news: [{}] },
+    { what: 'its copy was read, and proved', news: [{ isBehind: true }, 'storeProved'] },
+    { what: 'its copy was read, and then what the store had', news: [{ isBehind: true }, {}] },
+  ] as const)('once $what, a budget that is not in it is not found', ({ news }) => {
+    const budgets = unread();
+    for (const each of news)
+      if (each === 'storeProved') budgets.handle({ kind: each }, NOW);
+      else budgets.handle({ kind: 'storeRead', revision: 2, entries: [], ...each }, NOW);
     expect(budgets.notRead).toBeUndefined();
     expect(budgets.status('team', NOW)).toMatchObject({ error: { code: 'NOT_FOUND', retryable: false } });
     for (const call of calls) expect(answerTo(budgets, call)).toMatchObject({ error: { code: 'NOT_FOUND' } });

@@ -128,6 +128,58 @@ describe('the quorum store as budgets see it', () => {
     expect(following.reads).toEqual([['budget/a']]);
   });
 
+  describe('a copy that is behind, as after a restart', () => {
+    /** Its copy has nothing but `budget/a` until it has caught up; a majority answers once it can be reached. */
+    function behind() {
+      const state = { isBehind: true, isReachable: true };
+      const following: Following = new Following((store) => ({
+        range: async (range: KeyRange, limit: number, level, signal): Promise<Result<RangeAnswer>> => {
+          const answer = await store.range(range, limit, level, signal);
+          if (!answer.ok || !state.isBehind) return answer;
+          const found = answer.value.found.filter(({ key }) => key === 'budget/a');
+          return { ok: true, value: { found, more: false, revision: 1 } };
+        },
+        get: async (key, level, signal): Promise<Result<RangeAnswer>> => {
+          if (!state.isReachable) return failWith('QUORUM_UNAVAILABLE', 'no majority', 'wait');
+          state.isBehind = false;
+          return store.get(key, level, signal);
+        },
+        watch: (range: KeyRange, _from: number, listener) => store.watch(range, 0, listener),
+      }));
+      following.put('budget/a');
+      following.put('budget/b');
+      const news = () =>
+        following.events.map((event) =>
+          event.kind === 'storeRead'
+            ? { read: event.entries.map(({ key }) => key), isBehind: event.isBehind === true }
+            : event.kind,
+        );
+      return { following, state, news };
+    }
+
+    it('is told as such, and what a majority knows beyond it is read as soon as that answers', async () => {
+      const { following, state, news } = behind();
+      state.isReachable = false;
+      following.store.start();
+      await following.clock.advance(3_000);
+      expect(news()).toEqual([{ read: ['budget/a'], isBehind: true }]);
+      state.isReachable = true;
+      await following.clock.advance(1_000);
+      expect(news().slice(1)).toEqual([{ read: ['budget/a', 'budget/b'], isBehind: false }]);
+      following.put('budget/c');
+      await settled();
+      expect(following.changes).toEqual(['budget/c']);
+    });
+
+    it('is not read a second time where a majority knows nothing beyond it', async () => {
+      const { following, state, news } = behind();
+      state.isBehind = false;
+      following.store.start();
+      await following.clock.advance(3_000);
+      expect(news()).toEqual([{ read: ['budget/a', 'budget/b'], isBehind: true }, 'storeProved']);
+    });
+  });
+
   it('after changes that the store no longer has one by one everything is read anew', async () => {
     let tell: Parameters<QuorumStore['watch']>[2] | undefined;
     const following = new Following((store) => ({
