@@ -35,6 +35,7 @@ import { decode } from '../../src/kernel/codec.ts';
 import type { KeyChange, KeyValue } from '../../src/quorum/port.ts';
 import type { CoreEffect } from './core.ts';
 import type { BudgetMachine } from './machine.ts';
+import { NeedlessEnds } from './needless.ts';
 import { Removals } from './removals.ts';
 import type { StoreClient } from './store.ts';
 import { outflow, Truth } from './truth.ts';
@@ -85,6 +86,7 @@ export class Books {
   readonly #limits = new Map<PurseKey, number>();
   #isRecovered = false;
   readonly removals: Removals;
+  readonly needless: NeedlessEnds;
   /** Checks that found everything in order. */
   checks = 0;
   /** Older images that nobody could find out since a store that was founded anew had forgotten all later starts. */
@@ -95,6 +97,7 @@ export class Books {
   constructor(world: BudgetWorld) {
     this.#world = world;
     this.removals = new Removals(world);
+    this.needless = new NeedlessEnds(world);
     world.store.onChange = (changes, by) => this.#storeChanged(changes, by);
     world.onStart.push((machine) => this.#started(machine));
     world.onStep.push((machine, _event, effects) => this.#stepped(machine, effects));
@@ -165,6 +168,7 @@ export class Books {
 
   /** What this disk held that nobody has heard of is gone. */
   diskReplaced(machine: BudgetMachine): void {
+    this.needless.doubt(machine);
     this.#toldToOld.delete(machine);
   }
 

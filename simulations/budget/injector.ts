@@ -182,6 +182,7 @@ export class BudgetFaultInjector {
   #clone(fault: Extract<BudgetFault, { kind: 'clone' }>, target: BudgetMachine): boolean {
     if (target.state !== 'running' || target.image.account === undefined) return false;
     const copy = this.#world.copyOf(target);
+    this.#books.needless.doubt(target);
     if (fault.place === 'same') {
       copy.place = target.place;
       this.#books.copied(copy);

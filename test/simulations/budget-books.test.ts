@@ -140,6 +140,7 @@ describe('the books of the world of budgets', () => {
     world.store.keep();
     world.crash(old, 'power');
     books.recovering(() => world.store.recover());
+    books.diskReplaced(old);
     old.image.restore(image);
     old.image.reread();
     books.putBack(old, true);
@@ -149,4 +150,26 @@ describe('the books of the world of budgets', () => {
     expect(old.budgets?.ledger.account).not.toBe(account);
     expect(world.violations).toEqual([]);
   });
+
+  it.each([true, false])(
+    'miss an account that ends unless there was another state of its data (known: %s; B11)',
+    (isKnown) => {
+      const { world, books } = worldOf(11);
+      const [operator, doubled] = [world.machine(0), world.machine(1)];
+      value(world, () => asked(operator, { op: 'create', budget: 'org', limit: 10_000 }));
+      value<BudgetAnswers['request']>(world, () =>
+        asked(doubled, { op: 'request', budget: 'org', amount: 60 }),
+      );
+      const account = doubled.budgets?.ledger.account;
+      const copy = world.copyOf(doubled);
+      copy.place = doubled.place;
+      books.copied(copy);
+      if (isKnown) books.needless.doubt(doubled);
+      copy.start();
+      const isOver = () => doubled.budgets?.ledger.account !== account;
+      expect(world.scheduler.runUntilTrue(isOver, world.nowMs + 5_000)).toBe(true);
+      world.scheduler.runUntilTrue(() => false, world.nowMs + 100);
+      expect(world.violations.map(({ check }) => check)).toEqual(isKnown ? [] : ['needless']);
+    },
+  );
 });
