@@ -221,7 +221,22 @@ describe('a command', () => {
     expect(error).toMatch(/does not answer as a Skein node/);
   });
 
-  it('sends the key to a --url, and names what it could not reach', async () => {
+  it('sends the key to a --url, by flag or environment, and none where none was given', async () => {
+    await using elsewhere = await ControlServer.start('tcp');
+    const { url } = elsewhere;
+    elsewhere.answers({ problems: [] });
+    const doctor = ['doctor', '--url', url];
+    expect((await skein([...doctor, '--key', 'k'])).code).toBe(0);
+    expect((await skein(['doctor'], { environment: { SKEIN_URL: url, SKEIN_KEY: 'e' } })).code).toBe(0);
+    expect((await skein(doctor)).code).toBe(0);
+    expect(elsewhere.asked.map(({ headers }) => headers.authorization)).toEqual([
+      'Bearer k',
+      'Bearer e',
+      undefined,
+    ]);
+  });
+
+  it('names a --url that it could not reach', async () => {
     const { code, error } = await skein(['status', '--url', 'http://127.0.0.1:1', '--key', 'k']);
     expect(code).toBe(3);
     expect(error).toMatch(/No answer from http:\/\/127\.0\.0\.1:1/);

@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -21,11 +22,17 @@ export class ControlServer implements AsyncDisposable {
   reply: Reply = (_, response) => send(response, 200, {});
   readonly #server = createServer((request, response) => void this.#serve(request, response));
 
-  static async start(): Promise<ControlServer> {
+  static async start(place: 'socket' | 'tcp' = 'socket'): Promise<ControlServer> {
     const control = new ControlServer();
-    control.#server.listen(join(control.data, 'control.sock'));
+    if (place === 'socket') control.#server.listen(join(control.data, 'control.sock'));
+    else control.#server.listen(0, '127.0.0.1');
     await once(control.#server, 'listening');
     return control;
+  }
+
+  /** Of one on TCP. */
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
   answers(value: unknown, status = 200): void {
