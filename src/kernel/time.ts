@@ -15,6 +15,8 @@ export interface Instant {
 export interface Deadline {
   readonly atMs: number;
   readonly reason: string;
+  /** It may be honoured so much earlier by who is awake then for another reason: a wake costs more than most of what calls for it. */
+  readonly earlyMs?: number;
 }
 
 /** The nearest of several deadlines; `undefined` where there is none. */

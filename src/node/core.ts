@@ -5,14 +5,7 @@ import type { PublishRow } from '../budget/ledger-messages.ts';
 import type { BudgetEffect, BudgetEvent } from '../budget/messages.ts';
 import type { FreshNumber } from '../budget/names.ts';
 import type { PriceTable } from '../budget/price.ts';
-import {
-  type Channel,
-  type DiskFailed,
-  type DiskRecovered,
-  JOURNAL_TAGS,
-  type PeerDown,
-  type Received,
-} from '../kernel/effects.ts';
+import type { Channel, DiskFailed, DiskRecovered, PeerDown, Received } from '../kernel/effects.ts';
 import type { Incarnation, NodeId, SwarmId } from '../kernel/ids.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Cryptography, Signer, WireEvent } from '../kernel/ports.ts';
@@ -28,6 +21,7 @@ import { cargoOf, withCargo } from '../replication/cargo.ts';
 import type { LanesBody, NodeBody, SignedRecord } from '../replication/record.ts';
 import { Records, type RecordsEffect } from '../replication/records.ts';
 import type { Lagged } from './executor.ts';
+import { byReader } from './journal-readers.ts';
 import { type BootNonce, incarnationOf, LaneOwners } from './lane-owners.ts';
 import { MachineDeadlines } from './machine-deadlines.ts';
 import { MemberCertificates } from './member-certificates.ts';
@@ -241,8 +235,15 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
   handle(event: NodeEvent, now: Instant): readonly NodeEffect[] {
     const pending = this.#pending;
     this.#pending = [];
-    const effects = this.#withCargo(this.#route(this.#dispatch(event, now), now), now);
+    const effects = this.#withCargo(this.#route(this.#withEarly(this.#dispatch(event, now), now), now), now);
     return pending.length === 0 ? effects : [...pending, ...effects];
+  }
+
+  /** Adds what can be done along with what woke the node. */
+  #withEarly(effects: readonly InnerEffect[], now: Instant): readonly InnerEffect[] {
+    if (this.#deadlines.earlyMs > now.monoMs) return effects;
+    const early = [...this.#deadlines.early(now)];
+    return [...effects, ...early.flatMap((machine) => this.#at(machine).expire(now))];
   }
 
   expire(now: Instant): readonly NodeEffect[] {
@@ -575,22 +576,4 @@ interface WaitingRow {
   readonly number: number;
   readonly body: unknown;
   readonly to: readonly NodeId[] | 'all';
-}
-
-/** The journal's records without their tags, in order, for each machine that reads some. */
-function byReader(journal: readonly Uint8Array[]) {
-  const records: Uint8Array[] = [];
-  const boards: Uint8Array[] = [];
-  const quorum: Uint8Array[] = [];
-  const budgets: Uint8Array[] = [];
-  const { record, board, document } = JOURNAL_TAGS;
-  const readers = new Map<number | undefined, Uint8Array[]>([
-    [record, records],
-    [board, boards],
-    [document, boards],
-    [JOURNAL_TAGS.quorum, quorum],
-    [JOURNAL_TAGS.budget, budgets],
-  ]);
-  for (const tagged of journal) readers.get(tagged[0])?.push(tagged.subarray(1));
-  return { records, boards, quorum, budgets };
 }

@@ -1,5 +1,5 @@
 import type { Machine } from '../kernel/machine.ts';
-import { type Deadline, type Instant, isDue } from '../kernel/time.ts';
+import type { Deadline, Instant } from '../kernel/time.ts';
 
 type Timed = Pick<Machine<never, unknown>, 'deadline'>;
 
@@ -16,6 +16,7 @@ export class MachineDeadlines<M extends Timed> {
   readonly #known: (Deadline | undefined)[] = [];
   readonly #stale = new Set<Timed>();
   #nearest: Deadline | undefined;
+  #earlyMs = Number.POSITIVE_INFINITY;
 
   constructor(machines: readonly M[]) {
     this.#machines = machines;
@@ -32,23 +33,46 @@ export class MachineDeadlines<M extends Timed> {
     return this.#nearest;
   }
 
-  /** The machines that are due, in their order; one may become due by what those before it did. */
+  /** From when on `early` has something to say, as far as was known when `nearest` was asked last. */
+  get earlyMs(): number {
+    return this.#earlyMs;
+  }
+
+  /** The machines that are due, or may be early, in their order; one may become due by what those before it did. */
   *due(now: Instant): Generator<M> {
     for (let at = 0; at < this.#machines.length; at++) {
-      const machine = this.#machines[at] as M;
-      if (isDue(this.#stale.has(machine) ? machine.deadline() : this.#known[at], now)) yield machine;
+      const deadline = this.#deadlineOf(at);
+      if (deadline !== undefined && deadline.atMs - (deadline.earlyMs ?? 0) <= now.monoMs)
+        yield this.#machines[at] as M;
     }
+  }
+
+  /** The machines that wait for no moment of their own, but for the node to be awake. */
+  *early(now: Instant): Generator<M> {
+    for (let at = 0; at < this.#machines.length; at++) {
+      const deadline = this.#deadlineOf(at);
+      if (deadline?.earlyMs !== undefined && deadline.atMs - deadline.earlyMs <= now.monoMs)
+        yield this.#machines[at] as M;
+    }
+  }
+
+  #deadlineOf(at: number): Deadline | undefined {
+    const machine = this.#machines[at] as M;
+    return this.#stale.has(machine) ? machine.deadline() : this.#known[at];
   }
 
   #askStale(): void {
     let nearest: Deadline | undefined;
+    this.#earlyMs = Number.POSITIVE_INFINITY;
     // By index: loops of a node that sleeps most of the time stay uncompiled, and others make an object a step.
     for (let at = 0; at < this.#machines.length; at++) {
       const machine = this.#machines[at] as M;
       if (this.#stale.has(machine)) this.#known[at] = machine.deadline();
       const deadline = this.#known[at];
-      if (deadline !== undefined && (nearest === undefined || deadline.atMs < nearest.atMs))
-        nearest = deadline;
+      if (deadline === undefined) continue;
+      if (nearest === undefined || deadline.atMs < nearest.atMs) nearest = deadline;
+      if (deadline.earlyMs !== undefined)
+        this.#earlyMs = Math.min(this.#earlyMs, deadline.atMs - deadline.earlyMs);
     }
     this.#stale.clear();
     this.#nearest = nearest;

@@ -2,6 +2,8 @@
 export interface MembershipConfig {
   /** Each member tells each of its watchers this often that it is there. */
   readonly watchMs: number;
+  /** A heartbeat may go so much earlier, along with whatever wakes the node anyway. */
+  readonly watchEarlyMs: number;
   /** How many members watch each member, besides the probes in turn. */
   readonly watchers: number;
   /** A probe fails after this long without an answer, direct or indirect; longer where the round trip is long. */
@@ -36,6 +38,7 @@ export interface MembershipConfig {
 
 export const membershipDefaults: MembershipConfig = {
   watchMs: 1_000,
+  watchEarlyMs: 200,
   watchers: 3,
   probeTimeoutMs: 700,
   indirectProbes: 3,

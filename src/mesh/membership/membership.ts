@@ -139,7 +139,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
       this.#send([requester], { kind: 'nack', ...this.#heading(), seq, target });
     }
     for (const [member, silentMs] of this.#silences()) if (silentMs <= now.monoMs) this.#probe(member, now);
-    if (this.#tickMs <= now.monoMs) this.#tick(now);
+    if (this.#tickMs - this.#config.watchEarlyMs <= now.monoMs) this.#tick(now);
     if (this.#syncMs <= now.monoMs) this.#sync(now);
     if (this.#news.dueMs !== undefined && this.#news.dueMs <= now.monoMs) this.#tellUrgent(now);
     return this.#takeEffects();
@@ -161,7 +161,7 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
 
   #nearestDeadline(): Deadline | undefined {
     const running: Deadline[] = [
-      { atMs: this.#tickMs, reason: 'membership: heartbeat' },
+      { atMs: this.#tickMs, reason: 'membership: heartbeat', earlyMs: this.#config.watchEarlyMs },
       { atMs: this.#syncMs, reason: 'membership: sync' },
     ];
     const newsMs = this.#news.dueMs;
@@ -280,7 +280,8 @@ export class Membership implements Machine<MembershipEvent, MembershipEffect> {
   // Probing
 
   #tick(now: Instant): void {
-    this.#tickMs = now.monoMs + this.#jittered(this.#config.watchMs);
+    // Mostly it will be early, along with what others send: once in `watchMs` on average.
+    this.#tickMs = now.monoMs + this.#jittered(this.#config.watchMs) + this.#config.watchEarlyMs / 4;
     const inTurn = this.#ticks++ % 2 === 0 ? this.#members.nextInTurn() : undefined;
     if (inTurn !== undefined) this.#probe(inTurn, now);
     // All at once: a node that sleeps most of the time pays more for a wake than for a frame.

@@ -56,6 +56,12 @@ class Rig {
     this.say(from, { kind: 'gossip', incarnation: this.answering.get(from) ?? 1, updates });
   }
 
+  /** The node is woken by something else at `ms`. */
+  wake(ms: number): void {
+    this.nowMs = ms;
+    this.#perform(this.machine.expire(at(ms)));
+  }
+
   /** Lets `ms` pass with punctual timers. */
   run(ms: number): void {
     const endMs = this.nowMs + ms;
@@ -484,5 +490,27 @@ describe('membership', () => {
       }),
       { numRuns: 100 },
     );
+  });
+});
+
+describe('the heartbeat', () => {
+  it('goes up to 200 ms early where the node is awake anyway, no sooner, and the next one 1.15 s later at most', () => {
+    const rig = new Rig([A, B, C]);
+    rig.run(3_000);
+    for (const peer of [A, B, C]) rig.tell(peer);
+    const due = rig.machine.deadline();
+    if (due?.earlyMs === undefined) throw new Error(`a heartbeat is what comes next, not ${due?.reason}`);
+    rig.sent = [];
+    rig.wake(due.atMs - due.earlyMs - 1);
+    expect(rig.sent).toEqual([]);
+    rig.wake(due.atMs - due.earlyMs);
+    const told = rig.sent.flatMap(({ to }) => to);
+    expect(new Set(told)).toEqual(new Set([A, B, C]));
+    expect(due.earlyMs).toBe(200);
+    for (const peer of [A, B, C]) rig.tell(peer);
+    const next = rig.machine.deadline();
+    expect(next?.reason).toBe(due.reason);
+    expect(next?.atMs).toBeGreaterThan(rig.nowMs + 900);
+    expect(next?.atMs).toBeLessThanOrEqual(rig.nowMs + 1_150);
   });
 });
