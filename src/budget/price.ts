@@ -64,7 +64,7 @@ export function priceOf(table: PriceTable, model: string, use: TokenUse): Result
       errorBody(
         'NOT_FOUND',
         `The model "${model}" has no price.`,
-        'Add it to the price table in the configuration.',
+        'Add it under budgets.prices in the configuration of this node, and start it again.',
       ),
     );
   }

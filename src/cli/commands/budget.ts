@@ -87,7 +87,7 @@ function createCommand(io: Io): Command {
         const { limit, unit, parent, window, expiry, threshold } = session.flags;
         const body = { task_id: name, limit, unit, parent, window, expiry, thresholds: threshold };
         await showBudget(session, await session.client.call<Budget>('POST', '/v1/budgets', { body }));
-        session.out.note(printable(`Spend from it: skein budget reserve ${name} TOKENS`));
+        session.out.note(printable(`Spend from it: skein budget reserve ${name} AMOUNT`));
       }),
     );
 }

@@ -106,7 +106,7 @@ async function told({ out }: NodeSession<LeaseFlags>, answer: LeaseAnswer, mustH
     out.note(
       printable(`Held by ${answer.holder} on ${answer.machine_id}, until ${answer.expiresAt} at the latest.`),
     );
-  else out.note('Nobody holds it.');
+  else out.note('Nobody holds it now.');
   if (mustHold && !answer.held) throw new Reported(EXIT.refused);
 }
 
