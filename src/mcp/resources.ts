@@ -102,7 +102,7 @@ export function parseResourceUri(uri: string): ResourceTarget | undefined {
   }
 }
 
-/** Sorted by URI. */
+/** Sorted by URI. Without budgets as long as the quorum store was not read: there is no way to say so here. */
 export function listResources(
   { blackboard, budgets }: NodeFaces,
   cursor: string | undefined,
@@ -155,7 +155,9 @@ async function bodyOf(faces: NodeFaces, target: ResourceTarget, call: ToolCall):
       return { ok: true, value: { agents: faces.agents.discover({}).map(agentResult) } };
     case 'budget': {
       const status = faces.budgets?.status(target.budget);
-      return { ok: true, value: status?.ok === true ? budgetResult(status.value) : undefined };
+      if (status?.ok === true) return { ok: true, value: budgetResult(status.value) };
+      const isMissing = status === undefined || status.error.code === 'NOT_FOUND';
+      return isMissing ? { ok: true, value: undefined } : status;
     }
     case 'board':
       return listWithinBytes(

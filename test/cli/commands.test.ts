@@ -384,6 +384,8 @@ describe('status', () => {
     expect((await skein(at('status'))).out).toMatch(/budgets 1, shared out by b\n/);
     node.answers({ ...status, orchestratorName: null });
     expect((await skein(at('status'))).out).toMatch(/budgets 1, shared out by 12D3KooWy\n/);
+    node.answers({ ...status, budgets: null });
+    expect((await skein(at('status'))).out).toMatch(/budgets not known yet/);
   });
 });
 

@@ -1,5 +1,7 @@
 /** What the tools of budgets take, refuse and say, over budgets in memory. */
+
 import { describe, expect, it } from 'vitest';
+import { notReadError } from '../../src/budget/refusals.ts';
 import type { AgentId } from '../../src/kernel/ids.ts';
 import { limits } from '../../src/kernel/limits.ts';
 import { Catalogue } from '../../src/mcp/catalogue.ts';
@@ -235,6 +237,18 @@ describe('budget tools: answers', () => {
     expect((await catalogue.readResource('budget://t', call)).ok).toBe(false);
     expect(catalogue.listResources(undefined).ok).toBe(true);
   });
+});
+
+it('before the quorum store was read a budget is to be tried again, not missing, as a resource too', async () => {
+  const node = memoryNode();
+  node.budgets.notRead = notReadError();
+  const catalogue = new Catalogue(node, () => {});
+  const call = { principal: localPrincipal() };
+  const unread = { ok: false, error: { code: 'QUORUM_UNAVAILABLE', retryable: true } };
+  expect(await catalogue.readResource('budget://t', call)).toMatchObject(unread);
+  expect(await catalogue.call('budget_status', {}, call)).toMatchObject(unread);
+  node.budgets.notRead = undefined;
+  expect(await catalogue.readResource('budget://t', call)).toMatchObject({ error: { code: 'NOT_FOUND' } });
 });
 
 it('the state of the mesh tells of passed thresholds and of what nobody can reach', async () => {

@@ -9,7 +9,7 @@ import type {
   ThresholdPassed,
 } from '../../src/budget/api.ts';
 import { noBudget } from '../../src/budget/definition.ts';
-import { fail, failWith, ok, type Result } from '../../src/kernel/errors.ts';
+import { type ErrorBody, fail, failWith, ok, type Result } from '../../src/kernel/errors.ts';
 import type { NodeId } from '../../src/kernel/ids.ts';
 
 interface Held {
@@ -31,6 +31,8 @@ function costOf({ amount, use }: Spent): number {
 
 export class MemoryBudgets implements Budgets {
   readonly orchestrator: NodeId | undefined = undefined;
+  /** Set: the store was not read yet, which the status of every budget and the list answer. */
+  notRead: ErrorBody | undefined = undefined;
   readonly asked: BudgetCall[] = [];
   readonly #nodeId: NodeId;
   readonly #kept = new Map<string, Kept>();
@@ -49,6 +51,7 @@ export class MemoryBudgets implements Budgets {
   }
 
   status(budget: string): Result<BudgetStatus> {
+    if (this.notRead !== undefined) return fail(this.notRead);
     const kept = this.#kept.get(budget);
     return kept === undefined ? unknown(budget) : ok(this.#statusOf(kept));
   }

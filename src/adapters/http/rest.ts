@@ -262,7 +262,8 @@ export class Rest {
       members: { alive: count('alive'), suspect: count('suspect'), dead: count('dead') },
       boards: blackboard.boards().length,
       agents: agents.discover({}).length,
-      budgets: budgets?.list().length ?? 0,
+      // As long as the quorum store was not read nobody knows.
+      budgets: budgets?.notRead === undefined ? (budgets?.list().length ?? 0) : null,
       orchestrator: orchestrator ?? null,
       orchestratorName: peers.find(({ nodeId }) => nodeId === orchestrator)?.name ?? null,
     });

@@ -9,8 +9,8 @@ interface Status extends MeshStatus {
   readonly members: { readonly alive: number; readonly suspect: number; readonly dead: number };
   readonly boards: number;
   readonly agents: number;
-  /** A node without a quorum store has none. */
-  readonly budgets?: number;
+  /** A node without a quorum store has none; null as long as it has not read it. */
+  readonly budgets?: number | null;
   /** Id of the node that shares them out. */
   readonly orchestrator?: string | null;
   /** Null also where that node is not among the members that this one sees. */
@@ -54,6 +54,7 @@ function quorumLines({ quorum }: Status): string[] {
 }
 
 function budgetLines({ budgets = 0, orchestrator = null, orchestratorName = null }: Status): string[] {
+  if (budgets === null) return ['  budgets not known yet: the quorum store was not read'];
   if (budgets === 0) return [];
   const by =
     orchestrator === null

@@ -1,6 +1,7 @@
 /** REST of budgets, over budgets in memory. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type HttpFace, startHttp } from '../../../src/adapters/http/server.ts';
+import { notReadError } from '../../../src/budget/refusals.ts';
 import { IDENTITY, MEMORY_NODE_ID, memoryNode, QUIET } from '../../support/memory-node.ts';
 import { jsonRequest, rawRequest } from '../../support/raw-http.ts';
 
@@ -84,6 +85,14 @@ describe('REST of budgets', () => {
       orchestrator: null,
       orchestratorName: null,
     });
+  });
+
+  it('the state of a node that has not read the quorum store does not say that there are no budgets', async () => {
+    node.budgets.notRead = notReadError();
+    expect((await get('/v1/status')).body.budgets).toBeNull();
+    expect((await get('/v1/budgets')).status).toBe(503);
+    node.budgets.notRead = undefined;
+    expect((await get('/v1/status')).body.budgets).toBeGreaterThan(0);
   });
 
   it('a refusal for lack of money is 402 with a time to come back', async () => {
