@@ -6,8 +6,8 @@
  * before it: every request has its place in one order on all nodes, so that of any that ask each other the first gets
  * what there is and the others wait. It denies only once everybody who can be reached has told, since then, how little it has.
  *
- * An answer is no money. What was given is in the row of who gave it, which is pushed as a signed record at the same
- * moment, and believed where the money adds up. So frames may be lost, doubled or forged here, and nothing is spent twice.
+ * An answer is no money. What was given is in the row of who gave it, which is pushed as a signed record, and believed where the
+ * money adds up: it is the answer as well. So frames may be lost, doubled or forged here, and nothing is spent twice.
  */
 import type { Received } from '../../kernel/effects.ts';
 import type { NodeId } from '../../kernel/ids.ts';
@@ -75,7 +75,7 @@ export class Gathering implements Machine<GatheringEvent, GatheringEffect> {
         break;
       case 'rowTaken':
         this.#holdings.rowTaken(event.purse, now);
-        this.#wants.get(event.purse)?.look(now);
+        this.#wants.get(event.purse)?.rowTaken(now);
         break;
       case 'rightsMoved':
         this.#giving.moved(event.id, event.result);

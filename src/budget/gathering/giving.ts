@@ -97,8 +97,10 @@ export class Giving {
     if (move === undefined) return;
     this.#moves.delete(id);
     const { from, frame } = move;
-    if (move.kind === 'gift') this.#answer(from, move.frame, undefined);
-    else this.#send(from, { kind: 'ordered', id: frame.id, moved: result.ok ? result.value.moved : ZERO });
+    if (move.kind === 'gift') {
+      // What was given, the row says, which goes there at once; should it be lost, the ask comes again.
+      if (!result.ok || result.value.moved === 0) this.#answer(from, move.frame, undefined);
+    } else this.#send(from, { kind: 'ordered', id: frame.id, moved: result.ok ? result.value.moved : ZERO });
   }
 
   /** What waits here, where it goes before what is asked for. */

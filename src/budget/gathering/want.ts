@@ -116,6 +116,18 @@ export class Want {
     else this.#again(now);
   }
 
+  /** A row may say what was given, and is then the answer. */
+  rowTaken(now: Instant): void {
+    for (const [id, { node, frame }] of this.#open) {
+      if (frame.of === undefined || this.#holdings.above(this.purse, frame.of) <= frame.above) continue;
+      this.#open.delete(id);
+      this.#pauses = 0;
+      const row = this.#options.ledger.rows.row(this.purse, frame.of);
+      this.#holdings.tell(this.purse, node, frame.of, row, now);
+    }
+    this.look(now);
+  }
+
   /** Something may be different: what was taken for exhausted may not be. */
   look(now: Instant): void {
     if (this.#exhausted === undefined) return;
