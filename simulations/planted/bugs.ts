@@ -315,9 +315,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     edits: [
       {
         file: 'store/turns.ts',
-        find: "this.#hold({ asked, overwrite, key, proof: 'awaited' });",
+        find: "this.#hold({ asked, overwrite, key, behind: lastIndex, proof: 'none', isPatient: false }, now);",
         replace:
-          "this.#hold({ asked, overwrite, key, proof: 'given' });\n    for (const place of this.#queues.get(key) ?? []) this.#tell(place, register, now);",
+          "this.#hold({ asked, overwrite, key, behind: lastIndex, proof: 'given', isPatient: false }, now);\n    for (const place of this.#queues.get(key) ?? []) this.#tell(place, register, now);",
       },
     ],
   },

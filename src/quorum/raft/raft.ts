@@ -208,6 +208,17 @@ export class Raft {
     return this.#takeEffects();
   }
 
+  /** What a leader would send once nothing else is queued leaves now: somebody waits for nothing but this. */
+  flush(now: Instant): readonly RaftEffect[] {
+    const { role, disk } = this.#server;
+    this.#server.nowMs = now.monoMs;
+    if (role === 'leader' && !disk.hasFailed && this.#replication.isFlushWanted) {
+      this.#replication.flush(this.#reads.beginRound());
+      this.#reads.confirm();
+    }
+    return this.#takeEffects();
+  }
+
   deadline(): Deadline | undefined {
     const { role, nowMs, disk } = this.#server;
     if (disk.hasFailed) return undefined;

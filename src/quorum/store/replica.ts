@@ -222,14 +222,13 @@ export class Replica {
   propose(proposals: readonly Asked[], now: Instant): readonly (QuorumEffect | ReplicaFact)[] {
     if (!this.isLeader) return this.step({ kind: 'proposed', proposals }, now);
     const out: (QuorumEffect | ReplicaFact)[] = [];
-    for (const asked of proposals) this.#turns.ask(asked, this.#register, now);
+    for (const asked of proposals) this.#turns.ask(asked, this.raft.lastIndex, this.#register, now);
     this.#takeTurns(out, now);
     return out;
   }
 
   #takeTurns(out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
     for (let taken = this.#turns.take(); taken !== undefined; taken = this.#turns.take()) {
-      this.#tellOutdated(taken.outdated, out);
       if (taken.admitted.length > 0) {
         const effects = this.raft.handle({ kind: 'proposed', proposals: taken.admitted }, now);
         // What waits for them would wait in vain; who asked asks again.
@@ -238,6 +237,10 @@ export class Replica {
       }
       if (taken.proof !== undefined)
         this.#carryOut(this.raft.handle({ kind: 'readAsked', token: taken.proof }, now), out, now);
+      if (taken.outdated.length === 0) continue;
+      // Whoever is told reads what was committed: it goes the same way at the same time.
+      this.#carryOut(this.raft.flush(now), out, now);
+      this.#tellOutdated(taken.outdated, out);
     }
   }
 
@@ -433,7 +436,7 @@ export class Replica {
       this.#sinceCompaction.entries++;
       this.#sinceCompaction.bytes += entry.command.length;
       if (isEnding(entry.command)) this.#dissolve(entry.command, out);
-      else this.#applyCommand(entry.index, entry.command, out, now);
+      else this.#applyCommand(entry, entry.command, out, now);
     }
     const { entries: count, bytes } = this.#sinceCompaction;
     if (count < this.#compactEntries && bytes < COMPACT_BYTES) return;
@@ -452,9 +455,16 @@ export class Replica {
     return true;
   }
 
-  #applyCommand(index: number, command: Uint8Array, out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
+  #applyCommand(
+    { index, term }: LogEntry,
+    command: Uint8Array,
+    out: (QuorumEffect | ReplicaFact)[],
+    now: Instant,
+  ): void {
     const applied = this.#register.apply(index, command);
-    this.#turns.applied(applied, this.#register, now);
+    // What another leader appended, or this one in an earlier term, proves nothing to who asks this one.
+    const isOwn = this.raft.role === 'leader' && this.raft.term === term;
+    this.#turns.applied(applied, isOwn ? index : 0, this.#register, now);
     out.push({ kind: 'applied', applied });
   }
 

@@ -9,7 +9,9 @@
  *
  * Method: who waits is proved to be asking the leader, as a strong read is: what is applied from then on was the store's
  * state while it waited, so what it is told is no older than its call. It can never take effect later, wherever other
- * copies of it may be: a key has passed the revision that it names (`Register.isOutdated`).
+ * copies of it may be: a key has passed the revision that it names (`Register.isOutdated`). What was appended after it
+ * came and is committed proves as much as a read: a majority was of this term after the call. So a read is asked only for
+ * whoever must be told before that: who comes for the first time and may not come again, and whose turn is next.
  *
  * Limits: what is held is in no log; when the leader changes it is forgotten, and whoever asked asks again. A client
  * that gives up after it was told delays others on that key once, by `EXPECTED_MS` at most. Clients are nodes: which of
@@ -19,7 +21,7 @@
 import { limits } from '../../kernel/limits.ts';
 import type { Deadline, Instant } from '../../kernel/time.ts';
 import type { QuorumKey } from '../port.ts';
-import type { ServerId } from '../raft/types.ts';
+import type { LogIndex, ServerId } from '../raft/types.ts';
 import { type ClientId, type Overwrite, overwriteOf } from '../register/command.ts';
 import type { Applied } from '../register/outcome.ts';
 import type { Register } from '../register/register.ts';
@@ -51,7 +53,17 @@ interface Held {
   readonly asked: Asked;
   readonly overwrite: Overwrite;
   readonly key: QuorumKey;
-  proof: 'awaited' | 'given' | 'refused';
+  /** The last index of the log when it came. */
+  readonly behind: LogIndex;
+  proof: 'none' | 'awaited' | 'given' | 'refused';
+  /** Its client came again: it will do so next time as well, and is told when its turn is next. */
+  isPatient: boolean;
+}
+
+/** Whose turn it was last. */
+interface Regular {
+  readonly client: ClientId;
+  readonly untilMs: number;
 }
 
 interface Place {
@@ -71,6 +83,10 @@ export class Turns {
   /** How many of those there are, by key. */
   readonly #busy = new Map<QuorumKey, number>();
   readonly #queues = new Map<QuorumKey, Place[]>();
+  /** Of keys that have a queue. */
+  readonly #regulars = new Map<QuorumKey, Regular>();
+  /** The last that was applied of what this leader appended in its term. */
+  #ownIndex: LogIndex = 0;
   readonly #heldIds = new Set<string>();
   #heldBytes = 0;
   #unproved: Held[] = [];
@@ -79,7 +95,8 @@ export class Turns {
   #outdated: Outdated[] = [];
   #admitted: Asked[] = [];
 
-  ask(asked: Asked, register: Register, now: Instant): void {
+  /** `lastIndex` of the log: whatever is appended from here on stands behind it. */
+  ask(asked: Asked, lastIndex: LogIndex, register: Register, now: Instant): void {
     const overwrite = overwriteOf(asked.command);
     if (overwrite === undefined) {
       this.#admitted.push(asked);
@@ -93,13 +110,14 @@ export class Turns {
       this.#admit(asked, overwrite);
       return;
     }
-    this.#hold({ asked, overwrite, key, proof: 'awaited' });
+    this.#hold({ asked, overwrite, key, behind: lastIndex, proof: 'none', isPatient: false }, now);
     this.#advance(key, register, now);
   }
 
-  /** `register` is as the command left it. */
-  applied({ client, sequence, changes }: Applied, register: Register, now: Instant): void {
+  /** `register` is as the command left it. It was committed at `index` of this leader's own term; 0 if of another's. */
+  applied({ client, sequence, changes }: Applied, index: LogIndex, register: Register, now: Instant): void {
     if (this.#underWay.size === 0 && this.#queues.size === 0) return;
+    this.#ownIndex = Math.max(this.#ownIndex, index);
     const id = idOf(client, sequence);
     const keys = this.#underWay.get(id) ?? [];
     this.#underWay.delete(id);
@@ -107,9 +125,11 @@ export class Turns {
       const others = (this.#busy.get(key) ?? 1) - 1;
       if (others > 0) this.#busy.set(key, others);
       else this.#busy.delete(key);
+      if (this.#queues.has(key)) this.#regulars.set(key, { client, untilMs: now.monoMs + EXPECTED_MS });
     }
     for (const { entry } of changes)
-      for (const place of this.#queues.get(entry.key) ?? []) this.#tell(place, register, now);
+      for (const place of this.#queues.get(entry.key) ?? [])
+        if (place.held?.isPatient === false) this.#tell(place, register, now);
     for (const key of keys) this.#advance(key, register, now);
   }
 
@@ -159,6 +179,7 @@ export class Turns {
     this.#underWay.clear();
     this.#busy.clear();
     this.#queues.clear();
+    this.#regulars.clear();
     this.#heldIds.clear();
     this.#heldBytes = 0;
     this.#unproved = [];
@@ -173,10 +194,12 @@ export class Turns {
     for (const key of keys) this.#busy.set(key, (this.#busy.get(key) ?? 0) + 1);
   }
 
-  #hold(held: Held): void {
+  #hold(held: Held, now: Instant): void {
     const { client, sequence } = held.overwrite;
     const queue = this.#queues.get(held.key) ?? [];
     if (queue.length === 0) this.#queues.set(held.key, queue);
+    const regular = this.#regulars.get(held.key);
+    const isRegular = regular?.client === client && regular.untilMs > now.monoMs;
     const expected = queue.find((place) => place.client === client && place.held === undefined);
     const better = queue.find((place) => place.client === client && place.held !== undefined);
     if (expected !== undefined) expected.held = held;
@@ -187,7 +210,18 @@ export class Turns {
     }
     this.#heldIds.add(idOf(client, sequence));
     this.#heldBytes += held.asked.command.length;
+    held.isPatient = expected !== undefined || isRegular;
+    if (!held.isPatient) this.#prove(held);
+  }
+
+  #prove(held: Held): void {
+    if (held.proof !== 'none' || this.#isProved(held)) return;
+    held.proof = 'awaited';
     this.#unproved.push(held);
+  }
+
+  #isProved({ proof, behind }: Held): boolean {
+    return proof === 'given' || behind < this.#ownIndex;
   }
 
   #release(place: Place): Held | undefined {
@@ -201,7 +235,8 @@ export class Turns {
 
   /** Its client is told where it came too late, and expected with another. */
   #tell(place: Place, register: Register, now: Instant): void {
-    if (place.held?.proof !== 'given' || !register.isOutdated(place.held.overwrite)) return;
+    if (place.held === undefined || !register.isOutdated(place.held.overwrite)) return;
+    if (!this.#isProved(place.held)) return;
     const { asked, overwrite } = place.held;
     this.#release(place);
     place.untilMs = now.monoMs + EXPECTED_MS;
@@ -217,12 +252,33 @@ export class Turns {
       this.#tell(first, register, now);
       const { held, untilMs } = first;
       if (held === undefined && untilMs > now.monoMs) return;
-      if (held?.proof === 'awaited' && register.isOutdated(held.overwrite)) return;
+      if (held !== undefined && held.proof !== 'refused' && register.isOutdated(held.overwrite)) {
+        this.#prove(held);
+        return;
+      }
       queue.shift();
       this.#release(first);
       if (held !== undefined) this.#admit(held.asked, held.overwrite);
+      else this.#hurry(queue, register, now);
     }
-    if (queue.length === 0) this.#queues.delete(key);
+    const [next] = queue;
+    if (next === undefined) this.#forget(key);
+    else if (next.held !== undefined) this.#prove(next.held);
+  }
+
+  /** Who was expected did not come, and others may not either: one after the other they would delay the last for long. */
+  #hurry(queue: readonly Place[], register: Register, now: Instant): void {
+    for (const place of queue) {
+      if (place.held === undefined) continue;
+      place.held.isPatient = false;
+      this.#prove(place.held);
+      this.#tell(place, register, now);
+    }
+  }
+
+  #forget(key: QuorumKey): void {
+    this.#queues.delete(key);
+    this.#regulars.delete(key);
   }
 
   #isFull({ command }: Asked): boolean {
@@ -237,7 +293,7 @@ export class Turns {
   #forgetPast(now: Instant): void {
     for (const [key, queue] of this.#queues) {
       if (queue.some(({ held, untilMs }) => held !== undefined || untilMs > now.monoMs)) return;
-      this.#queues.delete(key);
+      this.#forget(key);
     }
   }
 }

@@ -64,13 +64,14 @@ class Leader {
   }
 
   ask(command: Uint8Array): void {
-    this.turns.ask({ token: ++this.#token, command }, this.register, this.now);
+    const lastIndex = this.#index + this.log.length;
+    this.turns.ask({ token: ++this.#token, command }, lastIndex, this.register, this.now);
     this.#take();
   }
 
-  /** Everything that is in the log takes effect; in the order in which it stands there. */
-  applyAll(): void {
-    for (const { command } of this.log.splice(0)) this.#apply(command);
+  /** Everything that is in the log takes effect; in the order in which it stands there. `isOwn`: this leader appended it, in its term. */
+  applyAll(isOwn = true): void {
+    for (const { command } of this.log.splice(0)) this.#apply(command, isOwn);
     this.#take();
   }
 
@@ -96,9 +97,9 @@ class Leader {
     return this.log.map(({ command }) => overwriteOf(command)?.client ?? 0);
   }
 
-  #apply(command: Uint8Array): void {
+  #apply(command: Uint8Array, isOwn = true): void {
     const applied = this.register.apply(++this.#index, command);
-    this.turns.applied(applied, this.register, this.now);
+    this.turns.applied(applied, isOwn ? this.#index : 0, this.register, this.now);
   }
 
   #take(): void {
@@ -134,16 +135,21 @@ describe('turns', () => {
     for (const client of [A, B, C]) leader.ask(overwrite(client, 1, revisionOf(leader)));
     leader.prove();
     leader.applyAll();
-    const turns: number[] = [];
+    const turns: number[] = [A];
+    let free = new Set([A, B, C]);
     for (let round = 2; round < 20; round++) {
-      // The winner is always the first to be back, and the last of those that wait comes first.
+      // The winner is always the first to be back, and of those that were told the last comes first.
       const next = revisionOf(leader);
-      for (const client of [turns.at(-1) ?? A, C, B, A]) leader.ask(overwrite(client, round, next));
+      leader.told.length = 0;
+      for (const client of [turns.at(-1) ?? A, C, B, A])
+        if (free.delete(client)) leader.ask(overwrite(client, 10 * round + client, next));
       leader.prove();
       expect(leader.log).toHaveLength(1);
       turns.push(leader.logged[0] ?? 0);
       leader.applyAll();
+      free = new Set([turns.at(-1) ?? A, ...leader.told.map((sequence) => sequence % 10)]);
     }
+    turns.shift();
     for (const client of [A, B, C]) expect(turns.filter((each) => each === client)).toHaveLength(6);
   });
 
@@ -172,6 +178,61 @@ describe('turns', () => {
     expect(leader.log).toEqual([]);
     leader.prove();
     expect(leader.told).toEqual([2]);
+  });
+
+  /** A took effect, B was told and is expected, C waits behind it. */
+  function withExpected(): Leader {
+    const leader = new Leader([A, B, C]);
+    for (const client of [A, B]) leader.ask(overwrite(client, 1, revisionOf(leader)));
+    leader.prove();
+    leader.applyAll();
+    leader.ask(overwrite(C, 1, revisionOf(leader)));
+    return leader;
+  }
+
+  it.each([
+    ['proves that it asks the leader', true, [1, 1]],
+    ['of another term or leader proves nothing', false, [1]],
+  ])('what was appended after it came and is committed %s', (_, isOwn, told) => {
+    const leader = withExpected();
+    leader.ask(overwrite(B, 2, revisionOf(leader)));
+    expect(leader.logged).toEqual([B]);
+    leader.applyAll(isOwn);
+    expect(leader.told).toEqual(told);
+  });
+
+  it('who came again is asked no proof for, and told only when its turn is next', () => {
+    const leader = withExpected();
+    leader.ask(overwrite(A, 2, revisionOf(leader)));
+    expect(leader.proofs).toHaveLength(1);
+    leader.prove();
+    leader.ask(overwrite(B, 2, revisionOf(leader)));
+    leader.applyAll();
+    expect(leader.told).toEqual([1, 1]);
+    leader.ask(overwrite(C, 2, revisionOf(leader)));
+    leader.applyAll();
+    expect(leader.told).toEqual([1, 1, 2]);
+    expect(leader.proofs).toEqual([]);
+  });
+
+  it('who is next and came while another’s is under way is proved meanwhile', () => {
+    const leader = withExpected();
+    leader.prove();
+    leader.ask(overwrite(B, 2, revisionOf(leader)));
+    leader.applyAll();
+    leader.ask(overwrite(C, 2, revisionOf(leader)));
+    leader.ask(overwrite(B, 3, revisionOf(leader)));
+    expect(leader.proofs).toHaveLength(1);
+  });
+
+  it('where one that is expected does not come, all others are told: perhaps none comes again', () => {
+    const leader = withExpected();
+    leader.ask(overwrite(A, 2, revisionOf(leader)));
+    leader.prove();
+    leader.put();
+    leader.pass(10);
+    expect(leader.told).toEqual([1, 1, 2]);
+    expect(leader.log).toEqual([]);
   });
 
   it('where that cannot be proved the log decides', () => {
