@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { etcdStore } from '../../src/adapters/etcd/store.ts';
 import type { RunningNode } from '../../src/node/node.ts';
 import type { Operation } from '../../src/quorum/port.ts';
+import { bareClient } from './lib/bare-client.ts';
 import { nowUs, sleep, until } from './lib/clock.ts';
 import { diskClient } from './lib/disk-client.ts';
 import { natsClient } from './lib/nats-client.ts';
@@ -83,6 +84,11 @@ async function open(setup: ClientSetup): Promise<string> {
     case 'nats':
       client = await retried(() => natsClient(`nats://${setup.endpoint}`));
       break;
+    case 'bare': {
+      const bare = await bareClient(setup.directory, setup.leader);
+      client = bare.client;
+      return bare.address;
+    }
     case 'disk':
       client = diskClient(setup.directory);
   }

@@ -1,4 +1,4 @@
-/** The quorum store beside a real etcd, both durable, and beside NATS JetStream and the disk alone. */
+/** The quorum store beside a real etcd, both durable, beside NATS JetStream, and beside what disk and machine need at least. */
 
 import { type Options, wanted } from './lib/options.ts';
 import type { Cluster } from './lib/quorum-clusters.ts';
@@ -11,15 +11,16 @@ import { FAULTS, quorumFaults } from './quorum-faults.ts';
 import { quorumSize, SIZES } from './quorum-size.ts';
 
 const SECTION = 'Quorum store';
-const ENGINES: readonly Engine[] = ['disk', 'nats', 'etcd', 'skein'];
+const ENGINES: readonly Engine[] = ['disk', 'bare', 'nats', 'etcd', 'skein'];
 const CLIENTS = [1, 16, 128] as const;
 const PLACES = ['leader', 'follower'] as const;
 /** Calls of agents come now and then, not as fast as a loop can make them; here all three come at once. */
 const HOT_EVERY_MS = 20;
 /** They are few: of a hundred the second longest would be p99. */
 const PACED_TIMES = 5;
-const PACED = `hot key, 3 nodes, paced ${1000 / HOT_EVERY_MS}/s each`;
-const CLOSED = 'hot key, 3 nodes, closed loop';
+const HOT = 'hot key';
+const PACED = `${HOT}, 3 nodes, paced ${1000 / HOT_EVERY_MS}/s each`;
+const CLOSED = `${HOT}, 3 nodes, closed loop`;
 const SLOWEST_P50 = ', p50 of the slowest node';
 const SLOWEST_P99 = ', p99 of the slowest node';
 const SHARE = ', share of the node with the fewest';
@@ -38,18 +39,25 @@ const GOALS: Readonly<Record<string, Goal>> = {
 };
 
 export async function quorum(options: Options, report: Report): Promise<void> {
-  const engines = ENGINES.filter((engine) => wanted(options, engine));
-  if (engines.length > 0) await loads(options, report, engines);
+  const named = ENGINES.filter((engine) => wanted(options, engine));
+  const isHotOnly = options.only.length > 0 && wanted(options, HOT);
+  const engines = isHotOnly && named.length === 0 ? ENGINES : named;
+  if (engines.length > 0) await loads(options, report, engines, isHotOnly);
   if (wanted(options, ...FAULTS)) await quorumFaults(options, report);
   if (wanted(options, ...SIZES)) await quorumSize(options, report);
 }
 
-async function loads(options: Options, report: Report, engines: readonly Engine[]): Promise<void> {
+async function loads(
+  options: Options,
+  report: Report,
+  engines: readonly Engine[],
+  isHotOnly: boolean,
+): Promise<void> {
   const samples = new Samples();
   for (let round = 1; round <= options.rounds; round++) {
     for (const engine of engines) {
       console.error(`quorum: round ${round}/${options.rounds}, ${engine}`);
-      await measure(engine, options, report, samples).catch((error: unknown) => {
+      await measure(engine, options, report, samples, isHotOnly).catch((error: unknown) => {
         report.failed(SECTION, engine, error);
       });
     }
@@ -62,17 +70,26 @@ async function loads(options: Options, report: Report, engines: readonly Engine[
       'write of 280 B with O_DSYNC, calls that wait meanwhile sharing the next. Hot key: read-modify-writes of one key by a ' +
       'client at each member, paced (all three at the same moments) or one after the other (closed loop); of Skein and etcd the ' +
       'first try rests on the copy of the member at hand (etcd: a serializable read), later ones on the answer before; ' +
-      '`disk` takes three clients in turn, each writing to three files until two of them are on disk.',
+      '`disk` takes three clients in turn, each writing to three files until two of them are on disk; `bare` is three processes that ' +
+      'do no more than take turns: plain TCP, the messages that every store needs, one such write on each.',
   );
 }
 
-async function measure(engine: Engine, options: Options, report: Report, samples: Samples): Promise<void> {
+async function measure(
+  engine: Engine,
+  options: Options,
+  report: Report,
+  samples: Samples,
+  isHotOnly: boolean,
+): Promise<void> {
   const cluster = await openCluster(engine);
   const forMs = options.quick ? 400 : 2000;
   try {
     for (const [place, driver] of await places(cluster.drivers)) {
+      if (engine === 'bare') break;
       await driver.ask<Load>('load', { kind: 'put', clients: 64, forMs } satisfies LoadRequest);
       await driver.ask<Load>('load', { kind: 'read', clients: 64, forMs: forMs / 2 } satisfies LoadRequest);
+      if (isHotOnly) continue;
       for (const clients of CLIENTS) {
         await one(cluster, driver, { kind: 'put', clients, forMs }, samples, `${engine}, ${place}`);
         if (engine !== 'disk')

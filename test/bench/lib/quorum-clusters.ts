@@ -12,12 +12,13 @@ export const MEMBERS = 3;
 const DRIVER = new URL('../quorum-driver.ts', import.meta.url);
 const READY_MS = 60_000;
 
-export type Engine = 'disk' | 'nats' | 'etcd' | 'skein';
+export type Engine = 'disk' | 'bare' | 'nats' | 'etcd' | 'skein';
 
 /** Where a driver's client belongs. */
 export type ClientSetup =
   | { readonly engine: 'skein'; readonly directory: string; readonly name: string; readonly peers: string[] }
   | { readonly engine: 'etcd' | 'nats'; readonly endpoint: string }
+  | { readonly engine: 'bare'; readonly directory: string; readonly leader?: string }
   | { readonly engine: 'disk'; readonly directory: string };
 
 /** One driver process beside each member; a Skein node is within its driver. */
@@ -50,7 +51,7 @@ export async function openCluster(engine: Engine): Promise<Cluster> {
       const driver = new Remote(DRIVER, [], `quorum-${engine}-${member}`);
       drivers.push(driver);
       const address = await driver.ask<string>('open', setupOf(engine, directory, member, peers, servers));
-      if (engine === 'skein') peers.push(address);
+      if (engine === 'skein' || engine === 'bare') peers.push(address);
     }
     if (engine === 'skein') await votersAre(drivers, MEMBERS);
     return cluster;
@@ -73,6 +74,10 @@ function setupOf(
 ): ClientSetup {
   if (engine === 'disk') return { engine, directory };
   if (engine === 'skein') return skeinSetup(directory, member, peers);
+  if (engine === 'bare') {
+    const [leader] = peers;
+    return { engine, directory: join(directory, `${member}`), ...(leader === undefined ? {} : { leader }) };
+  }
   return { engine, endpoint: servers?.endpoints[member] ?? '' };
 }
 
