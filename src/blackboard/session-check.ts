@@ -15,6 +15,7 @@ import {
   documentSession,
   EVERYTHING,
   encodeSession,
+  encodeWithin,
   isWhole,
   laterOf,
   type Seen,
@@ -117,7 +118,9 @@ export class SessionCheck {
     // What was a whole elsewhere is here, so it is part of the whole of this node.
     if (isWhole(known)) next.set(name, this.#wholeOf(name));
     else if (seen.size > 0 || known !== undefined) next.set(name, laterOf(known ?? NO_CLOCKS, seen));
-    if (sessionBytes(next) > CLOCKS_BYTES) this.#fold(next, name);
+    const text = encodeWithin(next, CLOCKS_BYTES);
+    if (text !== undefined) return text;
+    this.#fold(next, name);
     if (sessionBytes(next) > CLOCKS_BYTES && next.has(name)) next.set(name, this.#wholeOf(name));
     return encodeSession(next);
   }

@@ -61,6 +61,12 @@ export function encodeSession(session: ReadonlyMap<BoardName, Seen>): string {
   return toBase64Url(writer.view());
 }
 
+/** The same, where the session takes at most so many bytes. */
+export function encodeWithin(session: ReadonlyMap<BoardName, Seen>, mostBytes: number): string | undefined {
+  writeSession(session);
+  return writer.length <= mostBytes ? toBase64Url(writer.view()) : undefined;
+}
+
 /** Bytes that the session takes in a token, before they become text. */
 export function sessionBytes(session: ReadonlyMap<BoardName, Seen>): number {
   writeSession(session);

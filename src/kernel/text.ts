@@ -28,11 +28,18 @@ export function fromUtf8(bytes: Uint8Array): string | undefined {
   }
 }
 
+const BASE64_URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+
 /** URL-safe base64 without padding (RFC 4648, section 5). */
 export function toBase64Url(bytes: Uint8Array): string {
-  let binary = '';
-  for (const byte of bytes) binary += String.fromCharCode(byte);
-  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+  let text = '';
+  let bits = 0;
+  let held = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    held = ((held << 8) | (bytes[at] as number)) & 0xffff;
+    for (bits += 8; bits >= 6; bits -= 6) text += BASE64_URL.charAt((held >>> (bits - 6)) & 63);
+  }
+  return bits === 0 ? text : text + BASE64_URL.charAt((held << (6 - bits)) & 63);
 }
 
 /** The bytes, or `undefined` where the text is not URL-safe base64. */
