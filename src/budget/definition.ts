@@ -99,8 +99,9 @@ export function chainOf(
         `The budget "${name}" has more than ${limits.budgetLevels} levels, or is its own ancestor.`,
       );
     }
-    if (definition.unit !== chain[0]?.unit)
-      return conflict(`"${next}" counts in another unit than "${name}".`);
+    const unit = chain[0]?.unit;
+    if (definition.unit !== unit)
+      return conflict(`"${name}" counts ${unit}, and "${next}", of which it is a part, ${definition.unit}.`);
     next = definition.parent;
   }
   return ok(chain);
@@ -145,7 +146,7 @@ function invalid(message: string): { readonly ok: false; readonly error: ReturnT
 }
 
 function conflict(message: string): { readonly ok: false; readonly error: ReturnType<typeof errorBody> } {
-  return fail(errorBody('CONFLICT', message, 'Give the budget another parent.'));
+  return fail(errorBody('CONFLICT', message, 'Give the budget another parent, or the unit of this one.'));
 }
 
 export function noBudget(name: string): ErrorBody {

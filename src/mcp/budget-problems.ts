@@ -33,10 +33,11 @@ function booksProblem({ budget, problems }: BudgetStatus): Problem | undefined {
 function strandedProblem({ budget, unit, stranded, machines }: BudgetStatus): Problem | undefined {
   if (stranded === 0) return undefined;
   const where = machines.filter((machine) => machine.stranded > 0).map(({ name }) => name);
+  const [one = 'MACHINE', ...others] = where;
   return {
     code: 'BUDGET_STRANDED',
     message: `${stranded} ${unit} of the budget "${budget}" belong to machines, or to former data of machines, that cannot be reached: ${where.slice(0, 5).join(', ')}${where.length > 5 ? ', …' : ''}.`,
-    hint: `They come back with the machine. If it, or its disk, is gone for good: skein budget write-off ${budget} MACHINE (docs/OPERATIONS.md).`,
+    hint: `They come back with the machine. If it, or its disk, is gone for good: skein budget write-off ${budget} ${others.length > 0 ? 'MACHINE' : one} (docs/OPERATIONS.md).`,
   };
 }
 

@@ -1,6 +1,6 @@
 /** What the commands of budgets send, print and refuse, against a control interface that the test plays. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ControlServer } from './control-server.ts';
+import { ControlServer, send } from './control-server.ts';
 import { skein } from './terminal.ts';
 
 let node: ControlServer;
@@ -182,7 +182,7 @@ describe('for people', () => {
     node.answers({ reservation_id: 'r-1', tokens: 1_000, expiresAt: 't' });
     const { out, error } = await skein(at('reserve', 'plan', '1000'));
     expect(out).toBe('r-1\n');
-    expect(error).toMatch(/1,000 reserved until t; then settle: skein budget settle r-1 TOKENS/);
+    expect(error).toMatch(/1,000 reserved until t; then settle: skein budget settle r-1 AMOUNT/);
   });
 
   it('a refusal for lack of money is exit code 1 with what is left and when to try again', async () => {
@@ -233,6 +233,25 @@ describe('for people', () => {
       expect(error).toContain(`skein budget write-off plan ${account} --yes`);
     },
   );
+
+  it('a write-off names the other budgets of which the machine has something that nobody can reach', async () => {
+    const other = (id: string, stranded: number) => ({
+      ...BUDGET,
+      task_id: id,
+      machines: [{ ...MACHINE, stranded }],
+    });
+    node.reply = ({ method }, response) =>
+      send(
+        response,
+        200,
+        method === 'GET'
+          ? { budgets: [other('plan', 5), other('team', 5), other('org', 7), other('idle', 0)] }
+          : { writtenOff: 5, lost: 0 },
+      );
+    const { code, out, error } = await skein(at('write-off', 'plan', 'b', '--yes'));
+    expect([code, out]).toEqual([0, '5 back in the reserve, 0 counted as spent\n']);
+    expect(error).toMatch(/until that is written off too: team, org\n/);
+  });
 
   it('a write-off of what is not there names the status', async () => {
     node.answers(BUDGET);

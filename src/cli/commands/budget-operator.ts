@@ -1,6 +1,7 @@
 /** Commands of budgets that only operators give. */
 import { Command } from 'commander';
 import { errorBody, SkeinError } from '../../kernel/errors.ts';
+import { limits } from '../../kernel/limits.ts';
 import {
   amountText,
   type Budget,
@@ -9,6 +10,7 @@ import {
   type MachineShare,
   neededAmount,
 } from '../budget-api.ts';
+import type { ControlClient } from '../client.ts';
 import { type NodeFlags, type NodeSession, onNode, withNode } from '../context.ts';
 import { UsageError } from '../exit.ts';
 import type { Io } from '../io.ts';
@@ -109,16 +111,44 @@ export function writeOffCommand(io: Io): Command {
           () => `${grouped(answer.writtenOff)} back in the reserve, ${grouped(answer.lost)} counted as spent`,
         );
         out.note('Never start that machine again with its old data.');
+        if (flags.json === true) return;
+        // It is done, whatever becomes of this.
+        const others = await alsoStranded(client, name, account).catch(() => []);
+        if (others.length > 0)
+          out.note(
+            printable(
+              `What it had of other budgets is stranded until that is written off too: ${others.join(', ')}`,
+            ),
+          );
       }),
     );
+}
+
+/** Budgets, but for this one, of which nobody can reach what the machine, node or account had. */
+async function alsoStranded(
+  client: ControlClient,
+  name: string,
+  account: string,
+): Promise<readonly string[]> {
+  const { budgets } = await client.call<{ budgets: readonly Budget[] }>('GET', '/v1/budgets', {
+    query: { limit: limits.listPage },
+  });
+  return budgets
+    .filter(
+      ({ task_id: id, machines }) =>
+        id !== name && machines.some((each) => isOf(each, account) && each.stranded > 0),
+    )
+    .map(({ task_id: id }) => id);
+}
+
+function isOf(machine: MachineShare, account: string): boolean {
+  return machine.name === account || machine.machine_id === account || machine.accounts.includes(account);
 }
 
 /** Nothing was done, and this would be; or that it would be refused, as the node will. */
 function explained(budget: Budget, account: string): SkeinError {
   const { task_id: id, unit } = budget;
-  const has = (machine: MachineShare) =>
-    machine.name === account || machine.machine_id === account || machine.accounts.includes(account);
-  const [machine, ...others] = budget.machines.filter(has);
+  const [machine, ...others] = budget.machines.filter((each) => isOf(each, account));
   if (machine === undefined) {
     return new SkeinError(
       errorBody(

@@ -148,7 +148,7 @@ function reserveCommand(io: Io): Command {
         await out.result(answer, () => printable(answer.reservation_id));
         out.note(
           printable(
-            `${grouped(answer.tokens)} reserved until ${answer.expiresAt}; then settle: skein budget settle ${answer.reservation_id} TOKENS`,
+            `${grouped(answer.tokens)} reserved until ${answer.expiresAt}; then settle: skein budget settle ${answer.reservation_id} AMOUNT`,
           ),
         );
       }),
