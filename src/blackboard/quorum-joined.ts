@@ -1,6 +1,6 @@
 /** Boards of both modes as one blackboard: nobody who calls needs to know which kind a board is. */
 import { failWith, type Result } from '../kernel/errors.ts';
-import type { BoardName } from '../kernel/ids.ts';
+import { type BoardName, parseAgentId } from '../kernel/ids.ts';
 import type { Blackboard, BoardAnswers, BoardCall, BoardInfo, Change, Writer } from './api.ts';
 import type { QuorumBoards } from './quorum-boards.ts';
 import { joinSession, splitSession } from './quorum-session.ts';
@@ -19,6 +19,7 @@ export class JoinedBlackboard implements Blackboard {
     writer: Writer,
     signal?: AbortSignal,
   ): Promise<Result<BoardAnswers[C['op']]>> {
+    if (parseAgentId((writer as Writer | undefined)?.agent) === undefined) return noAgent();
     if (this.#quorum.has(call.board)) return this.#quorum.call(call, writer, signal);
     if (call.op === 'compareAndSet') return notOffered(call.board);
     if (call.session === undefined) return this.#crdt.call(call, writer, signal);
@@ -45,6 +46,15 @@ export class JoinedBlackboard implements Blackboard {
   watch(board: BoardName, listener: (changes: readonly Change[]) => void): () => void {
     return (this.#quorum.has(board) ? this.#quorum : this.#crdt).watch(board, listener);
   }
+}
+
+/** Programs without types may call as well; a name that others refuse would have the node blamed. */
+function noAgent(): Result<never> {
+  return failWith(
+    'INVALID_ARGUMENT',
+    'The call does not say which agent makes it.',
+    'Pass { agent } with 1 to 128 printable characters without white space.',
+  );
 }
 
 function notOffered(board: BoardName): Result<never> {

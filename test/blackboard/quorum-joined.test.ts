@@ -55,6 +55,20 @@ async function sessionOf(board: Blackboard, call: BoardCall): Promise<string> {
 }
 
 describe('boards of both modes as one blackboard', () => {
+  it.each([undefined, 'me', {}, { agent: '' }, { agent: 'a b' }, { agent: 'x'.repeat(129) }])(
+    'a call by %j is refused, and nothing of it reaches a board',
+    async (by) => {
+      const { board, crdt } = await joined();
+      for (const name of [MAIN, TASKS]) {
+        const answer = await board.call({ op: 'write', board: name, key: 'k', value: 1 }, by as never);
+        expect(answer).toMatchObject({ ok: false, error: { code: 'INVALID_ARGUMENT' } });
+      }
+      expect(crdt.calls).toEqual([]);
+      const read = await board.call({ op: 'read', board: TASKS, key: 'k' }, writer);
+      expect(read).toMatchObject({ value: { found: false } });
+    },
+  );
+
   it('lists both kinds once each, sorted', async () => {
     const { board } = await joined();
     expect(board.boards()).toEqual([
