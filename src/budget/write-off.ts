@@ -79,8 +79,10 @@ export class WriteOffs {
         { details: { outcome: 'not-done' } },
       );
     }
-    const alive = open.find((position) => this.#isAlive(position.account));
-    if (alive !== undefined) {
+    // Of a machine that goes on under another account, whoever names the machine means its former ones.
+    const ended = open.filter(({ account }) => !this.#isAlive(account));
+    const alive = open.find(({ account }) => this.#isAlive(account));
+    if (alive !== undefined && ended.length === 0) {
       return failWith(
         'CONFLICT',
         `The machine that spends from ${alive.account} is alive.`,
@@ -90,7 +92,7 @@ export class WriteOffs {
     }
     const proved = this.#proved(purse, positions);
     return ok(
-      open.map(({ account, row }) => ({
+      ended.map(({ account, row }) => ({
         definition,
         purse,
         account,

@@ -42,6 +42,24 @@ describe('budgets: lost accounts', () => {
     expect([...two.budgets.ledger.purses.values()].map(({ rights }) => rights)).toEqual([640]);
   });
 
+  it('whoever names a machine that goes on without its data writes off what it had before, and not what it has (B12)', () => {
+    const world = worldWith(2);
+    const { one, two } = world;
+    two.call({ op: 'request', budget: 'team', amount: 600 });
+    world.pass(2_000);
+    two.journal = [];
+    two.boot();
+    world.connect(two);
+    two.call({ op: 'request', budget: 'team', amount: 100 });
+    world.pass(2_000);
+    const call = { op: 'writeOff', budget: 'team', account: two.self } as const;
+    expect(one.call(call)).toMatchObject({ ok: true, value: { writtenOff: 600, lost: 0 } });
+    expect(one.call(call)).toMatchObject({ ok: false, error: { code: 'CONFLICT' } });
+    expect(two.reserve(100)).toMatchObject({ ok: true });
+    world.pass(10_000);
+    expect(one.status()).toMatchObject({ stranded: 0, remaining: 900 });
+  });
+
   it('of a machine that goes on without its data, what it had lost is written off, and not what it has (B12)', () => {
     const world = worldWith(2);
     const { one, two } = world;

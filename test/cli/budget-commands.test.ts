@@ -278,6 +278,10 @@ describe('for people', () => {
     expect(refused.error).not.toMatch(/--yes/);
     node.answers({ ...BUDGET, machines: [{ ...alive, accounts: ['node-b/1', 'node-b/2'] }] });
     expect((await skein(at('write-off', 'plan', 'node-b/1'))).error).toMatch(/node-b\/1 --yes/);
+    const named = (await skein(at('write-off', 'plan', 'b'))).error;
+    expect(named).toMatch(/the former accounts of b for good; it goes on under another one/);
+    expect(named).toMatch(/plan b --yes/);
+    expect((await skein(at('status', 'plan'))).error).toMatch(/data that their machine had before/);
   });
 
   it('names of machines have no power over the terminal', async () => {

@@ -178,6 +178,12 @@ function explained(budget: Budget, account: string): SkeinError {
       ),
     );
   }
+  if (state === 'alive') {
+    return new UsageError(
+      `This ends the former accounts of ${name} for good; it goes on under another one. As far as was heard, they have ${grouped(stranded)} ${unit}: what is in reservations counts as spent, the rest goes back to the reserve. Nothing may run on the data of before, or it spends that once more.`,
+      `To do it: skein budget write-off ${id} ${account} --yes`,
+    );
+  }
   // Rights that cannot be reached are no rights to spend, and come under what is stranded.
   const rights = machine.rights + Math.max(0, stranded - held);
   return new UsageError(

@@ -60,10 +60,12 @@ export async function showBudget({ out }: NodeSession<NodeFlags>, budget: Budget
     const machine = budget.machines.find(({ stranded }) => stranded > 0);
     const isAmbiguous = budget.machines.filter(({ name }) => name === machine?.name).length > 1;
     const gone = (isAmbiguous ? machine?.machine_id : machine?.name) ?? 'MACHINE';
+    const what =
+      machine?.state === 'alive'
+        ? 'come back only with the data that their machine had before. If that'
+        : 'come back with their machine. If it';
     out.note(
-      printable(
-        `Stranded rights come back with their machine. If it is gone for good: skein budget write-off ${budget.task_id} ${gone}`,
-      ),
+      printable(`Stranded rights ${what} is gone for good: skein budget write-off ${budget.task_id} ${gone}`),
     );
   }
   for (const problem of budget.problems) out.note(printable(`Wrong: ${problem}`));
