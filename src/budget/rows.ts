@@ -127,14 +127,17 @@ export class Rows {
     return this.#purses.get(purse)?.get(account)?.heard?.row;
   }
 
-  /** Every account known in a purse, with its newest row and what the register says. */
+  /** Every account known in a purse, with its newest row, the version of that, and what the register says. */
   *of(purse: PurseKey): Generator<{
     readonly account: AccountId;
     readonly row: Row | undefined;
+    readonly version?: number;
     readonly granted: Amount;
   }> {
     for (const [account, { heard, granted }] of this.#purses.get(purse) ?? [])
-      yield { account, row: heard?.row, granted };
+      yield heard === undefined
+        ? { account, row: undefined, granted }
+        : { account, row: heard.row, version: heard.version, granted };
   }
 
   /** What accounts sent to `self` that can be believed, in all: at least what was believed before. */

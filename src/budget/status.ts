@@ -156,7 +156,7 @@ export function statusOf(
     burnPerSecond,
     projectedEnd: projectedEnd(remaining, burnPerSecond, endMs, now),
     periodEnd: Number.isFinite(endMs) ? endMs : undefined,
-    asOf: asOf(office, positions, now),
+    asOf: asOf(office, purse, positions, now),
     machines,
     debts: debtsOf(office, purse),
     problems: problems(purse),
@@ -311,12 +311,20 @@ function projectedEnd(
   return at < endMs && Number.isFinite(at) ? Math.round(at) : undefined;
 }
 
-function asOf({ ledger, stateOf, heardAt }: Office, positions: readonly Position[], now: Instant): number {
+/** A machine that cannot be reached is known as of when its row was written, by whomever and however late that was brought. */
+function asOf(
+  { ledger, stateOf, heardAt }: Office,
+  purse: PurseKey,
+  positions: readonly Position[],
+  now: Instant,
+): number {
+  const versions = new Map<AccountId, number | undefined>();
+  for (const { account, version } of ledger.rows.of(purse)) versions.set(account, version);
   let oldest = now.wallMs;
   for (const { account, row } of positions) {
     if (account === ledger.account || row === undefined) continue;
     const isHere = stateOf(nodeOfAccount(account)) === 'alive';
-    const heard = heardAt.get(account) ?? 0;
+    const heard = Math.min(heardAt.get(account) ?? 0, versions.get(account) ?? 0);
     oldest = Math.min(oldest, isHere ? now.wallMs - TOLD_WITHIN_MS : heard);
   }
   return oldest;

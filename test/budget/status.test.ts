@@ -80,9 +80,15 @@ describe('budget status: what remains is never told twice (I7)', () => {
 
 describe('budget status: how old the news are', () => {
   it.each([
-    { kept: true, asOf: 600_000, what: 'kept from before a restart are as old as when they were written' },
-    { kept: false, asOf: 1_000_000, what: 'that come in are of now' },
-  ])('rows $what', ({ kept, asOf }) => {
+    {
+      kept: true,
+      version: 600_000,
+      asOf: 600_000,
+      what: 'kept from before a restart are of when they were written',
+    },
+    { kept: false, version: 600_000, asOf: 600_000, what: 'that come in late are of when they were written' },
+    { kept: false, version: 1_400_000, asOf: 1_000_000, what: 'whose writer has a fast clock are of now' },
+  ])('of a machine that cannot be reached: rows $what', ({ kept, version, asOf }) => {
     const now = { monoMs: 0, wallMs: 1_000_000 };
     const budgets = new Budgets({ self: SELF, fresh: freshNumber, place: 'here', rng: seededRng(1), now });
     budgets.load([], now);
@@ -100,7 +106,7 @@ describe('budget status: how old the news are', () => {
       covered: 0,
       spent: 0,
     };
-    const heard = { kind: 'rowHeard', owner: LEFT, key: rowKey(PURSE, LEFTS), version: 600_000 } as const;
+    const heard = { kind: 'rowHeard', owner: LEFT, key: rowKey(PURSE, LEFTS), version } as const;
     budgets.handle({ ...heard, body: { ...zero, sequence: 1 }, isKept: kept }, now);
     budgets.handle({ kind: 'storeRead', revision: 2, entries: told }, now);
     budgets.handle({ kind: 'memberChanged', member: LEFT, state: 'dead' }, now);
