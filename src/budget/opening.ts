@@ -13,6 +13,7 @@ import { type AccountEntry, planOpening } from './reserve-register.ts';
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
 const FENCED = 'the account was fenced off';
+const ANOTHER_COPY = 'another copy of the data was started';
 /** A view is made of a budget's keys too, whichever. */
 const ANY_BUDGET = 'x' as BudgetName;
 const ANY_PURSE = 'x/1/all' as PurseKey;
@@ -97,7 +98,7 @@ export class Opening {
     if (wanted === undefined || this.#isAsking) return;
     this.#isAsking = true;
     const { account, nonce, known } = wanted;
-    this.#office.send<{ readonly isOpen: boolean }>(
+    this.#office.send<{ readonly isOpen: boolean; readonly isFenced?: boolean }>(
       {
         budget: ANY_BUDGET,
         purse: ANY_PURSE,
@@ -111,11 +112,10 @@ export class Opening {
           if (this.#wanted !== wanted) this.#ask(at);
           else if (!result.ok) this.#askLater(at);
           else if (result.value.isOpen) this.#isOpened(wanted, at);
-          else
-            this.#office.tell(
-              { kind: 'fenced', account, reason: 'another copy of the data was started' },
-              at,
-            );
+          else {
+            const reason = result.value.isFenced === true ? FENCED : ANOTHER_COPY;
+            this.#office.tell({ kind: 'fenced', account, reason }, at);
+          }
         },
       },
       now,

@@ -192,10 +192,10 @@ export function planOpening(
   view: View,
   nonce: FreshNumber,
   known: readonly FreshNumber[],
-): Plan<{ readonly isOpen: boolean }> {
+): Plan<{ readonly isOpen: boolean; readonly isFenced?: boolean }> {
   const { value } = view.account;
   if (value !== undefined && (value.fenced || !known.includes(value.nonce))) {
-    return { kind: 'done', value: { isOpen: false } };
+    return { kind: 'done', value: { isOpen: false, isFenced: value.fenced } };
   }
   if (value?.nonce === nonce) return { kind: 'done', value: { isOpen: true } };
   return transact(view, ['account'], [write(view.account.key, { nonce, fenced: false })], { isOpen: true });

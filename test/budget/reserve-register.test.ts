@@ -206,6 +206,15 @@ describe('reserve register: starts', () => {
     },
   );
 
+  it('a start is refused with the reason: its account was fenced off, or another start is not known (B11, B13)', () => {
+    const store = new Store([BUDGET]);
+    const refused = () => planOpening(store.view(PURSE, A).view, 23, [21, 23]).value;
+    store.carry(planOpening(store.view(PURSE, A).view, 22, [22]));
+    expect(refused()).toEqual({ isOpen: false, isFenced: false });
+    store.carry(planOf(planFencing(store.view(PURSE, A).view)));
+    expect(refused()).toEqual({ isOpen: false, isFenced: true });
+  });
+
   it('a start is not registered over another that came between', () => {
     const store = new Store([BUDGET]);
     const plan = planOpening(store.view(PURSE, A).view, 21, [21]);
