@@ -5,7 +5,8 @@
  */
 import { type Amount, minus, ZERO } from './amount.ts';
 import type { Change } from './change.ts';
-import type { Finished, LedgerState } from './state.ts';
+import type { Finished } from './finished.ts';
+import type { LedgerState } from './state.ts';
 
 type Reported = Extract<Change, { kind: 'reported' }>;
 

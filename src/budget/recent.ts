@@ -24,7 +24,12 @@ export class Recent<Value> {
     return this.#generationOf(key)?.get(key);
   }
 
-  /** As they are now, in the order in which their keys came. */
+  /** As they are now, oldest first. */
+  keys(): readonly string[] {
+    return this.#generations.flatMap((generation) => [...generation.keys()]);
+  }
+
+  /** In the order of their keys. */
   values(): readonly Value[] {
     return this.#generations.flatMap((generation) => [...generation.values()]);
   }
@@ -32,11 +37,12 @@ export class Recent<Value> {
   /** Takes the place of what was there, or in time of the oldest. */
   set(key: string, value: Value): void {
     const known = this.#generationOf(key);
-    if (known === undefined) this.#add(key, value);
+    if (known === undefined) this.add(key, value);
     else known.set(key, value);
   }
 
-  #add(key: string, value: Value): void {
+  /** The key is not among them. */
+  add(key: string, value: Value): void {
     const generations = this.#generations;
     let newest = generations.at(-1) as Map<string, Value>;
     if (newest.size >= this.#perGeneration) {

@@ -7,10 +7,11 @@ import { type AgentId, parseAgentId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { type Amount, least, minus, parseAmount, plus, ZERO } from './amount.ts';
 import { type Change, type Ending, type Part, parseRequestId } from './change.ts';
+import type { Finished } from './finished.ts';
 import type { Lineages } from './lineages.ts';
 import { type BudgetName, type PurseKey, parseAccountId, parseBudgetName, parsePurseKey } from './names.ts';
 import { sum } from './row.ts';
-import type { Finished, Hold, LedgerState } from './state.ts';
+import type { Hold, LedgerState } from './state.ts';
 
 /** Arguments are as they came from outside. */
 export type LedgerCall =

@@ -1,11 +1,11 @@
 /** Everything that an account knows of its own money: made by applying changes in order, on the run and from the journal alike. */
+import { ChurningMap } from '../kernel/churning-map.ts';
 import { type AgentId, parseAgentId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { type Amount, parseAmount, ZERO } from './amount.ts';
 import {
   type Change,
   ENDINGS,
-  type Ending,
   fullParts,
   type Part,
   paidInFull,
@@ -14,6 +14,7 @@ import {
   parseRequestId,
 } from './change.ts';
 import { EXPIRIES, type Expiry } from './definition.ts';
+import { type Finished, FinishedRequests } from './finished.ts';
 import { FormWriter, type Kind, readForms } from './forms.ts';
 import {
   type AccountId,
@@ -26,7 +27,6 @@ import {
 } from './names.ts';
 import { type Period, parsePeriod, periodEndMs } from './period.ts';
 import { Purse } from './purse.ts';
-import { Recent } from './recent.ts';
 import { parseRow, rowBody } from './row.ts';
 
 export interface Hold {
@@ -38,17 +38,6 @@ export interface Hold {
   readonly expiresAt: number;
   readonly ttlMs: number;
   readonly expiry: Expiry;
-}
-
-/** A request that is over and remembered, so that asking again counts nothing twice. */
-export interface Finished {
-  readonly id: string;
-  readonly what: 'reservation' | 'report';
-  readonly agent: AgentId;
-  readonly reserved: Amount;
-  readonly amount: Amount;
-  readonly ending: Ending;
-  readonly parts: readonly Part[];
 }
 
 type Reported = Extract<Change, { kind: 'reported' }>;
@@ -78,8 +67,8 @@ export class LedgerState {
   /** How many of them are the last one that was confirmed and what came after it. */
   tries = 0;
   readonly purses = new Map<PurseKey, Purse>();
-  readonly holds = new Map<string, Hold>();
-  readonly finished = new Recent<Finished>(limits.budgetRemembered);
+  readonly holds = new ChurningMap<string, Hold>();
+  readonly finished = new FinishedRequests(limits.budgetRemembered);
   readonly quarantined = new Set<AccountId>();
   /**
    * What was reported, or settled beyond its reservation, since a start that nobody has confirmed, as reports: where this turns
@@ -152,7 +141,7 @@ export class LedgerState {
         for (const { purse, spent, overrun } of change.parts)
           this.#spend(purse, sequence, change.agent, ZERO, spent, overrun);
         this.#note(change.id, change.agent, change.parts, ZERO);
-        this.finished.set(change.id, {
+        this.finished.set({
           id: change.id,
           what: 'report',
           agent: change.agent as AgentId,
@@ -206,8 +195,8 @@ export class LedgerState {
       ...chunked([...this.holds.values()], REQUESTS_IN_PIECE).map((chunk) => () => ({
         holds: written(chunk, writeHold),
       })),
-      ...chunked(this.finished.values(), REQUESTS_IN_PIECE).map((chunk) => () => ({
-        finished: written(chunk, writeFinished),
+      ...this.finished.chunks(REQUESTS_IN_PIECE).map((chunk) => () => ({
+        finished: written(chunk(), writeFinished),
       })),
       ...chunked(this.unconfirmed, REQUESTS_IN_PIECE).map((chunk) => () => ({ unconfirmed: chunk })),
     ];
@@ -222,7 +211,7 @@ export class LedgerState {
     const { id, agent, amount: reserved } = hold;
     const { amount, ending, parts } = change;
     this.#note(id, agent, parts, reserved);
-    this.finished.set(id, { id, what: 'reservation', agent, reserved, amount, ending, parts });
+    this.finished.set({ id, what: 'reservation', agent, reserved, amount, ending, parts });
   }
 
   /** Of `held` and the rights beside it; `overrun` beyond them. */
@@ -243,7 +232,7 @@ export class LedgerState {
     for (const { purse, spent, overrun } of parts)
       this.#spend(purse, sequence, before.agent, ZERO, spent, overrun);
     this.#note(id, before.agent, parts, ZERO);
-    this.finished.set(id, { ...before, amount });
+    this.finished.set({ ...before, amount });
   }
 
   /** Of a new account the first number of a start is the only one; a later one is beside it until it is confirmed. */
@@ -309,7 +298,7 @@ export function decodeState(pieces: readonly unknown[]): LedgerState | undefined
     state.unconfirmed.push(...unconfirmed);
     for (const purse of purses) state.restore(purse);
     for (const hold of holds) state.holds.set(hold.id, hold);
-    for (const each of finished) state.finished.set(each.id, each);
+    for (const each of finished) state.finished.set(each);
   }
   return holdsAddUp(state) ? state : undefined;
 }

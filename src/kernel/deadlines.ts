@@ -1,3 +1,5 @@
+import { ChurningMap } from './churning-map.ts';
+
 /**
  * Which of many waits ends next: a binary heap. What is deleted stays in it until it comes up or is too much of it, so
  * that each step costs the logarithm of the number of waits at most, on average.
@@ -11,7 +13,7 @@ interface Wait<Id> {
 const SPARE = 64;
 
 export class Deadlines<Id extends number | string = number> {
-  readonly #live = new Map<Id, number>();
+  readonly #live = new ChurningMap<Id, number>();
   #heap: Wait<Id>[] = [];
 
   get size(): number {

@@ -1,10 +1,11 @@
+import { ChurningMap } from '../kernel/churning-map.ts';
 import { failWith, type Result } from '../kernel/errors.ts';
 
 const DRAIN_STEP_MS = 10;
 
 /** Local requests that wait for the machine's answer, by id; each is answered exactly once. */
 export class Calls {
-  readonly #waiting = new Map<number, (result: Result<unknown>) => void>();
+  readonly #waiting = new ChurningMap<number, (result: Result<unknown>) => void>();
   #lastId = 0;
   #closed = false;
 
