@@ -120,7 +120,9 @@ export class Lane {
     this.#stream = undefined;
     this.#full = false;
     this.#reopenMs = REOPEN_MS.first;
-    if (stream?.status === 'open') stream.close().catch(() => stream.abort(new Error('left')));
+    // With its connection the stream goes by itself.
+    if (stream?.status === 'open' && this.#connection?.status === 'open')
+      stream.close().catch(() => stream.abort(new Error('left')));
   }
 
   #open(): void {

@@ -168,9 +168,24 @@ function encrypter(onSelfDial: () => void): Factory<'connectionEncrypters'> {
   };
 }
 
+const closings = new WeakMap<object, (error: Error | undefined) => void>();
+
+/**
+ * Calls back once the connection is closed, before libp2p takes down its layers and streams: whoever watches the peer
+ * need not wait for that. False where nothing will call.
+ */
+export function onceClosed(connection: Connection, closed: (error: Error | undefined) => void): boolean {
+  const { maConn } = connection as { maConn?: object };
+  if (maConn === undefined || !closings.has(maConn)) return false;
+  closings.set(maConn, closed);
+  return true;
+}
+
 /** Aborting a WebSocket asks it to close with a code that it does not accept, which leaves it open. */
 function prepared(connection: MessageStream): MessageStream {
   shortenRaw(connection);
+  closings.set(connection, () => undefined);
+  connection.addEventListener('close', ({ error }) => closings.get(connection)?.(error), { once: true });
   const { websocket } = connection as { websocket?: { close(): void } };
   if (websocket !== undefined) {
     connection.addEventListener('close', () => websocket.close(), { once: true });

@@ -21,6 +21,7 @@ import { drain } from './shortcuts.ts';
 import {
   type Connection,
   createStack,
+  onceClosed,
   type Stack,
   type StackConfig,
   type Stream,
@@ -99,8 +100,9 @@ class Libp2pWire implements Wire {
     const openingsBefore = this.#openings;
     const startedMs = performance.now();
     this.#dialling.set(key, address);
-    stack.libp2p
-      .dial(target, { signal: AbortSignal.timeout(limits.dialMs) })
+    // Not before libp2p has forgotten a connection that is closing right now.
+    Promise.resolve()
+      .then(() => stack.libp2p.dial(target, { signal: AbortSignal.timeout(limits.dialMs) }))
       .then(
         (connection) => this.#onDialled(address, connection, openingsBefore),
         (cause) => {
@@ -166,9 +168,10 @@ class Libp2pWire implements Wire {
     const address = direction === 'out' ? (this.#dialling.get(withoutPeer(remote)) ?? remote) : remote;
     const link = peer.addLink({ connection, address, direction, opening: ++this.#openings }, Date.now());
     this.#links.set(connection.id, link);
-    connection.addEventListener('close', (event) => {
-      this.#onClosed(link, peer.closing ?? event.error?.message ?? 'closed by the peer');
-    });
+    const onClosed = (error: Error | undefined) =>
+      this.#onClosed(link, peer.closing ?? error?.message ?? 'closed by the peer');
+    if (!onceClosed(connection, onClosed))
+      connection.addEventListener('close', ({ error }) => onClosed(error), { once: true });
     if (peer.links.length > 1) setTimeout(() => this.#settle(peer), SETTLE_MS).unref();
     this.#sink({ kind: 'connected', peer: id, address, direction });
   }

@@ -1,7 +1,7 @@
 import { Socket } from 'node:net';
 import { afterEach, expect, it, vi } from 'vitest';
 import type { MessageStream } from '../../../src/adapters/libp2p/muxer-guard.ts';
-import { createStack, type Stack } from '../../../src/adapters/libp2p/stack.ts';
+import { createStack, onceClosed, type Stack } from '../../../src/adapters/libp2p/stack.ts';
 import { TCP, until } from './support.ts';
 
 const PROTOCOL = '/skein/test/1';
@@ -52,4 +52,21 @@ it('an open connection asks for no sign of life by itself, and is not cut for gi
   expect(muxers).toMatchObject([{ enableKeepAlive: false }, { enableKeepAlive: false }]);
   expect(timeouts.mock.calls.map(([ms]) => ms)).toEqual([0, 0]);
   timeouts.mockRestore();
+});
+
+it('that a connection was closed is told before its streams are taken down', async () => {
+  const [near, far] = [await started(1), await started(2)];
+  const [address] = far.libp2p.getMultiaddrs();
+  if (address === undefined) throw new Error('it listens nowhere');
+  const connection = await near.libp2p.dial(address);
+  const stream = await connection.newStream(PROTOCOL);
+  const told: string[] = [];
+  expect(onceClosed(connection, () => told.push(`connection ${connection.status}`))).toBe(true);
+  stream.addEventListener('close', () => told.push('stream'));
+  await until(() => far.libp2p.getConnections().length === 1, 'connected');
+  // As when its process is killed: without a word to the streams.
+  const [cut] = far.libp2p.getConnections() as unknown as { maConn: { socket: Socket } }[];
+  cut?.maConn.socket.destroy();
+  await until(() => told.length === 2, 'both are told');
+  expect(told).toEqual([expect.stringMatching(/^connection (closed|aborted)$/), 'stream']);
 });
