@@ -1,15 +1,19 @@
 /** How soon a killed or frozen node is known everywhere, and how often a living one is taken for dead. */
 import { cpus } from 'node:os';
+import { join } from 'node:path';
 import { nowUs, sleep } from './lib/clock.ts';
 import { Group } from './lib/group.ts';
 import { type Options, wanted } from './lib/options.ts';
 import { Remote } from './lib/remote.ts';
 import type { Report } from './lib/report.ts';
+import { removeScratch, scratchDirectory } from './lib/scratch.ts';
+import { startSkein } from './lib/skein-process.ts';
 import { Samples } from './lib/stats.ts';
 
 const SECTION = 'Detection';
 const NODES = 5;
 const DEADLINE_MS = 30_000;
+const SETTLE_MS = 5_000;
 
 /** A change of a member's state as one node saw it. */
 export interface Transition {
@@ -55,30 +59,39 @@ async function detect(
   samples: Samples,
 ): Promise<void> {
   console.error(`detection: ${what}, ${round}`);
-  const group = await Group.open('skein', NODES);
+  const directory = scratchDirectory();
+  const group = await Group.open('skein', NODES - 1);
   try {
-    const victim = group.participants.at(-1);
-    if (victim === undefined) return;
-    const observers = group.participants.slice(0, -1);
-    const member = await victim.ask<string>('probe', { question: 'nodeId' });
-    // Heartbeats need some rounds to learn what is usual.
-    await sleep(3000);
-    await Promise.all(observers.map((observer) => observer.ask('probe', { question: 'watchMembers' })));
-    const startUs = nowUs();
-    victim.process.once('exit', () => {
-      // The system closes a process's connections only after it has taken down its memory.
-      if (signal === 'SIGKILL') samples.add(`${what}: process gone`, (nowUs() - startUs) / 1000);
-    });
-    victim.process.kill(signal);
-    const stories = await Promise.all(observers.map((observer) => storyOf(observer, member)));
-    const since = (state: Transition['state'][]) =>
-      Math.max(...stories.map((story) => (firstOf(story, state) - startUs) / 1000));
-    samples.add(`${what}: suspect everywhere`, since(['suspect', 'dead']));
-    samples.add(`${what}: dead everywhere`, since(['dead']));
+    const observers = group.participants;
+    const address = await group.writer.ask<string>('probe', { question: 'address' });
+    // As a user starts it: what a process has in memory decides how long the system takes to close its connections.
+    const victim = await startSkein(join(directory, 'data'), ['--no-mdns', '--peer', address]);
+    try {
+      const member = victim.line.nodeId;
+      await Promise.all(
+        observers.map((observer) => observer.ask('connect', { addresses: [], participants: NODES })),
+      );
+      // The members settle: who tells whom, what a round trip takes, who votes.
+      await sleep(SETTLE_MS);
+      await Promise.all(observers.map((observer) => observer.ask('probe', { question: 'watchMembers' })));
+      const startUs = nowUs();
+      victim.child.once('exit', () => {
+        if (signal === 'SIGKILL') samples.add(`${what}: process gone`, (nowUs() - startUs) / 1000);
+      });
+      victim.child.kill(signal);
+      const stories = await Promise.all(observers.map((observer) => storyOf(observer, member)));
+      const since = (state: Transition['state'][]) =>
+        Math.max(...stories.map((story) => (firstOf(story, state) - startUs) / 1000));
+      samples.add(`${what}: suspect everywhere`, since(['suspect', 'dead']));
+      samples.add(`${what}: dead everywhere`, since(['dead']));
+    } finally {
+      // A frozen process cannot leave by itself.
+      victim.child.kill('SIGKILL');
+      await victim.stop();
+    }
   } finally {
-    // A frozen process cannot leave by itself.
-    group.participants.at(-1)?.process.kill('SIGKILL');
     await group.close();
+    removeScratch(directory);
   }
 }
 
