@@ -47,6 +47,10 @@ export function checkCall(call: BoardCall): Checked {
       const named = checkDocumentName(call.document);
       return named.ok ? checkEdits(call.edits) : named;
     }
+    default:
+      // Only programs without types come here.
+      call satisfies never;
+      return wrong('The operation is not known.', 'See BoardCall for those that there are.');
   }
 }
 
@@ -145,7 +149,10 @@ function checkEdits(edits: readonly DocumentEdit[]): Checked {
     return wrong('The list of edits is not valid.', `Pass 1 to ${limits.edits} edits.`);
   }
   let room: number = limits.editBytes;
-  for (const edit of edits) {
+  for (const edit of edits as readonly (DocumentEdit | null | undefined)[]) {
+    if (typeof edit !== 'object' || edit === null) {
+      return wrong('An edit is not an object.', 'Pass edits as { kind, text, find }.');
+    }
     const texts = edit.kind === 'append' ? [edit.text] : [edit.text, edit.find];
     if (texts.some((text) => typeof text !== 'string' || LONE_SURROGATE.test(text))) {
       return wrong('An edit has no well-formed text.', 'Pass texts without lone surrogates.');

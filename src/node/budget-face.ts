@@ -4,7 +4,7 @@ import type { BudgetAnswers, BudgetCall, Budgets } from '../budget/api.ts';
 import type { BudgetDefaults, Budgets as BudgetMachine } from '../budget/budgets.ts';
 import type { FreshNumber } from '../budget/names.ts';
 import { type PriceTable, parsePriceTable } from '../budget/price.ts';
-import { SkeinError } from '../kernel/errors.ts';
+import { failWith, type Result, SkeinError } from '../kernel/errors.ts';
 import type { Entropy } from '../kernel/ports.ts';
 import type { Config } from './config/options.ts';
 import type { FaceParts } from './faces.ts';
@@ -15,11 +15,13 @@ export function budgetsOf(
 ): Budgets {
   return {
     call: <C extends BudgetCall>(call: C, signal?: AbortSignal) =>
-      calls.ask<BudgetAnswers[C['op']]>(
-        (id) => deliver({ kind: 'budgetRequested', id, call }),
-        (id) => deliver({ kind: 'budgetCancelled', id }),
-        signal,
-      ),
+      isCall(call)
+        ? calls.ask<BudgetAnswers[C['op']]>(
+            (id) => deliver({ kind: 'budgetRequested', id, call }),
+            (id) => deliver({ kind: 'budgetCancelled', id }),
+            signal,
+          )
+        : Promise.resolve(noCall()),
     status: (budget) => machine.status(budget, clock.now()),
     list: () => machine.list(clock.now()),
     get notRead() {
@@ -31,6 +33,25 @@ export function budgetsOf(
       return machine.orchestrator;
     },
   };
+}
+
+const OPERATIONS: Readonly<Record<BudgetCall['op'], true>> = {
+  ...{ create: true, setLimit: true, request: true, reserve: true, settle: true },
+  ...{ report: true, transfer: true, writeOff: true, rebalance: true },
+};
+
+/** Programs without types may call as well: the machine knows no other operations, and would not answer. */
+function isCall(call: BudgetCall | null | undefined): boolean {
+  return typeof call === 'object' && call !== null && Object.hasOwn(OPERATIONS, call.op);
+}
+
+function noCall(): Result<never> {
+  return failWith(
+    'INVALID_ARGUMENT',
+    'This is no call of the budgets.',
+    `Pass { op } with one of ${Object.keys(OPERATIONS).join(', ')}.`,
+    { details: { outcome: 'not-done' } },
+  );
 }
 
 /**
