@@ -213,6 +213,8 @@ export interface Budgets {
   list(): readonly BudgetStatus[];
   /** Why `list` may lack budgets, as long as the quorum store was not read: QUORUM_UNAVAILABLE. */
   readonly notRead?: ErrorBody | undefined;
+  /** Periods that should have left the quorum store long ago, by this node's clock (`limits.budgetGraceMs` and `budgetLoneGraceMs` after their end). */
+  readonly overdue: number;
   /** What may have changed in a budget is told at most once in `limits.budgetNoticeMs`. */
   watch(listener: (budget: string) => void): () => void;
   onThreshold(listener: (passed: ThresholdPassed) => void): () => void;

@@ -30,7 +30,7 @@ import type { MemberState, Office } from './office.ts';
 import { Opening } from './opening.ts';
 import { Closing } from './orchestrator/closing.ts';
 import { Paces } from './orchestrator/paces.ts';
-import { CLOSING_TIMES, type ClosingTimes } from './over-periods.ts';
+import { CLOSING_TIMES, type ClosingTimes, overdueOf } from './over-periods.ts';
 import type { PriceTable } from './price.ts';
 import { beforeReading, Recovery } from './recovery.ts';
 import { diskFails, notReadError } from './refusals.ts';
@@ -95,6 +95,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   readonly #notices: Notices;
   readonly #auditor: Auditor;
   readonly #closing: Closing;
+  readonly #times: ClosingTimes;
   readonly #heardAt = new Map<string, number>();
   readonly #defaults: BudgetDefaults;
   /** Purses whose rights have changed within this run. */
@@ -126,6 +127,7 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     this.#notices = new Notices(this.#office);
     this.#auditor = new Auditor(this.#office, now);
     const leads = () => this.#exchange.lead?.node === self;
+    this.#times = times;
     this.#closing = new Closing(this.#office, times, rng.fork(), leads, now);
     this.#management = new Management(this.#office, this.#supply, (definition, at) =>
       this.#statusOf(definition, at),
@@ -156,6 +158,11 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   /** Why `list` may lack budgets: the store was not read yet. */
   get notRead(): ErrorBody | undefined {
     return this.#mirror.isFilled ? undefined : notReadError();
+  }
+
+  /** Periods that should have left the store long ago, by this node's clock. */
+  overdue(now: Instant): number {
+    return overdueOf(this.#mirror.purses, this.#times, now);
   }
 
   list(now: Instant): readonly BudgetStatus[] {

@@ -4,7 +4,7 @@
  */
 import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
-import { type PurseKey, parsePurseKey } from './names.ts';
+import { type PurseKey, parsePurseKey, splitPurseKey } from './names.ts';
 import { periodEndMs } from './period.ts';
 
 /** All in ms. */
@@ -61,6 +61,18 @@ export class OverPeriods {
   clear(): void {
     this.#sinceMs.clear();
   }
+}
+
+/** How many, of those that the quorum store has something of, should have left it whoever is there to agree. */
+export function overdueOf(
+  purses: Iterable<PurseKey>,
+  { graceMs, loneGraceMs }: Pick<ClosingTimes, 'graceMs' | 'loneGraceMs'>,
+  { wallMs }: Pick<Instant, 'wallMs'>,
+): number {
+  let count = 0;
+  for (const purse of purses)
+    if (periodEndMs(splitPurseKey(purse)[1]) + graceMs + loneGraceMs <= wallMs) count++;
+  return count;
 }
 
 /** What the clock of day has shown at least for a while: whoever began to run less than that ago knows nothing. */

@@ -1,11 +1,13 @@
 /** What a person should know of the budgets: books that do not add up, what nobody can reach, and which limits come near. */
 import type { BudgetStatus, Budgets } from '../budget/api.ts';
+import { limits } from '../kernel/limits.ts';
 import type { Problem } from '../mesh/view.ts';
 import { thresholdsPassed } from './budget-results.ts';
 import type { NodeFaces } from './faces.ts';
 
 /** Of a kind: the first, by name. */
 const MOST = 20;
+const DAY_MS = 86_400_000;
 
 /** Of the node and of its budgets. Sums of all budgets are worked out, so this is for whoever asks, not for every call. */
 export function allProblems({ mesh, budgets }: NodeFaces): readonly Problem[] {
@@ -14,9 +16,25 @@ export function allProblems({ mesh, budgets }: NodeFaces): readonly Problem[] {
 
 function budgetProblems(budgets: Budgets): readonly Problem[] {
   const all = budgets.list();
-  return [booksProblem, strandedProblem, thresholdProblem].flatMap((problemOf) =>
+  const ofEach = [booksProblem, strandedProblem, thresholdProblem].flatMap((problemOf) =>
     all.flatMap((status) => problemOf(status) ?? []).slice(0, MOST),
   );
+  return [...ofEach, ...overdueProblems(budgets)];
+}
+
+function overdueProblems({ overdue, orchestrator }: Budgets): readonly Problem[] {
+  if (overdue === 0) return [];
+  const days = Math.round((limits.budgetGraceMs + limits.budgetLoneGraceMs) / DAY_MS);
+  return [
+    {
+      code: 'BUDGET_PERIODS_KEPT',
+      message: `The quorum store keeps ${overdue} periods of budgets that ended more than ${days} days ago, by the clock of this node.`,
+      hint:
+        orchestrator === undefined
+          ? 'Who shares out the budgets takes them out, and nobody does: run a node with the role orchestrator.'
+          : 'They go once two nodes agree that they are over: see that the clocks of all nodes are right (timedatectl), and that they run for some hours without a restart (docs/BUDGETS.md).',
+    },
+  ];
 }
 
 function booksProblem({ budget, problems }: BudgetStatus): Problem | undefined {

@@ -24,6 +24,9 @@ export function budgetsOf(
         : Promise.resolve(noCall()),
     status: (budget) => machine.status(budget, clock.now()),
     list: () => machine.list(clock.now()),
+    get overdue() {
+      return machine.overdue(clock.now());
+    },
     get notRead() {
       return machine.notRead;
     },

@@ -53,6 +53,16 @@ function nextHour(world: BudgetWorld): void {
 
 describe('closing periods', () => {
   it.each([
+    { isOrchestrator: true, overdue: 0 },
+    { isOrchestrator: false, overdue: 4 },
+  ])('$overdue should have left the store long ago where an orchestrator runs: $isOrchestrator', (given) => {
+    const { isOrchestrator, overdue } = given;
+    const world = worldWith(2, { window: 'hour' }, { isOrchestrator, times: TIMES });
+    spend(world, 12);
+    expect(world.one.budgets.overdue(world.one.now)).toBe(overdue);
+  });
+
+  it.each([
     ['both spend', 2],
     ['the other never spent anything', 1],
   ])('entries of periods long over leave the store, and only theirs: %s', (_what, spenders) => {

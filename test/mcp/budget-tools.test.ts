@@ -251,6 +251,28 @@ it('before the quorum store was read a budget is to be tried again, not missing,
   expect(await catalogue.readResource('budget://t', call)).toMatchObject({ error: { code: 'NOT_FOUND' } });
 });
 
+it.each([
+  { orchestrator: undefined, advice: /role orchestrator/ },
+  { orchestrator: MEMORY_NODE_ID, advice: /clocks of all nodes/ },
+])(
+  'the state of the mesh tells of periods that never leave the store (orchestrator: $orchestrator)',
+  async ({ orchestrator, advice }) => {
+    const { node, run } = open();
+    const found = async () =>
+      ((await run('mesh_status', {})).problems as { code: string }[]).filter(
+        ({ code }) => code === 'BUDGET_PERIODS_KEPT',
+      );
+    expect(await found()).toEqual([]);
+    Object.assign(node.budgets, { overdue: 3, orchestrator });
+    expect(await found()).toMatchObject([
+      {
+        message: expect.stringContaining('3 periods of budgets that ended more than 16 days ago'),
+        hint: expect.stringMatching(advice),
+      },
+    ]);
+  },
+);
+
 it('the state of the mesh tells of passed thresholds and of what nobody can reach', async () => {
   const { node, run } = open();
   for (const task_id of ['a', 'b', 'c'])

@@ -33,6 +33,7 @@ export class MemoryBudgets implements Budgets {
   readonly orchestrator: NodeId | undefined = undefined;
   /** Set: the store was not read yet, which the status of every budget and the list answer. */
   notRead: ErrorBody | undefined = undefined;
+  overdue = 0;
   readonly asked: BudgetCall[] = [];
   readonly #nodeId: NodeId;
   readonly #kept = new Map<string, Kept>();
