@@ -75,11 +75,11 @@ async function idle(options: Options, samples: Samples): Promise<void> {
       }
     }
     await Promise.all(hosts.map((host) => host.ask('meet', { members: PEERS + 1, deadlineMs: 60_000 })));
-    // Long enough that what the start and the meeting left behind has been collected.
-    await sleep(options.quick ? 6_000 : 15_000);
+    // Long enough that what the start and the meeting left behind has been collected, and what they made hot compiled.
+    await sleep(options.quick ? 6_000 : 30_000);
     const pid = skein.child.pid ?? 0;
     const before = usageOf(pid);
-    const seconds = options.quick ? 4 : 20;
+    const seconds = options.quick ? 4 : 60;
     await sleep(seconds * 1000);
     const after = usageOf(pid);
     samples.add(`idle with ${PEERS} peers, memory`, after.rssMb);
