@@ -155,18 +155,6 @@ const bugs: readonly PlantedBug[] = [
     ],
   },
   {
-    name: 'earlier-starts-forgotten',
-    about:
-      'a machine does not know the starts before its last one, which a store that was founded anew may hold (B10)',
-    edits: [
-      {
-        file: 'state.ts',
-        find: 'this.openings = [...this.openings.filter((each) => each !== change.nonce), change.nonce];',
-        replace: 'this.openings = [change.nonce];',
-      },
-    ],
-  },
-  {
     name: 'copy-in-another-place',
     about: 'a copy of the data directory goes on with the account of the original (B11)',
     edits: [
