@@ -43,10 +43,10 @@ export interface Outdated {
 
 /** What is to be done now, in this order. */
 interface Taken {
-  readonly outdated: readonly Outdated[];
   readonly admitted: readonly Asked[];
   /** The token of a strong read to ask for: below zero, unlike those of calls. */
   readonly proof: number | undefined;
+  readonly outdated: readonly Outdated[];
 }
 
 interface Held {
@@ -55,15 +55,11 @@ interface Held {
   readonly key: QuorumKey;
   /** The last index of the log when it came. */
   readonly behind: LogIndex;
+  /** How many had been admitted then. */
+  readonly admissions: number;
   proof: 'none' | 'awaited' | 'given' | 'refused';
   /** Its client came again: it will do so next time as well, and is told when its turn is next. */
   isPatient: boolean;
-}
-
-/** Whose turn it was last. */
-interface Regular {
-  readonly client: ClientId;
-  readonly untilMs: number;
 }
 
 interface Place {
@@ -76,15 +72,22 @@ interface Place {
 
 /** Many times a round in a local network, and little to who waits in vain. */
 const EXPECTED_MS = 10;
+/** Whoever overwrites a key again and again is back by then. */
+const REGULAR_MS = 50;
+/** For each key. */
+const REGULARS = 8;
 
 export class Turns {
   /** Those in the log that are not applied yet, with the keys that they overwrite. */
   readonly #underWay = new Map<string, readonly QuorumKey[]>();
   /** How many of those there are, by key. */
   readonly #busy = new Map<QuorumKey, number>();
+  #admissions = 0;
+  /** Of each busy key the number of its last admission. */
+  readonly #lastAdmission = new Map<QuorumKey, number>();
   readonly #queues = new Map<QuorumKey, Place[]>();
-  /** Of keys that have a queue. */
-  readonly #regulars = new Map<QuorumKey, Regular>();
+  /** Of keys that have a queue: whose turns were the last, and until when each is one that comes again. */
+  readonly #regulars = new Map<QuorumKey, Map<ClientId, number>>();
   /** The last that was applied of what this leader appended in its term. */
   #ownIndex: LogIndex = 0;
   readonly #heldIds = new Set<string>();
@@ -110,7 +113,11 @@ export class Turns {
       this.#admit(asked, overwrite);
       return;
     }
-    this.#hold({ asked, overwrite, key, behind: lastIndex, proof: 'none', isPatient: false }, now);
+    const admissions = this.#admissions;
+    this.#hold(
+      { asked, overwrite, key, behind: lastIndex, admissions, proof: 'none', isPatient: false },
+      now,
+    );
     this.#advance(key, register, now);
   }
 
@@ -124,8 +131,11 @@ export class Turns {
     for (const key of keys) {
       const others = (this.#busy.get(key) ?? 1) - 1;
       if (others > 0) this.#busy.set(key, others);
-      else this.#busy.delete(key);
-      if (this.#queues.has(key)) this.#regulars.set(key, { client, untilMs: now.monoMs + EXPECTED_MS });
+      else {
+        this.#busy.delete(key);
+        this.#lastAdmission.delete(key);
+      }
+      if (this.#queues.has(key)) this.#noteRegular(key, client, now);
     }
     for (const { entry } of changes)
       for (const place of this.#queues.get(entry.key) ?? [])
@@ -140,7 +150,7 @@ export class Turns {
     for (const held of all) {
       held.proof = isRefused ? 'refused' : 'given';
       const place = this.#queues.get(held.key)?.find((each) => each.held === held);
-      if (place !== undefined) this.#tell(place, register, now);
+      if (place !== undefined && !held.isPatient) this.#tell(place, register, now);
       this.#advance(held.key, register, now);
     }
   }
@@ -178,6 +188,7 @@ export class Turns {
   clear(): void {
     this.#underWay.clear();
     this.#busy.clear();
+    this.#lastAdmission.clear();
     this.#queues.clear();
     this.#regulars.clear();
     this.#heldIds.clear();
@@ -191,15 +202,18 @@ export class Turns {
     const id = idOf(client, sequence);
     if (this.#underWay.has(id)) return;
     this.#underWay.set(id, keys);
-    for (const key of keys) this.#busy.set(key, (this.#busy.get(key) ?? 0) + 1);
+    this.#admissions++;
+    for (const key of keys) {
+      this.#busy.set(key, (this.#busy.get(key) ?? 0) + 1);
+      this.#lastAdmission.set(key, this.#admissions);
+    }
   }
 
   #hold(held: Held, now: Instant): void {
     const { client, sequence } = held.overwrite;
     const queue = this.#queues.get(held.key) ?? [];
     if (queue.length === 0) this.#queues.set(held.key, queue);
-    const regular = this.#regulars.get(held.key);
-    const isRegular = regular?.client === client && regular.untilMs > now.monoMs;
+    const isRegular = (this.#regulars.get(held.key)?.get(client) ?? 0) > now.monoMs;
     const expected = queue.find((place) => place.client === client && place.held === undefined);
     const better = queue.find((place) => place.client === client && place.held !== undefined);
     if (expected !== undefined) expected.held = held;
@@ -214,10 +228,24 @@ export class Turns {
     if (!held.isPatient) this.#prove(held);
   }
 
+  #noteRegular(key: QuorumKey, client: ClientId, now: Instant): void {
+    const regulars = this.#regulars.get(key) ?? new Map<ClientId, number>();
+    this.#regulars.set(key, regulars);
+    regulars.delete(client);
+    regulars.set(client, now.monoMs + REGULAR_MS);
+    const [oldest] = regulars.keys();
+    if (oldest !== undefined && regulars.size > REGULARS) regulars.delete(oldest);
+  }
+
   #prove(held: Held): void {
     if (held.proof !== 'none' || this.#isProved(held)) return;
     held.proof = 'awaited';
     this.#unproved.push(held);
+  }
+
+  /** By what is under way: that was appended after it came. */
+  #isProvedSoon({ key, admissions }: Held): boolean {
+    return (this.#lastAdmission.get(key) ?? 0) > admissions;
   }
 
   #isProved({ proof, behind }: Held): boolean {
@@ -263,7 +291,7 @@ export class Turns {
     }
     const [next] = queue;
     if (next === undefined) this.#forget(key);
-    else if (next.held !== undefined) this.#prove(next.held);
+    else if (next.held !== undefined && !this.#isProvedSoon(next.held)) this.#prove(next.held);
   }
 
   /** Who was expected did not come, and others may not either: one after the other they would delay the last for long. */

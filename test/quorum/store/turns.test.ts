@@ -215,7 +215,20 @@ describe('turns', () => {
     expect(leader.proofs).toEqual([]);
   });
 
-  it('who is next and came while another’s is under way is proved meanwhile', () => {
+  it('who is next is asked no proof for where what is under way was appended after it came', () => {
+    const leader = withExpected();
+    leader.prove();
+    leader.ask(overwrite(A, 2, revisionOf(leader)));
+    leader.ask(overwrite(B, 2, revisionOf(leader)));
+    leader.applyAll();
+    leader.ask(overwrite(C, 2, revisionOf(leader)));
+    expect(leader.logged).toEqual([C]);
+    leader.applyAll();
+    expect(leader.proofs).toEqual([]);
+    expect(leader.told).toEqual([1, 1, 2]);
+  });
+
+  it('who is next and came while another’s is under way is proved meanwhile, and told when its turn is next', () => {
     const leader = withExpected();
     leader.prove();
     leader.ask(overwrite(B, 2, revisionOf(leader)));
@@ -223,6 +236,10 @@ describe('turns', () => {
     leader.ask(overwrite(C, 2, revisionOf(leader)));
     leader.ask(overwrite(B, 3, revisionOf(leader)));
     expect(leader.proofs).toHaveLength(1);
+    leader.prove();
+    expect(leader.told).toEqual([1, 1]);
+    leader.applyAll();
+    expect(leader.told).toEqual([1, 1, 3]);
   });
 
   it('where one that is expected does not come, all others are told: perhaps none comes again', () => {
