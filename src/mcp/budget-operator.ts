@@ -18,7 +18,7 @@ const machine = z.string().min(1).max(256);
 
 export function budgetOperations(faces: NodeFaces): ReadonlyMap<string, Tool> {
   const operations = [changeLimit(faces), transfer(faces), writeOff(faces), rebalance(faces)];
-  return new Map(operations.map((operation) => [operation.listing.name, operation]));
+  return new Map(operations.map((operation) => [operation.name, operation]));
 }
 
 /** They are in no list of tools. */

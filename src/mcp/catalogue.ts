@@ -38,11 +38,11 @@ export const INSTRUCTIONS =
 export class Catalogue {
   readonly faces: NodeFaces;
   readonly updates: ResourceUpdates;
-  /** Sorted by name. */
-  readonly tools: readonly ToolListing[];
   readonly prompts: readonly PromptListing[] = PROMPT_LISTINGS;
   readonly resourceTemplates: readonly ResourceTemplateListing[] = RESOURCE_TEMPLATES;
+  /** Sorted by name. */
   readonly #byName: ReadonlyMap<string, Tool>;
+  #tools: readonly ToolListing[] | undefined;
   readonly #report: (error: unknown, where: string) => void;
 
   /** `report` hears of faults in the node itself, which callers see only as `INTERNAL`. */
@@ -57,9 +57,14 @@ export class Catalogue {
       ...leaseTools(faces),
       ...budgetTools(faces),
       ...meshTools(faces),
-    ].sort((left, right) => (left.listing.name < right.listing.name ? -1 : 1));
-    this.tools = tools.map(({ listing }) => listing);
-    this.#byName = new Map(tools.map((tool) => [tool.listing.name, tool]));
+    ].sort((left, right) => (left.name < right.name ? -1 : 1));
+    this.#byName = new Map(tools.map((tool) => [tool.name, tool]));
+  }
+
+  /** Sorted by name. */
+  get tools(): readonly ToolListing[] {
+    this.#tools ??= [...this.#byName.values()].map(({ listing }) => listing);
+    return this.#tools;
   }
 
   hasTool(name: string): boolean {

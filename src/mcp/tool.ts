@@ -41,6 +41,8 @@ export interface ToolCall {
 export type Structured = Readonly<Record<string, unknown>>;
 
 export interface Tool {
+  readonly name: string;
+  /** Worked out when it is first asked for: not every node is ever asked, and none at its start. */
   readonly listing: ToolListing;
   call(rawArguments: unknown, call: ToolCall): Promise<Result<Structured>>;
 }
@@ -73,8 +75,13 @@ export function defineTool<Shape extends z.ZodRawShape>(
   const schema = z.strictObject(definition.input);
   const names = Object.keys(definition.input);
   const reads = definition.effect === 'read';
+  let listing: ToolListing | undefined;
   return {
-    listing: listingOf(definition, schema),
+    name: definition.name,
+    get listing() {
+      listing ??= listingOf(definition, schema);
+      return listing;
+    },
     async call(rawArguments, call) {
       const parsed = schema.safeParse(rawArguments ?? {});
       if (!parsed.success) return fail(argumentError(definition.name, names, parsed.error.issues));
