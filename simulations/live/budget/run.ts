@@ -220,7 +220,9 @@ class Run {
 
   async #sample(machine: Machine): Promise<number | undefined> {
     const at = nowMs();
-    const views = await Promise.all(this.#spendable.map((budget) => statusOf(machine, budget)));
+    // What a part has left cannot be had once the whole is spent.
+    const budgets = new Set([this.#whole, ...this.#spendable]);
+    const views = await Promise.all([...budgets].map((budget) => statusOf(machine, budget)));
     let least: number | undefined;
     for (const view of views) {
       if (view === undefined) continue;
