@@ -200,6 +200,8 @@ export interface BoardInfo {
   readonly bytes: number;
   /** Names of its free documents, deleted ones left out, the first `limits.listedDocuments` in their order; a board of mode quorum has none. */
   readonly documents?: readonly string[];
+  /** All of these names, sorted. */
+  readonly allDocuments?: () => readonly string[];
 }
 
 /** One item of a client's lane, at a clock of its client; without `entry` where it is malformed. */

@@ -259,6 +259,7 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
         get documents() {
           return documents.names(board.name, limits.listedDocuments);
         },
+        allDocuments: () => documents.names(board.name, limits.documents),
       }))
       .sort((left, right) => (left.name < right.name ? -1 : 1));
   }

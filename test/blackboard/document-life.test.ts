@@ -66,6 +66,7 @@ describe('boards: the documents of a board', () => {
       'agenda',
       'notes',
     ]);
+    expect(net.node('a').boards.boards()[0]?.allDocuments?.()).toEqual(['agenda', 'notes']);
   });
 });
 

@@ -11,6 +11,7 @@ import type {
   Blackboard,
   BoardAnswers,
   BoardCall,
+  BoardInfo,
   Change,
   DocumentEdit,
   Entry,
@@ -75,7 +76,7 @@ export class MemoryBlackboard implements Blackboard {
     return outcome;
   }
 
-  boards() {
+  boards(): readonly BoardInfo[] {
     return [...this.#boards]
       .map(([name, board]) => ({
         name,

@@ -75,6 +75,7 @@ export class Rest {
       return this.#get((call) => watchBoard(this.#catalogue.faces.blackboard, board, call));
     }
     if (third === 'entries' && path.length === 3) return this.#tool(['GET'], 'board_list', { board });
+    if (third === 'documents' && path.length === 3) return this.#get((call) => this.#documents(call, board));
     if (fourth === undefined) return undefined;
     if (third === 'entries') return this.#entryRoute(board, [fourth, ...rest]);
     const document = decode([fourth, ...rest].join('/'));
@@ -280,6 +281,17 @@ export class Rest {
       response,
       'boards',
       pageOf(boards, ({ name }) => name, pageRequest(query)),
+    );
+  }
+
+  /** Of a board that is not there: none, as of its entries. */
+  #documents({ response, query }: RestRequest, board: string): void {
+    const found = this.#catalogue.faces.blackboard.boards().find(({ name }) => name === board);
+    const names = found?.allDocuments?.() ?? [];
+    sendPage(
+      response,
+      'documents',
+      pageOf(names, (name) => name, pageRequest(query)),
     );
   }
 

@@ -79,16 +79,25 @@ function listCommand(io: Io): Command {
     .action(
       onNode(io, async (session: NodeSession<ListFlags>, board: string | undefined) => {
         const { flags, out } = session;
-        if (flags.documents === true) return listDocuments(session, board);
-        const { limit, cursor, prefix } = flags;
-        const query = { limit, cursor };
-        const next =
-          board === undefined
-            ? await listBoards(session, query)
-            : await listEntries(session, board, { ...query, prefix, ...sharedOf(flags) });
+        const { limit, cursor } = flags;
+        const next = await listed(session, board, { limit, cursor });
         if (next !== undefined) out.note(`There are more: --cursor ${next}`);
       }),
     );
+}
+
+/** A page; gives what continues it. */
+function listed(
+  session: NodeSession<ListFlags>,
+  board: string | undefined,
+  query: ListQuery,
+): Promise<string | undefined> {
+  const { flags } = session;
+  if (board !== undefined && flags.documents === true) return listDocuments(session, board, query);
+  if (flags.documents === true)
+    throw new UsageError('Whose documents is not said.', 'Name a board: skein board list BOARD --documents');
+  if (board === undefined) return listBoards(session, query);
+  return listEntries(session, board, { ...query, prefix: flags.prefix, ...sharedOf(flags) });
 }
 
 type ListQuery = Readonly<Record<string, string | number | undefined>>;
@@ -112,26 +121,19 @@ async function listBoards(
   return answer.cursor;
 }
 
-/** The first `limits.listedDocuments` names: what the node tells of a board. */
 async function listDocuments(
   { client, out }: NodeSession<ListFlags>,
-  name: string | undefined,
-): Promise<void> {
-  if (name === undefined)
-    throw new UsageError('Whose documents is not said.', 'Name a board: skein board list BOARD --documents');
-  let cursor: string | undefined;
-  let board: Board | undefined;
-  do {
-    const page = await client.call<{ boards: readonly Board[]; cursor?: string }>('GET', '/v1/boards', {
-      query: { limit: limits.listPage, cursor },
-    });
-    board = page.boards.find((each) => each.name === name);
-    cursor = page.cursor;
-  } while (board === undefined && cursor !== undefined);
-  const documents = board?.documents ?? [];
-  await out.result({ board: name, documents }, () => documents.map((each) => printable(each)).join('\n'));
-  if (documents.length === 0) out.note('No documents.');
-  if (documents.length >= limits.listedDocuments) out.note(`The first ${limits.listedDocuments}.`);
+  board: string,
+  query: ListQuery,
+): Promise<string | undefined> {
+  const page = await client.call<{ documents: readonly string[]; cursor?: string }>(
+    'GET',
+    boardPath(board, '/documents'),
+    { query },
+  );
+  await out.result({ board, ...page }, () => page.documents.map((each) => printable(each)).join('\n'));
+  if (page.documents.length === 0) out.note('No documents.');
+  return page.cursor;
 }
 
 async function listEntries(

@@ -1,8 +1,8 @@
 /** REST, as the command line and programs use it. */
 import { request } from 'node:http';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type HttpFace, startHttp } from '../../../src/adapters/http/server.ts';
-import type { NodeId } from '../../../src/kernel/ids.ts';
+import type { BoardName, NodeId } from '../../../src/kernel/ids.ts';
 import {
   IDENTITY,
   MEMORY_NODE_ID,
@@ -184,6 +184,24 @@ describe('rest', () => {
     expect((await jsonRequest(target, 'DELETE', path)).json).toMatchObject({ deleted: true });
     expect((await get(path)).json).toMatchObject({ text: '' });
     expect((await jsonRequest(target, 'PUT', path, { text: 'x' })).status).toBe(405);
+  });
+
+  it('lists the names of documents a page at a time', async () => {
+    const names = ['a', 'b/c', 'd'];
+    const board = { name: 'papers' as BoardName, mode: 'crdt', keys: 0, bytes: 0 } as const;
+    const boards = vi
+      .spyOn(node.blackboard, 'boards')
+      .mockReturnValue([{ ...board, allDocuments: () => names }]);
+    try {
+      const page = (await get('/v1/boards/papers/documents?limit=2')).json as { cursor: string };
+      expect(page).toEqual({ documents: ['a', 'b/c'], cursor: expect.any(String) });
+      const rest = await get(`/v1/boards/papers/documents?cursor=${page.cursor}`);
+      expect(rest.json).toEqual({ documents: ['d'] });
+      expect((await get('/v1/boards/papers/documents?limit=1001')).status).toBe(400);
+      expect((await get('/v1/boards/others/documents')).json).toEqual({ documents: [] });
+    } finally {
+      boards.mockRestore();
+    }
   });
 
   it('carries session and level from the query or the body, and refuses an argument given twice', async () => {
