@@ -46,7 +46,7 @@ it('a node goes on alone after its voters are lost for good, and only when that 
     async () => (await problemsOf(a)).some(({ code }) => code === 'QUORUM_LOST') || undefined,
   );
   const unconfirmed = await command(a, 'voters', 'recover', '--json');
-  expect([unconfirmed.code, unconfirmed.json]).toMatchObject([1, { error: { code: 'INVALID_ARGUMENT' } }]);
+  expect([unconfirmed.code, unconfirmed.json]).toMatchObject([2, { error: { code: 'INVALID_ARGUMENT' } }]);
   const { storeId } = await voters(a);
   await eventually(
     'it has no leader any more',
