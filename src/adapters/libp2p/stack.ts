@@ -57,6 +57,8 @@ const SOCKET = { highWaterMark: WINDOW_BYTES } as TcpOptions;
  * either, which its muxer does twice a minute: who is alive is asked above the wire, in turn, over every link.
  */
 const QUIET = { inboundSocketInactivityTimeout: 0, outboundSocketInactivityTimeout: 0 };
+/** The muxer still asks once, at the start: it knows the round trip by that, and lets the windows of streams grow only then. */
+const PING_MS = 24 * 60 * 60 * 1_000;
 
 /** Not started yet. */
 export async function createStack(config: StackConfig): Promise<Stack> {
@@ -195,7 +197,7 @@ function prepared(connection: MessageStream): MessageStream {
 
 const muxer: Factory<'streamMuxers'> = () => {
   const inner = yamux({
-    enableKeepAlive: false,
+    keepAliveInterval: PING_MS,
     maxInboundStreams: STREAMS_PER_CONNECTION,
     maxOutboundStreams: STREAMS_PER_CONNECTION,
     streamOptions: {
