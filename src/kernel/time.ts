@@ -34,3 +34,8 @@ export function earliest(deadlines: Iterable<Deadline | undefined>): Deadline | 
 export function isDue(deadline: Deadline | undefined, now: Instant): boolean {
   return deadline !== undefined && deadline.atMs <= now.monoMs;
 }
+
+/** Whether who is awake may honour it now, for whatever reason it is awake. */
+export function mayBeDue(deadline: Deadline | undefined, now: Instant): boolean {
+  return deadline !== undefined && deadline.atMs - (deadline.earlyMs ?? 0) <= now.monoMs;
+}

@@ -1,5 +1,5 @@
 import type { Machine } from '../kernel/machine.ts';
-import type { Deadline, Instant } from '../kernel/time.ts';
+import { type Deadline, type Instant, mayBeDue } from '../kernel/time.ts';
 
 type Timed = Pick<Machine<never, unknown>, 'deadline'>;
 
@@ -40,19 +40,15 @@ export class MachineDeadlines<M extends Timed> {
 
   /** The machines that are due, or may be early, in their order; one may become due by what those before it did. */
   *due(now: Instant): Generator<M> {
-    for (let at = 0; at < this.#machines.length; at++) {
-      const deadline = this.#deadlineOf(at);
-      if (deadline !== undefined && deadline.atMs - (deadline.earlyMs ?? 0) <= now.monoMs)
-        yield this.#machines[at] as M;
-    }
+    for (let at = 0; at < this.#machines.length; at++)
+      if (mayBeDue(this.#deadlineOf(at), now)) yield this.#machines[at] as M;
   }
 
   /** The machines that wait for no moment of their own, but for the node to be awake. */
   *early(now: Instant): Generator<M> {
     for (let at = 0; at < this.#machines.length; at++) {
       const deadline = this.#deadlineOf(at);
-      if (deadline?.earlyMs !== undefined && deadline.atMs - deadline.earlyMs <= now.monoMs)
-        yield this.#machines[at] as M;
+      if (deadline?.earlyMs !== undefined && mayBeDue(deadline, now)) yield this.#machines[at] as M;
     }
   }
 

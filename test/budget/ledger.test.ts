@@ -452,17 +452,23 @@ describe('ledger: who remembers too little spends nothing', () => {
     },
   );
 
+  /** A host on an older image of its disk, after others heard what it has forgotten: those `rows`. */
+  function putBack() {
+    const { store, host } = setup();
+    const witness = hostWith(store, 1);
+    const image = [...host.journal];
+    host.report('a', 90);
+    witness.hear(host);
+    const rows = [...host.published];
+    host.journal = image;
+    host.synced = image.length;
+    host.crash();
+    return { store, host, rows };
+  }
+
   it('an old image is found out by any later row of its own, before or after it was confirmed (B10)', () => {
     for (const isConfirmed of [false, true]) {
-      const { store, host } = setup();
-      const witness = hostWith(store, 1);
-      const image = [...host.journal];
-      host.report('a', 90);
-      witness.hear(host);
-      const rows = [...host.published];
-      host.journal = image;
-      host.synced = image.length;
-      host.crash();
+      const { store, host, rows } = putBack();
       if (isConfirmed) host.open(store);
       const { account } = host.ledger;
       for (const row of rows) host.deliver({ kind: 'rowHeard', ...row });
@@ -479,15 +485,7 @@ describe('ledger: who remembers too little spends nothing', () => {
   ] as const)(
     'an old image that spent %s than others know of when it hears that is found out, unless it could have gone on from there (B10)',
     (_, again, isFoundOut) => {
-      const { store, host } = setup();
-      const witness = hostWith(store, 1);
-      const image = [...host.journal];
-      host.report('a', 90);
-      witness.hear(host);
-      const rows = [...host.published];
-      host.journal = image;
-      host.synced = image.length;
-      host.crash();
+      const { store, host, rows } = putBack();
       host.open(store);
       const { account } = host.ledger;
       host.report('b', again);

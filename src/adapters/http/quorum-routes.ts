@@ -45,13 +45,9 @@ export async function changeVoters(
   }
   if ('node' in change) {
     const { kind, node } = change;
-    const view = await (kind === 'add' ? voters.add(node, signal) : voters.remove(node, signal));
-    return view.ok ? shown(view.value, {}) : view;
+    return answered(await (kind === 'add' ? voters.add(node, signal) : voters.remove(node, signal)));
   }
-  if (change.kind === 'found') {
-    const view = await voters.found(signal);
-    return view.ok ? shown(view.value, {}) : view;
-  }
+  if (change.kind === 'found') return answered(await voters.found(signal));
   const { kind, id } = change;
   if (typeof id !== 'string') {
     const field = kind === 'recover' ? 'confirm' : 'keep';
@@ -61,9 +57,12 @@ export async function changeVoters(
       'skein doctor names the stores.',
     );
   }
-  const view = await (kind === 'recover'
-    ? voters.recover({ confirm: id }, signal)
-    : voters.merge({ keep: id }, signal));
+  return answered(
+    await (kind === 'recover' ? voters.recover({ confirm: id }, signal) : voters.merge({ keep: id }, signal)),
+  );
+}
+
+function answered(view: Result<VotersView>): Result<Structured> {
   return view.ok ? shown(view.value, {}) : view;
 }
 
