@@ -28,7 +28,7 @@ import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Rng } from '../kernel/rng.ts';
-import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import { type Deadline, earliest, type Instant, isDue, mayBeDue } from '../kernel/time.ts';
 import { Budget, costOf, GIVEN_COST, ROOT_COST } from './budget.ts';
 import { decodeFrame, encodeFrame, FRAME_HEADER_BYTES, type Frame } from './frames.ts';
 import type { Delta, Lattice, Merged } from './lattice.ts';
@@ -238,7 +238,7 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     const told = new Set<NodeId>();
     const neighbours = this.neighbours;
     let isFull = false;
-    if (isDue(this.#period, now)) {
+    if (mayBeDue(this.#period, now)) {
       this.#period = this.#nextPeriod(now);
       if (neighbours.length > 0) told.add(this.#rng.pick(neighbours));
       isFull = ++this.#periods % FULL_ROOT_PERIODS === 0;
@@ -468,9 +468,15 @@ export class AntiEntropy implements Machine<AntiEntropyEvent, AntiEntropyEffect>
     if (!this.#owed.has(peer)) this.#owed.set(peer, atMs);
   }
 
+  /** Nobody waits for the periodic root, so it goes along with what else wakes the node; never later than the longest period. */
   #nextPeriod(now: Instant): Deadline {
-    const jitter = 0.75 + this.#rng.float() / 2;
-    return { atMs: now.monoMs + this.#config.digestPeriodMs * jitter, reason: 'replication.period' };
+    const { digestPeriodMs } = this.#config;
+    const jitter = 1 + this.#rng.float() / 4;
+    return {
+      atMs: now.monoMs + digestPeriodMs * jitter,
+      reason: 'replication.period',
+      earlyMs: digestPeriodMs / 4,
+    };
   }
 
   #send(to: readonly NodeId[], frame: Frame): Send {

@@ -51,9 +51,9 @@ describe('an idle node with ten peers', () => {
   });
 
   it.each([
-    ['leader', 22, 14.5],
-    ['voter', 10.8, 9.8],
-    ['learner', 7, 6.3],
+    ['leader', 21.5, 13],
+    ['voter', 10, 8.2],
+    ['learner', 6.5, 5],
   ] as const)(
     'has so many turns a second at most as %s of the quorum store, %d, and so many wakes: %d',
     (role, mostTurns, mostWakes) => {
