@@ -198,11 +198,17 @@ export class Agents implements Machine<AgentsEvent, AgentsEffect> {
   }
 
   #heartbeat(agentId: unknown, now: Instant, effects: AgentsEffect[]): Result<AgentInfo> {
-    const agent = typeof agentId === 'string' ? this.#local.get(agentId) : undefined;
+    if (typeof agentId !== 'string')
+      return failWith(
+        'INVALID_ARGUMENT',
+        'The agent id is not a text.',
+        'Pass the one it was registered with.',
+      );
+    const agent = this.#local.get(agentId);
     if (agent === undefined) {
       return failWith(
         'NOT_FOUND',
-        `No agent ${JSON.stringify(agentId)} is registered on this node.`,
+        `No agent ${JSON.stringify(agentId.slice(0, 128))} is registered on this node.`,
         'Register it with agent_register; an agent that misses its heartbeats is forgotten.',
       );
     }

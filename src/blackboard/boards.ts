@@ -23,7 +23,7 @@ import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts'
 import { AntiEntropy, type AntiEntropyEffect } from '../replication/anti-entropy.ts';
 import type { BoardCall, BoardInfo, ClientUpdate, WriteAnswer, Writer } from './api.ts';
 import type { Board } from './board.ts';
-import { checkCall, checkDocumentName } from './calls.ts';
+import { checkBoardName, checkCall, checkDocumentName } from './calls.ts';
 import { readClientUpdate } from './client-lane.ts';
 import { Desk, TOKEN_OF_TURN } from './desk.ts';
 import { deletedDocument, noRoom, tooMuchWork } from './document-room.ts';
@@ -387,6 +387,8 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
 
   #yjsUpdate(event: YjsUpdate, now: Instant): Result<unknown> | undefined {
     const { id, board: name, document, update } = event;
+    const isNamed = checkBoardName(name);
+    if (!isNamed.ok) return isNamed;
     const board = this.#desk.board(name);
     if (!board.ok) return board;
     if (board.value.declared?.mode === 'quorum') return notMerged(name);
@@ -394,6 +396,9 @@ export class Boards implements Machine<BoardsEvent, BoardsEffect> {
     const named = checkDocumentName(document);
     if (!named.ok) return named;
     if (this.#diskFailure !== undefined) return diskFull(this.#diskFailure);
+    if (!(update instanceof Uint8Array)) {
+      return failWith('INVALID_ARGUMENT', 'The update is not a Uint8Array.', 'Pass a Yjs update (v1).');
+    }
     if (update.length > limits.frameBytes / 2) {
       return failWith('TOO_LARGE', 'The update is too large.', 'Send smaller updates.');
     }

@@ -6,7 +6,14 @@ import { checkJson } from '../kernel/json.ts';
 import { checkKey, LONE_SURROGATE } from '../kernel/key.ts';
 import { limits } from '../kernel/limits.ts';
 import { fromBase64Url, fromUtf8, toBase64Url, utf8 } from '../kernel/text.ts';
-import { type BoardCall, type DocumentEdit, LEVELS, type ListCall, type WaitCall } from './api.ts';
+import {
+  type BoardCall,
+  type ClientStamp,
+  type DocumentEdit,
+  LEVELS,
+  type ListCall,
+  type WaitCall,
+} from './api.ts';
 import { DOCUMENT_NAME_BYTES } from './sections.ts';
 
 const POISONED: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
@@ -18,22 +25,27 @@ function wrong(message: string, hint: string): { readonly ok: false; readonly er
   return failWith('INVALID_ARGUMENT', message, hint);
 }
 
+export function checkBoardName(board: unknown): Checked {
+  if (parseBoardName(board) !== undefined) return FINE;
+  return wrong(
+    'The board name is not valid.',
+    'Use 1 to 64 of a-z, 0-9, ".", "_" and "-", starting with a letter or digit.',
+  );
+}
+
 /** Form and bounds of a call; values are checked by `checkValue`. */
 export function checkCall(call: BoardCall): Checked {
-  if (parseBoardName(call.board) === undefined) {
-    return wrong(
-      'The board name is not valid.',
-      'Use 1 to 64 of a-z, 0-9, ".", "_" and "-", starting with a letter or digit.',
-    );
-  }
+  const named = checkBoardName(call.board);
+  if (!named.ok) return named;
   if (call.level !== undefined && !LEVELS.includes(call.level)) {
     return wrong('The level is not known.', `Use one of ${LEVELS.join(', ')}.`);
   }
   switch (call.op) {
-    case 'read':
     case 'write':
-    case 'compareAndSet':
     case 'delete':
+      return isStamp(call.stamp) ? checkKey(call.key) : wrong(NO_STAMP, STAMP_HINT);
+    case 'read':
+    case 'compareAndSet':
     case 'append':
       return checkKey(call.key);
     case 'list':
@@ -52,6 +64,18 @@ export function checkCall(call: BoardCall): Checked {
       call satisfies never;
       return wrong('The operation is not known.', 'See BoardCall for those that there are.');
   }
+}
+
+const NO_STAMP = 'The stamp is not valid.';
+const STAMP_HINT = 'Pass it as { revision, lane }, whole numbers, or leave it out.';
+
+function isStamp(stamp: ClientStamp | null | undefined): boolean {
+  if (stamp === undefined) return true;
+  return isCount(stamp?.revision) && isCount(stamp?.lane);
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 /** The value as JSON text, once it is known to be plain, well-formed and small enough. */

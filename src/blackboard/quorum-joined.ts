@@ -1,5 +1,5 @@
 /** Boards of both modes as one blackboard: nobody who calls needs to know which kind a board is. */
-import { failWith, type Result } from '../kernel/errors.ts';
+import { failWith, type Result, SkeinError } from '../kernel/errors.ts';
 import { type BoardName, parseAgentId } from '../kernel/ids.ts';
 import type { Blackboard, BoardAnswers, BoardCall, BoardInfo, Change, Writer } from './api.ts';
 import type { QuorumBoards } from './quorum-boards.ts';
@@ -19,6 +19,7 @@ export class JoinedBlackboard implements Blackboard {
     writer: Writer,
     signal?: AbortSignal,
   ): Promise<Result<BoardAnswers[C['op']]>> {
+    if (typeof call !== 'object' || (call as C | null) === null) return noCall();
     if (parseAgentId((writer as Writer | undefined)?.agent) === undefined) return noAgent();
     if (this.#quorum.has(call.board)) return this.#quorum.call(call, writer, signal);
     if (call.op === 'compareAndSet') return notOffered(call.board);
@@ -44,6 +45,8 @@ export class JoinedBlackboard implements Blackboard {
   }
 
   watch(board: BoardName, listener: (changes: readonly Change[]) => void): () => void {
+    if (typeof listener !== 'function')
+      throw SkeinError.of('INVALID_ARGUMENT', 'The listener is not a function.', 'Pass a function.');
     return (this.#quorum.has(board) ? this.#quorum : this.#crdt).watch(board, listener);
   }
 }
@@ -54,6 +57,14 @@ function noAgent(): Result<never> {
     'INVALID_ARGUMENT',
     'The call does not say which agent makes it.',
     'Pass { agent } with 1 to 128 printable characters without white space.',
+  );
+}
+
+function noCall(): Result<never> {
+  return failWith(
+    'INVALID_ARGUMENT',
+    'This is no call of the blackboard.',
+    'Pass { op, board, … }: see BoardCall for those that there are.',
   );
 }
 

@@ -12,6 +12,7 @@ export class Calls {
   /** Asks with a fresh id; `cancel` is told when `signal` aborts before the answer has come. */
   ask<T>(send: (id: number) => void, cancel: (id: number) => void, signal?: AbortSignal): Promise<Result<T>> {
     if (this.#closed) return Promise.resolve(stopping());
+    if (signal !== undefined && !isSignal(signal)) return Promise.resolve(noSignal());
     if (signal?.aborted === true) return Promise.resolve(cancelled());
     const id = ++this.#lastId;
     if (signal === undefined) {
@@ -78,4 +79,15 @@ function cancelled(): Result<never> {
       details: { outcome: 'unknown' },
     },
   );
+}
+
+/** Programs without types may pass anything. */
+function isSignal(signal: unknown): boolean {
+  return typeof signal === 'object' && signal !== null && 'aborted' in signal && 'addEventListener' in signal;
+}
+
+function noSignal(): Result<never> {
+  return failWith('INVALID_ARGUMENT', 'The signal is not an AbortSignal.', 'Pass one, or leave it out.', {
+    details: { outcome: 'not-done' },
+  });
 }

@@ -1,7 +1,7 @@
-import type { AgentDirectory, AgentInfo } from '../agents/api.ts';
+import type { AgentDirectory, AgentInfo, DiscoverQuery } from '../agents/api.ts';
 import type { Blackboard, BoardAnswers, BoardCall, Change, Writer, YjsAccess } from '../blackboard/api.ts';
 import type { ThresholdPassed } from '../budget/api.ts';
-import type { Result } from '../kernel/errors.ts';
+import { type Result, SkeinError } from '../kernel/errors.ts';
 import type { BoardName } from '../kernel/ids.ts';
 import type { Clock } from '../kernel/ports.ts';
 import type { RegisterChanged, RegisterReplaced } from '../quorum/messages.ts';
@@ -58,16 +58,24 @@ export function blackboardOf({ core, clock, calls, announcements, deliver }: Fac
 export function yjsAccessOf({ core, calls, announcements, deliver }: FaceParts): YjsAccess {
   return {
     stateVector: (board, document) => core.boards.stateVector(board, document),
-    encodeState: (board, document, stateVector) => core.boards.encodeState(board, document, stateVector),
-    readEntries: (board, update, lane) => core.boards.readEntries(board, update, lane),
+    encodeState: (board, document, stateVector) => {
+      if (stateVector === undefined || stateVector instanceof Uint8Array)
+        return core.boards.encodeState(board, document, stateVector);
+      throw SkeinError.of('INVALID_ARGUMENT', 'The state vector is not a Uint8Array.', 'Pass one, or none.');
+    },
+    readEntries: (board, update, lane) =>
+      update instanceof Uint8Array ? core.boards.readEntries(board, update, lane) : undefined,
     applyUpdate: (board, document, update, writer) =>
       calls.ask<void>(
         (id) => deliver({ kind: 'yjsUpdate', id, board, document, update, writer }),
         () => undefined,
       ),
     isDeleted: (board, document) => core.boards.isDeleted(board, document),
-    observe: (board, document, listener) =>
-      announcements.yjsUpdates.listen(Announcements.yjsKey(board, document), listener),
+    observe: (board, document, listener) => {
+      if (typeof board !== 'string' || (document !== undefined && typeof document !== 'string'))
+        throw SkeinError.of('INVALID_ARGUMENT', 'The board or the document is not a text.', 'Pass names.');
+      return announcements.yjsUpdates.listen(Announcements.yjsKey(board, document), listener);
+    },
   };
 }
 
@@ -91,7 +99,22 @@ export function agentDirectoryOf({ core, clock, calls, announcements, deliver }:
           }),
         () => undefined,
       ),
-    discover: (query) => core.agents.discover(query, clock.now()),
+    discover: (query) => {
+      if (isQuery(query)) return core.agents.discover(query, clock.now());
+      throw SkeinError.of(
+        'INVALID_ARGUMENT',
+        'This is no query for agents.',
+        'Pass { capability, minTrust }, or {} for all agents.',
+      );
+    },
     watch: (listener) => announcements.lists.listen('agents', listener),
   };
+}
+
+/** Programs without types may pass anything. */
+function isQuery(query: DiscoverQuery | null | undefined): boolean {
+  if (typeof query !== 'object' || query === null) return false;
+  const { capability, minTrust } = query;
+  const isText = capability === undefined || typeof capability === 'string';
+  return isText && (minTrust === undefined || typeof minTrust === 'number');
 }

@@ -107,6 +107,12 @@ class Closers {
 
 /** Throws a `SkeinError` that says what to do where the node cannot start; nothing is left running then. */
 export async function startNode(config: Config, options: StartOptions = {}): Promise<RunningNode> {
+  if (typeof config?.node?.data !== 'string')
+    throw SkeinError.of(
+      'INVALID_ARGUMENT',
+      'This is no configuration of a node.',
+      'Pass what configWith(…) or loadConfig(…) gives.',
+    );
   const logger = options.logger ?? createLogger({ level: 'warn', base: { node: config.node.name } });
   const closers = new Closers();
   try {

@@ -1,13 +1,15 @@
 /** The embedded quorum store over the core: calls become events, answers resolve promises, the mirror is read at once. */
-import { fail, ok, type Result } from '../kernel/errors.ts';
+import { fail, failWith, ok, type Result } from '../kernel/errors.ts';
 import { wrongWith } from '../quorum/calls/requests.ts';
 import type { QuorumCall } from '../quorum/messages.ts';
 import type {
   KeyChange,
   KeyRange,
   Lease,
+  Operation,
   QuorumStore,
   RangeAnswer,
+  Transaction,
   TransactionAnswer,
   WatchEvent,
 } from '../quorum/port.ts';
@@ -26,7 +28,10 @@ export function embeddedStoreOf(parts: FaceParts, quorum: Quorum): QuorumStore {
       signal,
     );
   return {
-    transact: (transaction, signal) => ask<TransactionAnswer>({ op: 'transact', transaction }, signal),
+    transact: (transaction, signal) =>
+      isTransaction(transaction)
+        ? ask<TransactionAnswer>({ op: 'transact', transaction }, signal)
+        : Promise.resolve(malformed('transaction')),
     get: (key, level, signal) => {
       if (level === 'strong') return ask<RangeAnswer>({ op: 'get', key }, signal);
       const wrong = wrongWith({ op: 'get', key });
@@ -36,6 +41,7 @@ export function embeddedStoreOf(parts: FaceParts, quorum: Quorum): QuorumStore {
       return Promise.resolve(ok({ found: found === undefined ? [] : [found], more: false, revision }));
     },
     range: (range, limit, level, signal) => {
+      if (!isRange(range)) return Promise.resolve(malformed('range'));
       const call = { op: 'range', range, limit } as const;
       if (level === 'strong') return ask<RangeAnswer>(call, signal);
       const wrong = wrongWith(call);
@@ -46,6 +52,39 @@ export function embeddedStoreOf(parts: FaceParts, quorum: Quorum): QuorumStore {
     renewLease: (id, signal) => ask<Lease>({ op: 'renewLease', id }, signal),
     revokeLease: (id, signal) => ask<{ readonly revision: number }>({ op: 'revokeLease', id }, signal),
   };
+}
+
+/** Programs without types may pass anything; the bounds of what is well-formed the store checks. */
+function isTransaction(transaction: Partial<Transaction> | null | undefined): boolean {
+  const { compares, then, otherwise } = transaction ?? {};
+  if (![compares, then, otherwise].every((list) => Array.isArray(list))) return false;
+  const areCompares = compares?.every((compare) => typeof compare?.key === 'string') === true;
+  return areCompares && [then, otherwise].every((list) => list?.every(isOperation) === true);
+}
+
+function isOperation(operation: Operation | null | undefined): boolean {
+  switch (operation?.op) {
+    case 'put':
+      return typeof operation.key === 'string' && operation.value instanceof Uint8Array;
+    case 'get':
+    case 'delete':
+      return typeof operation.key === 'string';
+    case 'range':
+    case 'deleteRange':
+      return isRange(operation.range);
+    default:
+      return false;
+  }
+}
+
+function isRange(range: KeyRange | null | undefined): boolean {
+  return typeof range?.from === 'string' && typeof range.to === 'string';
+}
+
+function malformed(what: string): Result<never> {
+  return failWith('INVALID_ARGUMENT', `This is no ${what}.`, 'See the types of the quorum store.', {
+    details: { outcome: 'not-done' },
+  });
 }
 
 /**

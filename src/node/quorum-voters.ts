@@ -38,9 +38,9 @@ export function embeddedVoters({ status, peers, store, freshStoreId, ask }: Embe
     add: (node, signal) => wish(node, 'always', signal),
     remove: (node, signal) => wish(node, 'never', signal),
     found: (signal) => done({ op: 'found' }, signal),
-    recover: async ({ confirm }, signal) => {
+    recover: async (request, signal) => {
       const { storeId } = list();
-      if (storeId === undefined || confirm !== storeId) return notConfirmed(storeId);
+      if (storeId === undefined || request?.confirm !== storeId) return notConfirmed(storeId);
       const recovered = await done({ op: 'recover' }, signal);
       if (!recovered.ok) return recovered;
       // Tokens and cursors may name revisions that were lost and will be used anew: they are of another store now.
@@ -50,7 +50,8 @@ export function embeddedVoters({ status, peers, store, freshStoreId, ask }: Embe
       );
       return renamed.ok ? ok(list()) : renamed;
     },
-    merge: async ({ keep }, signal) => {
+    merge: async (request, signal) => {
+      const keep = request?.keep;
       if (list().storeId === keep) return keepsItself(keep);
       return done({ op: 'abandon', keep }, signal);
     },
@@ -114,6 +115,8 @@ function votersView(status: QuorumStatus, peers: readonly PeerInfo[]): VotersVie
 }
 
 function memberOf(text: string, peers: readonly PeerInfo[], voters: readonly VoterInfo[]): Result<NodeId> {
+  if (typeof text !== 'string')
+    return failWith('INVALID_ARGUMENT', 'The member is not a text.', 'Pass its node id or its name.');
   const known = [...peers, ...voters];
   const ids = new Set(
     known.filter(({ nodeId, name }) => nodeId === text || name === text).map(({ nodeId }) => nodeId),

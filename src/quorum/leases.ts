@@ -76,11 +76,12 @@ export class NamedLeases {
 
   /** Takes the lease where it is free. The holder that has it already keeps its token, and has `ttlMs` from now on. */
   async acquire(
-    { name, holder, ttlMs }: LeaseRequest & { readonly ttlMs: number },
+    request: LeaseRequest & { readonly ttlMs: number },
     signal?: AbortSignal,
   ): Promise<Result<LeaseState>> {
-    const checked = checkRequest(name, ttlMs);
+    const checked = checkRequest(request, request?.ttlMs ?? Number.NaN);
     if (!checked.ok) return checked;
+    const { name, holder, ttlMs } = request;
     const read = await this.#find(name, signal);
     if (!read.ok) return read;
     let found = read.value;
@@ -109,16 +110,15 @@ export class NamedLeases {
 
   /** Default of `ttlMs`: what it was acquired with. With `fencingToken` only that acquisition is renewed. */
   async renew(
-    {
-      name,
-      holder,
-      ttlMs,
-      fencingToken,
-    }: LeaseRequest & { readonly ttlMs?: number | undefined; readonly fencingToken?: number | undefined },
+    request: LeaseRequest & {
+      readonly ttlMs?: number | undefined;
+      readonly fencingToken?: number | undefined;
+    },
     signal?: AbortSignal,
   ): Promise<Result<LeaseState>> {
-    const checked = checkRequest(name, ttlMs);
+    const checked = checkRequest(request, request?.ttlMs);
     if (!checked.ok) return checked;
+    const { name, holder, ttlMs, fencingToken } = request;
     const found = await this.#find(name, signal);
     if (!found.ok) return found;
     if (found.value === undefined) return ok({ name, held: false });
@@ -130,11 +130,12 @@ export class NamedLeases {
 
   /** Gives the lease up at once, so that nobody need wait for its end. Harmless where the caller does not hold it. */
   async release(
-    { name, holder, fencingToken }: LeaseRequest & { readonly fencingToken?: number | undefined },
+    request: LeaseRequest & { readonly fencingToken?: number | undefined },
     signal?: AbortSignal,
   ): Promise<Result<LeaseState>> {
-    const checked = checkRequest(name, undefined);
+    const checked = checkRequest(request, undefined);
     if (!checked.ok) return checked;
+    const { name, holder, fencingToken } = request;
     const found = await this.#find(name, signal);
     if (!found.ok) return found;
     if (found.value === undefined) return ok({ name, held: false });
@@ -155,9 +156,12 @@ export class NamedLeases {
 
   /** In the order of names; `after` is the last name of the page before. */
   async list(
-    { limit, after }: { readonly limit: number; readonly after?: string | undefined },
+    page: { readonly limit: number; readonly after?: string | undefined },
     signal?: AbortSignal,
   ): Promise<Result<{ readonly leases: readonly ListedLease[]; readonly more: boolean }>> {
+    if (typeof page !== 'object' || (page as unknown) === null)
+      return failWith('INVALID_ARGUMENT', 'The page is not an object.', 'Pass { limit, after }.');
+    const { limit, after } = page;
     const from = after === undefined ? PREFIX : `${keyOf(after)}\0`;
     const answer = await this.#store.range({ from, to: 'l0' }, limit, 'strong', signal);
     if (!answer.ok) return answer;
@@ -292,15 +296,34 @@ function bodyOf({ value }: KeyValue): Body {
   };
 }
 
-function checkRequest(name: string, ttlMs: number | undefined): Result<undefined> {
-  if (name === '' || utf8(name).length > limits.leaseNameBytes || /[\p{Cc}\p{Cs}]/u.test(name)) {
+/** Programs without types may pass anything. */
+function checkRequest(
+  request: Partial<LeaseRequest> | null | undefined,
+  ttlMs: number | undefined,
+): Result<undefined> {
+  const name = request?.name;
+  const { agent, node }: Partial<LeaseHolder> = request?.holder ?? {};
+  if (typeof agent !== 'string' || typeof node !== 'string') {
+    return failWith(
+      'INVALID_ARGUMENT',
+      'The request names no holder.',
+      'Pass { name, holder: { agent, node } }.',
+    );
+  }
+  if (
+    typeof name !== 'string' ||
+    name === '' ||
+    utf8(name).length > limits.leaseNameBytes ||
+    /[\p{Cc}\p{Cs}]/u.test(name)
+  ) {
     return failWith(
       'INVALID_ARGUMENT',
       `The name of the lease is empty, longer than ${limits.leaseNameBytes} bytes, or holds control characters.`,
       'Use a short path, such as "deploy/production".',
     );
   }
-  const isTime = ttlMs === undefined || (ttlMs >= 1_000 && ttlMs <= limits.ttlSeconds * 1000);
+  const isTime =
+    ttlMs === undefined || (typeof ttlMs === 'number' && ttlMs >= 1_000 && ttlMs <= limits.ttlSeconds * 1000);
   if (isTime) return ok(undefined);
   return failWith(
     'INVALID_ARGUMENT',

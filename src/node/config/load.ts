@@ -6,6 +6,7 @@
  */
 import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { SkeinError } from '../../kernel/errors.ts';
 import { type Config, options } from './options.ts';
 import { type ConfigProblem, keyText } from './problem.ts';
 import { type FileContents, type FlagValues, type Loaded, settle } from './settle.ts';
@@ -34,6 +35,8 @@ export async function loadConfig(input: LoadInput = {}): Promise<Loaded> {
 
 /** A complete configuration from a few values, the rest defaults; for embedding and for tests. Same checks. */
 export function configWith(values: PartialConfig = {}): Config {
+  if (typeof values !== 'object' || (values as unknown) === null)
+    throw SkeinError.of('INVALID_ARGUMENT', 'The values are not an object.', 'Pass sections, or nothing.');
   const flat = new Map<string, unknown>();
   for (const option of options) {
     const value = option.path
