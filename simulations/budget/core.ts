@@ -38,7 +38,7 @@ export type CoreEvent =
   | DiskRecovered
   | Lagged;
 
-export type CoreEffect = BudgetEffect | Exclude<RecordsEffect, { kind: 'recordChanged' }>;
+export type CoreEffect = BudgetEffect | Exclude<RecordsEffect, { kind: 'recordChanged' | 'ownReturned' }>;
 
 export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
   readonly budgets: Budgets;
@@ -145,7 +145,9 @@ export class BudgetCore implements Machine<CoreEvent, CoreEffect> {
 
   #routed(effects: readonly RecordsEffect[], now: Instant): readonly CoreEffect[] {
     return effects.flatMap((effect): readonly CoreEffect[] =>
-      effect.kind === 'recordChanged' ? this.#changed(effect.record, now) : [effect],
+      effect.kind === 'recordChanged' || effect.kind === 'ownReturned'
+        ? this.#changed(effect.record, now)
+        : [effect],
     );
   }
 

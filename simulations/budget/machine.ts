@@ -31,6 +31,8 @@ export interface MachineWorld {
   readonly cryptography: Cryptography;
   readonly store: StoreModel;
   readonly isOrchestrator: (machine: BudgetMachine) => boolean;
+  /** When the process that runs under this identity started. */
+  readonly startedAtMs: (node: NodeId) => number | undefined;
   readonly checkpointFloorBytes: number;
   readonly wallRate: number;
   readonly times: ClosingTimes;
@@ -52,7 +54,8 @@ interface Run {
   readonly executor: Executor<CoreEvent, CoreEffect>;
   readonly client: StoreClient;
   readonly waiting: Map<number, (result: Result<unknown>) => void>;
-  readonly up: Set<NodeId>;
+  /** When the process at the other end started: as of its hello, in a node. */
+  readonly up: Map<NodeId, number | undefined>;
   readonly gone: Map<NodeId, () => void>;
 }
 
@@ -159,7 +162,7 @@ export class BudgetMachine {
     const run: Run = {
       ...{ process, wire, disk, clock, core, executor, client },
       waiting: new Map(),
-      up: new Set(),
+      up: new Map(),
       gone: new Map(),
     };
     this.#run = run;
@@ -305,8 +308,12 @@ export class BudgetMachine {
   #onWire(run: Run, event: WireEvent): void {
     if (event.kind === 'connected') {
       run.wire.admit(event.peer);
-      if (run.up.has(event.peer)) return;
-      run.up.add(event.peer);
+      const startedAtMs = this.#world.startedAtMs(event.peer);
+      if (run.up.has(event.peer)) {
+        if (run.up.get(event.peer) === startedAtMs) return;
+        run.executor.deliver({ kind: 'peerDown', peer: event.peer, reason: 'restarted' });
+      }
+      run.up.set(event.peer, startedAtMs);
       run.gone.get(event.peer)?.();
       run.executor.deliver({ kind: 'peerUp', peer: event.peer });
       run.executor.deliver({ kind: 'memberChanged', member: event.peer, state: 'alive' });
@@ -336,7 +343,8 @@ export class BudgetMachine {
   /** Whoever is not connected is dialled again and again. */
   #dial(run: Run): void {
     if (this.#run !== run) return;
-    for (const peer of this.#peers) if (![...run.up].some((up) => peer.endsWith(up))) run.wire.dial(peer);
+    for (const peer of this.#peers)
+      if (![...run.up.keys()].some((up) => peer.endsWith(up))) run.wire.dial(peer);
     this.#world.scheduler.after(REDIAL_MS * (0.5 + this.#rng.float()), () =>
       run.process.enter(() => this.#dial(run)),
     );

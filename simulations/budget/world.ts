@@ -1,5 +1,6 @@
 /** Machines with nothing but money on them, their network, clocks and disks, and a quorum store, all driven by one seed. */
 import { CLOSING_TIMES, type ClosingTimes } from '../../src/budget/over-periods.ts';
+import type { NodeId } from '../../src/kernel/ids.ts';
 import { type Rng, seededRng } from '../../src/kernel/rng.ts';
 import { nodeIdFromPublicKey } from '../../src/mesh/identity/peer-id.ts';
 import { SimulatedCryptography } from '../../src/sim/cryptography.ts';
@@ -88,6 +89,7 @@ export class BudgetWorld {
       checkpointFloorBytes: options.checkpointFloorBytes,
       ...{ wallRate: this.#wallRate, times: this.times },
       isOrchestrator: ({ index }) => index < options.orchestrators,
+      startedAtMs: (node) => this.#startedAtMs(node),
       onStart: (machine) => {
         for (const listener of this.onStart) listener(machine);
       },
@@ -183,6 +185,11 @@ export class BudgetWorld {
 
   #addressesBut({ nodeId }: BudgetMachine): readonly string[] {
     return this.machines.filter((other) => other.nodeId !== nodeId).map(({ address }) => address);
+  }
+
+  #startedAtMs(node: NodeId): number | undefined {
+    const started = this.all.filter(({ nodeId, state }) => nodeId === node && state !== 'dead');
+    return started.length === 0 ? undefined : Math.max(...started.map(({ startedAtMs }) => startedAtMs));
   }
 
   #stepped(machine: BudgetMachine, event: string, effects: readonly CoreEffect[]): void {

@@ -64,7 +64,14 @@ const BUDGET_STREAM = 'budget';
 const NOTHING: readonly NodeEffect[] = [];
 
 type InnerMachine = Pick<Machine<never, InnerEffect>, 'expire' | 'deadline'>;
-type InnerFact = 'peerUp' | 'peerDown' | 'penalise' | 'recordChanged' | 'publishLanes' | 'publishRow';
+type InnerFact =
+  | 'peerUp'
+  | 'peerDown'
+  | 'penalise'
+  | 'recordChanged'
+  | 'ownReturned'
+  | 'publishLanes'
+  | 'publishRow';
 
 /** What a host does for the node: all that its machines say which is not a fact for another machine. */
 export type NodeEffect = Exclude<InnerEffect, { kind: InnerFact }>;
@@ -447,6 +454,9 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
         case 'recordChanged':
           orders.push(...this.#route(this.#recordChanged(effect.record, now), now));
           break;
+        case 'ownReturned':
+          orders.push(...this.#route(this.#rowHeard(effect.record, effect.body, now), now));
+          break;
         case 'publishLanes':
           orders.push(...this.#route(this.#publishLanes(effect.body, now), now));
           break;
@@ -507,13 +517,16 @@ export class NodeCore implements Machine<NodeEvent, NodeEffect> {
         ];
       case 'agent':
         return this.#at(this.agents).handle({ kind: 'recordChanged', record }, now);
-      case 'budget': {
-        const { owner, key, sequence: version } = record;
-        return this.#toBudgets({ kind: 'rowHeard', owner, key, version, body }, now);
-      }
+      case 'budget':
+        return this.#rowHeard(record, body, now);
       default:
         return [];
     }
+  }
+
+  #rowHeard(record: SignedRecord, body: unknown, now: Instant): readonly InnerEffect[] {
+    const { owner, key, sequence: version } = record;
+    return this.#toBudgets({ kind: 'rowHeard', owner, key, version, body }, now);
   }
 
   /** Published once what the account persisted before is on the disk; of two rows under one key the newer is enough. */

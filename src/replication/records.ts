@@ -60,7 +60,14 @@ export interface RecordChanged {
   readonly record: SignedRecord;
 }
 
-export type RecordsEffect = AntiEntropyEffect | Persist | RecordChanged;
+/** An older one of this node's own came back, of a kind that rides along: it is not held, and may tell of what this node forgot. */
+export interface OwnReturned {
+  readonly kind: 'ownReturned';
+  readonly record: SignedRecord;
+  readonly body: unknown;
+}
+
+export type RecordsEffect = AntiEntropyEffect | Persist | RecordChanged | OwnReturned;
 
 export interface RecordsOptions {
   readonly self: NodeId;
@@ -213,7 +220,7 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
   }
 
   handle(event: RecordsEvent, now: Instant): readonly RecordsEffect[] {
-    if (event.kind === 'peerUp') this.#riding.up(event.peer);
+    if (event.kind === 'peerUp') this.#greet(event.peer, now);
     if (event.kind === 'peerDown') {
       this.#hints.delete(event.peer);
       this.#urgent.delete(event.peer);
@@ -221,6 +228,17 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     }
     const effects = this.#antiEntropy.handle(event, now);
     return [...this.#drain(false), ...effects];
+  }
+
+  /** What is held of its own goes there at once. */
+  #greet(peer: NodeId, now: Instant): void {
+    this.#riding.up(peer);
+    for (const { newest } of this.#store.owner(peer)?.slots.values() ?? []) {
+      const { record } = newest;
+      if (!this.#rides.has(record.kind) || isTombstone(record)) continue;
+      this.#riding.owe(record, peer, now);
+      this.#urgent.add(peer);
+    }
   }
 
   expire(now: Instant): readonly RecordsEffect[] {
@@ -316,7 +334,9 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
   #take(record: SignedRecord, pushedBy: NodeId | undefined, now: Instant): string | undefined {
     const standing = this.#store.standing(record);
     if (standing === 'known' && pushedBy !== undefined) this.#riding.knows(pushedBy, slotName(record));
-    if (standing === 'old' || standing === 'known') return undefined;
+    const isOwn = record.owner === this.#self;
+    const isOwnOld = standing === 'old' && isOwn && this.#rides.has(record.kind) && !isTombstone(record);
+    if ((standing === 'old' && !isOwnOld) || standing === 'known') return undefined;
     const signed = signedBytes(record);
     this.#checks++;
     if (!this.#cryptography.verifyNode(record.owner, signed, record.signature)) {
@@ -324,7 +344,8 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     }
     const held = this.#hold(record, signed);
     if (held === undefined) return `unreadable record of ${record.owner}`;
-    if (record.owner === this.#self) this.#returned(held, now);
+    if (isOwnOld) this.#outbox.push({ kind: 'ownReturned', record, body: held.value });
+    else if (isOwn) this.#returned(held, now);
     else if (!this.#admits(record, held.value)) this.#pass(record, 'not admitted');
     else if (!this.#store.hasRoom(held)) this.#pass(record, 'no room');
     else {

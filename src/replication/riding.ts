@@ -11,6 +11,9 @@
  * nodes for seconds, they are left out of the roots that neighbours compare while there is news; once nothing
  * changed for a while, and now and then in between, all that is held is compared, which finds what was lost.
  *
+ * Who comes up is told at once what is held of its own: it may have got an older state of itself, and the first thing that it
+ * says from there would take the place of what it has forgotten.
+ *
  * Limits: a node that sends nothing else to anybody tells its own records by themselves after a few seconds.
  */
 import { equalBytes } from '../kernel/codec.ts';
@@ -68,6 +71,21 @@ export class Riding {
     return this.#owed.size === 0;
   }
 
+  /** The neighbour should have it, whoever else does. */
+  owe(slot: Slot, peer: NodeId, now: Instant): void {
+    const name = slotName(slot);
+    const { owner, kind, key } = slot;
+    const owed = this.#owed.get(name) ?? {
+      slot: { owner, kind, key },
+      to: new Set<NodeId>(),
+      sinceMs: now.monoMs,
+      forwards: FORWARDS,
+    };
+    owed.to.add(peer);
+    this.#owed.set(name, owed);
+    this.#bound();
+  }
+
   /** A newer record is held, of this node's own or from `from`; `before` is the root of all that was held until now. */
   changed(slot: Slot, from: NodeId | undefined, before: Uint8Array, now: Instant): void {
     this.#newsMs = now.monoMs;
@@ -87,7 +105,7 @@ export class Riding {
       sinceMs: now.monoMs,
       forwards: isOwn ? Number.POSITIVE_INFINITY : FORWARDS,
     });
-    if (this.#owed.size > limits.recordsOwed) this.#owed.delete(this.#owed.keys().next().value as string);
+    this.#bound();
     if (isOwn) this.#waitingMs ??= now.monoMs;
   }
 
@@ -132,6 +150,10 @@ export class Riding {
   /** Nothing has changed for a while: everybody should have the same. */
   isCalm(now: Instant): boolean {
     return now.monoMs - this.#newsMs >= CALM_MS;
+  }
+
+  #bound(): void {
+    if (this.#owed.size > limits.recordsOwed) this.#owed.delete(this.#owed.keys().next().value as string);
   }
 
   /** Whether this replica had this root a moment ago: what its holder lacks is on its way there. */

@@ -213,6 +213,68 @@ describe('records that ride along', () => {
   });
 });
 
+describe('records that ride along, where their owner went back in time', () => {
+  /** The first of three forgot what it told last, and has signed something else under a higher number before it met anybody. */
+  function forgetful(size: number, seed: number): { readonly swarm: Swarm; readonly since: number } {
+    const swarm = new Swarm(size, seed);
+    swarm.live(1_000);
+    swarm.publish(0, 'budget', 'team', { spent: 1 });
+    swarm.live(5_000);
+    const image = swarm.journalOf(0);
+    swarm.publish(0, 'budget', 'team', { spent: 2 });
+    swarm.live(5_000);
+    swarm.crash(0);
+    swarm.boot(0, image);
+    swarm.publish(0, 'budget', 'team', { spent: 3 });
+    return { swarm, since: swarm.effects.length };
+  }
+
+  /** Each once: what neighbours compare may bring it as well. */
+  function returned(swarm: Swarm, since: number): readonly unknown[] {
+    const bodies = swarm.effects
+      .slice(since)
+      .filter(({ node, effect }) => node === swarm.id(0) && effect.kind === 'ownReturned')
+      .map(({ effect }) => JSON.stringify((effect as { readonly body?: unknown }).body));
+    return [...new Set(bodies)].map((body) => JSON.parse(body) as unknown);
+  }
+
+  it.each([{ size: 2 }, { size: 3 }, { size: 10 }])(
+    'come back to it from others at once where there are $size nodes, although it holds newer ones (B10)',
+    ({ size }) => {
+      const { swarm, since } = forgetful(size, 20 + size);
+      swarm.connectAll();
+      swarm.run(50);
+      expect(returned(swarm, since)).toEqual([{ spent: 2 }]);
+      expect(swarm.records(0).body(swarm.id(0), 'budget', 'team')).toEqual({ spent: 3 });
+    },
+  );
+
+  it('do not where nothing was forgotten', () => {
+    const swarm = new Swarm(3, 31);
+    swarm.publish(0, 'budget', 'team', { spent: 1 });
+    swarm.live(5_000);
+    const image = swarm.journalOf(0);
+    swarm.crash(0);
+    swarm.boot(0, image);
+    const since = swarm.effects.length;
+    swarm.connectAll();
+    swarm.live(5_000);
+    expect(returned(swarm, since)).toEqual([]);
+  });
+
+  it('are not believed to be its own without its signature, and of kinds that do not ride along none is handed on', () => {
+    const { swarm, since } = forgetful(2, 32);
+    swarm.connectAll();
+    swarm.run(50);
+    const fields = { key: 'team', sequence: 5, body: new Uint8Array(encode({ spent: 9 })) };
+    swarm.push(0, swarm.id(1), [swarm.sign(swarm.keys[1]!, { kind: 'budget', ...fields }, swarm.id(0))]);
+    swarm.publish(0, 'agent', 'team', { lastSeen: 1 });
+    swarm.push(0, swarm.id(1), [swarm.sign(swarm.keys[0]!, { kind: 'agent', ...fields })]);
+    swarm.run(50);
+    expect(returned(swarm, since)).toEqual([{ spent: 2 }]);
+  });
+});
+
 describe('a frame with cargo', () => {
   const carrier = encodeMessage({ kind: 'gossip', incarnation: 1, updates: [] });
   const cargo = Uint8Array.of(7, 8, 9, 10);
