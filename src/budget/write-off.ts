@@ -86,7 +86,7 @@ export class WriteOffs {
       return failWith(
         'CONFLICT',
         `The machine that spends from ${alive.account} is alive.`,
-        'Stop it for good first, or move its rights with a transfer.',
+        'Stop it for good first, or move its rights with a transfer. What a copy of its data had is written off on the machine itself, which knows what it spends from.',
         { details: { outcome: 'not-done', account: alive.account } },
       );
     }

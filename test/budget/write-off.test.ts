@@ -42,6 +42,36 @@ describe('budgets: lost accounts', () => {
     expect([...two.budgets.ledger.purses.values()].map(({ rights }) => rights)).toEqual([640]);
   });
 
+  it('what a copy had that opened the last account and is gone, the machine itself writes off: others cannot tell which is which, and say so (B11)', () => {
+    const world = worldWith(2);
+    const { one, two } = world;
+    two.call({ op: 'request', budget: 'team', amount: 300 });
+    const copy = new WorldNode(world, two.self, { place: 'elsewhere' });
+    copy.journal = [...two.journal];
+    copy.boot();
+    world.nodes.push(copy);
+    world.pass(500);
+    copy.call({ op: 'request', budget: 'team', amount: 200 });
+    world.pass(500);
+    const { account } = copy.budgets.ledger;
+    copy.isUp = false;
+    world.nodes.pop();
+    two.reserve(10);
+    world.pass(10_000);
+    expect(one.status()).toMatchObject({ stranded: 200 });
+    expect(one.call({ op: 'writeOff', budget: 'team', account })).toMatchObject({
+      ok: false,
+      error: { code: 'CONFLICT', hint: expect.stringContaining('on the machine itself') },
+    });
+    expect(two.call({ op: 'writeOff', budget: 'team', account })).toMatchObject({
+      ok: true,
+      value: { writtenOff: 200, lost: 0 },
+    });
+    world.pass(1_000);
+    expect(one.status()).toMatchObject({ stranded: 0, remaining: 990 });
+    expect(two.reserve(290)).toMatchObject({ ok: true });
+  });
+
   it('whoever names a machine that goes on without its data writes off what it had before, and not what it has (B12)', () => {
     const world = worldWith(2);
     const { one, two } = world;

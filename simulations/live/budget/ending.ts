@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Budget } from '../../../src/cli/budget-api.ts';
 import type { Machine, Machines } from '../machines.ts';
-import { statusOf, take, writeOff } from './books.ts';
+import { statusOf, take, type WriteOffAnswer, writeOff } from './books.ts';
 import { nowMs, type Operation } from './operations.ts';
 
 /** Short reservations run out meanwhile, and rows of all are heard. */
@@ -158,13 +158,23 @@ export class Ending {
     const struck = machines.filter(({ stranded }) => stranded > 0 || onTheWay > 0);
     const accounts = struck.flatMap(({ accounts: all }) => all);
     for (const account of accounts) {
-      const answer = await writeOff(from, budget, account);
+      const answer = (await writeOff(from, budget, account)) ?? (await this.#writeOffThere(budget, account));
       if (answer === undefined) continue;
       this.#of.record({ kind: 'writeOff', at: nowMs(), budget, account, ...answer });
       writtenOff += answer.writtenOff;
       lost += answer.lost;
     }
     return { writtenOff, lost };
+  }
+
+  /** On the machine itself: of what a copy of its data had, the others cannot tell whether it spends from that. */
+  async #writeOffThere(budget: string, account: string): Promise<WriteOffAnswer | undefined> {
+    const { machines } = this.#of;
+    const there = machines.all.find((machine) => {
+      const nodeId = machines.node(machine)?.ready.nodeId;
+      return nodeId !== undefined && account.startsWith(`${nodeId}/`);
+    });
+    return there === undefined ? undefined : writeOff(there, budget, account);
   }
 }
 
