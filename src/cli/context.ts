@@ -1,8 +1,10 @@
 /** What every command is given, and the flags that commands share. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { SkeinError } from '../kernel/errors.ts';
 import { ControlClient } from './client.ts';
-import { UsageError } from './exit.ts';
+import { exitCodeOf, Reported, UsageError } from './exit.ts';
 import { type Io, Output } from './io.ts';
+import { printable } from './text.ts';
 
 export interface CommonFlags {
   readonly json?: boolean;
@@ -93,6 +95,17 @@ export function onNode<Flags extends NodeFlags, Args extends unknown[]>(
       client.close();
     }
   };
+}
+
+/**
+ * Prints the error, and below it what of its details people should see: programs read them there.
+ *
+ * @throws Reported with the error's exit code.
+ */
+export async function refuse(out: Output, error: SkeinError, notes: readonly string[]): Promise<never> {
+  await out.error(error.body);
+  for (const note of notes) out.note(printable(note));
+  throw new Reported(exitCodeOf(error));
 }
 
 /** Runs a command that needs no node. */

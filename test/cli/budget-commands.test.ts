@@ -197,10 +197,25 @@ describe('for people', () => {
     node.answers({ error }, 402);
     const shown = await skein(at('reserve', 'plan', '5'));
     expect([shown.code, shown.out]).toEqual([1, '']);
-    expect(shown.error).toMatch(/3 of 10 tokens are left/);
-    expect(shown.error).toMatch(/Left: 2 on b, 1 in the reserve\./);
-    expect(shown.error).toMatch(/another try in 2 s/);
+    expect(shown.error.split('\n')).toEqual([
+      '3 of 10 tokens are left.',
+      'Wait.',
+      'Left: 2 on b, 1 in the reserve.',
+      'Worth another try in 2 s.',
+      '',
+    ]);
+    expect((await skein(at('request', 'plan', '5'))).error).toBe(shown.error);
     expect((await skein(at('reserve', 'plan', '5', '--json'))).json).toEqual({ error });
+  });
+
+  it('who has nothing to rebalance is told that nobody needs it, and how to move rights all the same', async () => {
+    node.answers({ moves: 0, amount: 0 });
+    const none = await skein(at('rebalance', 'plan'));
+    expect([none.code, none.out]).toEqual([0, '0 moves ordered, 0 in all\n']);
+    expect(none.error).toMatch(/skein budget transfer plan MACHINE N/);
+    node.answers({ moves: 1, amount: 2_000 });
+    const some = await skein(at('rebalance', 'plan'));
+    expect([some.out, some.error]).toEqual(['1 move ordered, 2,000 in all\n', '']);
   });
 
   it.each([

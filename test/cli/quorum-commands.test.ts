@@ -28,6 +28,24 @@ it('a lease that another holds is exit code 1, with its holder', async () => {
   expect(error).toMatch(/Held by bob on m, until t at the latest/);
 });
 
+it('who comes too late with a compare-and-set is shown what is there now', async () => {
+  const entry = { key: 'k', value: { owner: 'me' }, author: 'bob', revision: 7 };
+  const error = {
+    code: 'CONFLICT',
+    message: 'bob wrote revision 7.',
+    hint: 'Decide anew.',
+    retryable: false,
+  };
+  const argv = at('board', 'cas', 'tasks', 'k', '1', '--if-revision', '0');
+  node.answers({ error: { ...error, details: { entry } } }, 409);
+  const shown = await skein(argv);
+  expect([shown.code, shown.out]).toEqual([1, '']);
+  expect(shown.error).toBe('bob wrote revision 7.\nDecide anew.\nIt is now: {"owner":"me"}\n');
+  expect((await skein([...argv, '--json'])).json).toEqual({ error: { ...error, details: { entry } } });
+  node.answers({ error: { ...error, details: { entry: null } } }, 409);
+  expect((await skein(argv)).error).toBe('bob wrote revision 7.\nDecide anew.\n');
+});
+
 it.each([
   [['lease', 'acquire', 'l']],
   [['board', 'get', 'tasks', 'k']],

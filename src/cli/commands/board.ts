@@ -5,7 +5,7 @@ import { limits } from '../../kernel/limits.ts';
 import type { Board, CallFlags, Change, EntryPage, ReadAnswer, WriteAnswer } from '../board-api.ts';
 import { boardPath, documentPath, entryPath, sharedOf } from '../board-api.ts';
 import type { ControlClient } from '../client.ts';
-import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from '../context.ts';
+import { type NodeFlags, type NodeSession, onNode, refuse, wholeNumber, withNode } from '../context.ts';
 import { EXIT, NodeUnreachable, Reported, UsageError } from '../exit.ts';
 import { inputText } from '../input.ts';
 import type { Io } from '../io.ts';
@@ -244,15 +244,22 @@ function casCommand(io: Io): Command {
         const { client, flags } = session;
         const text = given === '-' ? await inputText(io, '-', limits.httpBodyBytes) : given;
         const value = parsedValue(text, flags.text === true);
-        await wrote(
-          session,
-          await client.call('PUT', entryPath(board, key), {
+        const answer = await client
+          .call<WriteAnswer>('PUT', entryPath(board, key), {
             query: { expected_revision: flags.ifRevision },
             body: { value, ttl_seconds: flags.ttl, ...sharedOf(flags) },
-          }),
-        );
+          })
+          .catch((error: unknown) => lost(session, error));
+        await wrote(session, answer);
       }),
     );
+}
+
+/** Another was quicker: with what is there now. */
+function lost({ out }: NodeSession<CasFlags>, error: unknown): Promise<never> {
+  const entry = error instanceof SkeinError ? error.body.details?.entry : undefined;
+  if (!(error instanceof SkeinError) || entry === undefined || entry === null) throw error;
+  return refuse(out, error, [`It is now: ${brief((entry as { readonly value?: unknown }).value)}`]);
 }
 
 function parsedValue(given: string, asText: boolean): unknown {

@@ -72,7 +72,7 @@ export function transferCommand(io: Io): Command {
 
 export function rebalanceCommand(io: Io): Command {
   return withNode(new Command('rebalance'), io)
-    .description('have the rights evened out among the machines now')
+    .description('move rights now to machines that will run short of them, as happens by itself in time')
     .argument('<name>')
     .action(
       onNode(io, async ({ client, out }: NodeSession<NodeFlags>, name: string) => {
@@ -85,6 +85,12 @@ export function rebalanceCommand(io: Io): Command {
           answer,
           () => `${count(answer.moves, 'move')} ordered, ${grouped(answer.amount)} in all`,
         );
+        if (answer.moves === 0)
+          out.note(
+            printable(
+              `No machine runs short of them soon, at its pace. By hand: skein budget transfer ${name} MACHINE N`,
+            ),
+          );
       }),
     );
 }

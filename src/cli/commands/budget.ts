@@ -10,7 +10,7 @@ import {
   spendingBody,
   withSpending,
 } from '../budget-api.ts';
-import { type NodeFlags, type NodeSession, onNode, wholeNumber, withNode } from '../context.ts';
+import { type NodeFlags, type NodeSession, onNode, refuse, wholeNumber, withNode } from '../context.ts';
 import type { Io } from '../io.ts';
 import { printable } from '../text.ts';
 import { limitCommand, rebalanceCommand, transferCommand, writeOffCommand } from './budget-operator.ts';
@@ -99,20 +99,16 @@ function requestCommand(io: Io): Command {
     .argument('[tokens]', "amount in the budget's unit", amountText(1))
     .option('--tokens <n>', 'the same as a flag', amountText(1))
     .action(
-      onNode(
-        io,
-        async (
-          { client, flags, out }: NodeSession<RequestFlags>,
-          name: string,
-          given: number | undefined,
-        ) => {
-          const body = { tokens: neededAmount(given, flags.tokens) };
-          const path = budgetPath(name, '/requests');
-          const answer = await client.call<{ granted: number; rights: number }>('POST', path, { body });
-          await out.result(answer, () => `${grouped(answer.granted)} granted`);
-          out.note(`This node now has rights to ${grouped(answer.rights)}.`);
-        },
-      ),
+      onNode(io, async (session: NodeSession<RequestFlags>, name: string, given: number | undefined) => {
+        const { client, flags, out } = session;
+        const body = { tokens: neededAmount(given, flags.tokens) };
+        const path = budgetPath(name, '/requests');
+        const answer = await client
+          .call<{ granted: number; rights: number }>('POST', path, { body })
+          .catch((error: unknown) => refused(session, error));
+        await out.result(answer, () => `${grouped(answer.granted)} granted`);
+        out.note(`This node now has rights to ${grouped(answer.rights)}.`);
+      }),
     );
 }
 
@@ -141,10 +137,7 @@ function reserveCommand(io: Io): Command {
         const path = budgetPath(name, '/reservations');
         const answer = await client
           .call<{ reservation_id: string; tokens: number; expiresAt: string }>('POST', path, { body })
-          .catch((error: unknown) => {
-            tellWhere(session, error);
-            throw error;
-          });
+          .catch((error: unknown) => refused(session, error));
         await out.result(answer, () => printable(answer.reservation_id));
         out.note(
           printable(
@@ -155,9 +148,9 @@ function reserveCommand(io: Io): Command {
     );
 }
 
-/** Where something is left, and when to try again, as far as the error knows. */
-function tellWhere({ out }: NodeSession<NodeFlags>, error: unknown): void {
-  if (!(error instanceof SkeinError) || error.body.code !== 'BUDGET_EXHAUSTED') return;
+/** For lack of money: with where something is left, and when to try again, as far as the error knows. */
+function refused({ out }: NodeSession<NodeFlags>, error: unknown): Promise<never> {
+  if (!(error instanceof SkeinError) || error.body.code !== 'BUDGET_EXHAUSTED') throw error;
   const { details = {}, retryAfterMs } = error.body;
   const machines = Array.isArray(details.machines) ? (details.machines as readonly unknown[]) : [];
   const places = machines.flatMap((machine) => {
@@ -166,8 +159,10 @@ function tellWhere({ out }: NodeSession<NodeFlags>, error: unknown): void {
   });
   if (typeof details.reserve === 'number' && details.reserve > 0)
     places.push(`${grouped(details.reserve)} in the reserve`);
-  if (places.length > 0) out.note(printable(`Left: ${places.join(', ')}.`));
-  if (retryAfterMs !== undefined) out.note(`Worth another try in ${Math.ceil(retryAfterMs / 1_000)} s.`);
+  return refuse(out, error, [
+    ...(places.length > 0 ? [`Left: ${places.join(', ')}.`] : []),
+    ...(retryAfterMs === undefined ? [] : [`Worth another try in ${Math.ceil(retryAfterMs / 1_000)} s.`]),
+  ]);
 }
 
 function settleCommand(io: Io): Command {
