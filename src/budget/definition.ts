@@ -1,5 +1,5 @@
 /** What a budget is, as it stands in the quorum store. */
-import { type ErrorBody, errorBody, fail, ok, type Result } from '../kernel/errors.ts';
+import { type ErrorBody, errorBody, fail, failWith, ok, type Result } from '../kernel/errors.ts';
 import { type NodeId, parseNodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import { type Amount, parseAmount } from './amount.ts';
@@ -95,13 +95,19 @@ export function chainOf(
     }
     chain.push(definition);
     if (chain.length > limits.budgetLevels) {
-      return conflict(
+      return failWith(
+        'CONFLICT',
         `The budget "${name}" has more than ${limits.budgetLevels} levels, or is its own ancestor.`,
+        'Give the budget a parent with fewer ancestors.',
       );
     }
     const unit = chain[0]?.unit;
     if (definition.unit !== unit)
-      return conflict(`"${name}" counts ${unit}, and "${next}", of which it is a part, ${definition.unit}.`);
+      return failWith(
+        'CONFLICT',
+        `"${name}" counts ${unit}, and "${next}", of which it is a part, ${definition.unit}.`,
+        'Give the budget another parent, or the unit of this one.',
+      );
     next = definition.parent;
   }
   return ok(chain);
@@ -142,11 +148,7 @@ function oneOf<T extends string>(words: readonly T[], value: unknown): T | undef
 }
 
 function invalid(message: string): { readonly ok: false; readonly error: ReturnType<typeof errorBody> } {
-  return fail(errorBody('INVALID_ARGUMENT', message, 'See budget create --help.'));
-}
-
-function conflict(message: string): { readonly ok: false; readonly error: ReturnType<typeof errorBody> } {
-  return fail(errorBody('CONFLICT', message, 'Give the budget another parent, or the unit of this one.'));
+  return fail(errorBody('INVALID_ARGUMENT', message, 'See skein budget create --help.'));
 }
 
 export function noBudget(name: string): ErrorBody {

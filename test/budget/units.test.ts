@@ -225,6 +225,12 @@ describe('definitions', () => {
       value: [{ name: 'team' }, { name: 'b' }, { name: 'c' }],
     });
     known.set(all[2]!.name, definitionOf({ name: 'c', parent: 'b' }));
-    expect(chainOf(all[0]!.name, known)).toMatchObject({ error: { code: 'CONFLICT' } });
+    expect(chainOf(all[0]!.name, known)).toMatchObject({
+      error: { code: 'CONFLICT', hint: expect.stringContaining('fewer ancestors') },
+    });
+    known.set(all[2]!.name, definitionOf({ name: 'c', unit: 'microusd' }));
+    expect(chainOf(all[0]!.name, known)).toMatchObject({
+      error: { code: 'CONFLICT', hint: expect.stringContaining('the unit of this one') },
+    });
   });
 });
