@@ -315,9 +315,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     edits: [
       {
         file: 'store/turns.ts',
-        find: "    this.#hold(\n      { asked, overwrite, key, behind: lastIndex, admissions, proof: 'none', isPatient: false },\n      now,\n    );\n",
+        find: "    this.#hold(\n      { asked, overwrite, key, behind: lastIndex, isFollowed: false, read: 'none', isPatient: false },\n      now,\n    );\n",
         replace:
-          "    this.#hold(\n      { asked, overwrite, key, behind: lastIndex, admissions, proof: 'given', isPatient: false },\n      now,\n    );\n    for (const place of this.#queues.get(key) ?? []) this.#tell(place, register, now);\n",
+          "    this.#hold(\n      { asked, overwrite, key, behind: lastIndex, isFollowed: false, read: 'given', isPatient: false },\n      now,\n    );\n    for (const place of this.#queues.get(key) ?? []) this.#tell(place, register, now);\n",
       },
     ],
   },

@@ -343,6 +343,8 @@ export class Replica {
   }
 
   #carryOut(effects: readonly RaftEffect[], out: (QuorumEffect | ReplicaFact)[], now: Instant): void {
+    // Before anything is applied: with the news that another leads may come what that one committed.
+    if (this.raft.role !== 'leader') this.#turns.clear();
     for (const effect of effects) {
       switch (effect.kind) {
         case 'sendMessage':
@@ -376,7 +378,6 @@ export class Replica {
           break;
         case 'leadership':
           if (effect.role !== 'leader') this.#senders.clear();
-          this.#turns.clear();
           out.push(effect);
           break;
         default:
@@ -456,15 +457,13 @@ export class Replica {
   }
 
   #applyCommand(
-    { index, term }: LogEntry,
+    { index }: LogEntry,
     command: Uint8Array,
     out: (QuorumEffect | ReplicaFact)[],
     now: Instant,
   ): void {
     const applied = this.#register.apply(index, command);
-    // What another leader appended, or this one in an earlier term, proves nothing to who asks this one.
-    const isOwn = this.raft.role === 'leader' && this.raft.term === term;
-    this.#turns.applied(applied, isOwn ? index : 0, this.#register, now);
+    this.#turns.applied(applied, index, this.#register, now);
     out.push({ kind: 'applied', applied });
   }
 

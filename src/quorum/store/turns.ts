@@ -7,11 +7,16 @@
  * more, and are told at once, without a place in the log or a write to any disk; each keeps its place in the queue until it
  * comes again.
  *
- * Method: who waits is proved to be asking the leader, as a strong read is: what is applied from then on was the store's
- * state while it waited, so what it is told is no older than its call. It can never take effect later, wherever other
- * copies of it may be: a key has passed the revision that it names (`Register.isOutdated`). What was appended after it
- * came and is committed proves as much as a read: a majority was of this term after the call. So a read is asked only for
- * whoever must be told before that: who comes for the first time and may not come again, and whose turn is next.
+ * Method: two things must be certain before one that waits is told that it came too late.
+ * - It can never take effect, wherever other copies of it may be: a key has passed the revision that it names
+ *   (`Register.isOutdated`).
+ * - What is applied here is no older than its call: at some moment after it came, this node was the leader. Either of
+ *   two things proves that (`#isProved`): an entry that it appended after the call is committed, so a majority was of its
+ *   term then; or a strong read was answered that it asked after the call.
+ *
+ * The entry comes for nothing, the read takes a round. So a read is asked only for two: who comes for the first time, as
+ * nothing shows that it will come again and could be told later; and whose turn is next, unless it is followed: what
+ * overwrites its key was admitted after it came, and is the proof once it is applied.
  *
  * Limits: what is held is in no log; when the leader changes it is forgotten, and whoever asked asks again. A client
  * that gives up after it was told delays others on that key once, by `EXPECTED_MS` at most. Clients are nodes: which of
@@ -53,11 +58,12 @@ interface Held {
   readonly asked: Asked;
   readonly overwrite: Overwrite;
   readonly key: QuorumKey;
-  /** The last index of the log when it came. */
+  /** The last index of the log when it came: what stands behind it was appended later. */
   readonly behind: LogIndex;
-  /** How many had been admitted then. */
-  readonly admissions: number;
-  proof: 'none' | 'awaited' | 'given' | 'refused';
+  /** Something that overwrites its key was admitted after it came. */
+  isFollowed: boolean;
+  /** The read that was asked for it. */
+  read: 'none' | 'awaited' | 'given' | 'refused';
   /** Its client came again: it will do so next time as well, and is told when its turn is next. */
   isPatient: boolean;
 }
@@ -82,14 +88,10 @@ export class Turns {
   readonly #underWay = new Map<string, readonly QuorumKey[]>();
   /** How many of those there are, by key. */
   readonly #busy = new Map<QuorumKey, number>();
-  #admissions = 0;
-  /** Of each busy key the number of its last admission. */
-  readonly #lastAdmission = new Map<QuorumKey, number>();
   readonly #queues = new Map<QuorumKey, Place[]>();
   /** Of keys that have a queue: whose turns were the last, and until when each is one that comes again. */
   readonly #regulars = new Map<QuorumKey, Map<ClientId, number>>();
-  /** The last that was applied of what this leader appended in its term. */
-  #ownIndex: LogIndex = 0;
+  #appliedIndex: LogIndex = 0;
   readonly #heldIds = new Set<string>();
   #heldBytes = 0;
   #unproved: Held[] = [];
@@ -113,28 +115,24 @@ export class Turns {
       this.#admit(asked, overwrite);
       return;
     }
-    const admissions = this.#admissions;
     this.#hold(
-      { asked, overwrite, key, behind: lastIndex, admissions, proof: 'none', isPatient: false },
+      { asked, overwrite, key, behind: lastIndex, isFollowed: false, read: 'none', isPatient: false },
       now,
     );
     this.#advance(key, register, now);
   }
 
-  /** `register` is as the command left it. It was committed at `index` of this leader's own term; 0 if of another's. */
+  /** `register` is as the command left it, which stands at `index`. Who asked a leader before this one is forgotten by then (`clear`). */
   applied({ client, sequence, changes }: Applied, index: LogIndex, register: Register, now: Instant): void {
     if (this.#underWay.size === 0 && this.#queues.size === 0) return;
-    this.#ownIndex = Math.max(this.#ownIndex, index);
+    this.#appliedIndex = index;
     const id = idOf(client, sequence);
     const keys = this.#underWay.get(id) ?? [];
     this.#underWay.delete(id);
     for (const key of keys) {
       const others = (this.#busy.get(key) ?? 1) - 1;
       if (others > 0) this.#busy.set(key, others);
-      else {
-        this.#busy.delete(key);
-        this.#lastAdmission.delete(key);
-      }
+      else this.#busy.delete(key);
       if (this.#queues.has(key)) this.#noteRegular(key, client, now);
     }
     for (const { entry } of changes)
@@ -148,7 +146,7 @@ export class Turns {
     const all = this.#proofs.get(token) ?? [];
     this.#proofs.delete(token);
     for (const held of all) {
-      held.proof = isRefused ? 'refused' : 'given';
+      held.read = isRefused ? 'refused' : 'given';
       const place = this.#queues.get(held.key)?.find((each) => each.held === held);
       if (place !== undefined && !held.isPatient) this.#tell(place, register, now);
       this.#advance(held.key, register, now);
@@ -185,10 +183,11 @@ export class Turns {
     return { outdated, admitted, proof };
   }
 
+  /** This node leads no more: nothing that comes proves anything to those that asked it. */
   clear(): void {
+    if (this.#underWay.size === 0 && this.#queues.size === 0) return;
     this.#underWay.clear();
     this.#busy.clear();
-    this.#lastAdmission.clear();
     this.#queues.clear();
     this.#regulars.clear();
     this.#heldIds.clear();
@@ -202,10 +201,9 @@ export class Turns {
     const id = idOf(client, sequence);
     if (this.#underWay.has(id)) return;
     this.#underWay.set(id, keys);
-    this.#admissions++;
     for (const key of keys) {
       this.#busy.set(key, (this.#busy.get(key) ?? 0) + 1);
-      this.#lastAdmission.set(key, this.#admissions);
+      for (const { held } of this.#queues.get(key) ?? []) if (held !== undefined) held.isFollowed = true;
     }
   }
 
@@ -225,7 +223,7 @@ export class Turns {
     this.#heldIds.add(idOf(client, sequence));
     this.#heldBytes += held.asked.command.length;
     held.isPatient = expected !== undefined || isRegular;
-    if (!held.isPatient) this.#prove(held);
+    if (!held.isPatient) this.#askRead(held);
   }
 
   #noteRegular(key: QuorumKey, client: ClientId, now: Instant): void {
@@ -237,19 +235,15 @@ export class Turns {
     if (oldest !== undefined && regulars.size > REGULARS) regulars.delete(oldest);
   }
 
-  #prove(held: Held): void {
-    if (held.proof !== 'none' || this.#isProved(held)) return;
-    held.proof = 'awaited';
+  #askRead(held: Held): void {
+    if (held.read !== 'none' || this.#isProved(held)) return;
+    held.read = 'awaited';
     this.#unproved.push(held);
   }
 
-  /** By what is under way: that was appended after it came. */
-  #isProvedSoon({ key, admissions }: Held): boolean {
-    return (this.#lastAdmission.get(key) ?? 0) > admissions;
-  }
-
-  #isProved({ proof, behind }: Held): boolean {
-    return proof === 'given' || behind < this.#ownIndex;
+  /** What stands behind `behind` was appended by this leader: another's is not applied before `clear`. */
+  #isProved({ read, behind }: Held): boolean {
+    return read === 'given' || behind < this.#appliedIndex;
   }
 
   #release(place: Place): Held | undefined {
@@ -280,8 +274,8 @@ export class Turns {
       this.#tell(first, register, now);
       const { held, untilMs } = first;
       if (held === undefined && untilMs > now.monoMs) return;
-      if (held !== undefined && held.proof !== 'refused' && register.isOutdated(held.overwrite)) {
-        this.#prove(held);
+      if (held !== undefined && held.read !== 'refused' && register.isOutdated(held.overwrite)) {
+        this.#askRead(held);
         return;
       }
       queue.shift();
@@ -291,7 +285,7 @@ export class Turns {
     }
     const [next] = queue;
     if (next === undefined) this.#forget(key);
-    else if (next.held !== undefined && !this.#isProvedSoon(next.held)) this.#prove(next.held);
+    else if (next.held !== undefined && !next.held.isFollowed) this.#askRead(next.held);
   }
 
   /** Who was expected did not come, and others may not either: one after the other they would delay the last for long. */
@@ -299,7 +293,7 @@ export class Turns {
     for (const place of queue) {
       if (place.held === undefined) continue;
       place.held.isPatient = false;
-      this.#prove(place.held);
+      this.#askRead(place.held);
       this.#tell(place, register, now);
     }
   }

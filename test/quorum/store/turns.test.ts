@@ -69,9 +69,9 @@ class Leader {
     this.#take();
   }
 
-  /** Everything that is in the log takes effect; in the order in which it stands there. `isOwn`: this leader appended it, in its term. */
-  applyAll(isOwn = true): void {
-    for (const { command } of this.log.splice(0)) this.#apply(command, isOwn);
+  /** Everything that is in the log takes effect; in the order in which it stands there. */
+  applyAll(): void {
+    for (const { command } of this.log.splice(0)) this.#apply(command);
     this.#take();
   }
 
@@ -97,9 +97,9 @@ class Leader {
     return this.log.map(({ command }) => overwriteOf(command)?.client ?? 0);
   }
 
-  #apply(command: Uint8Array, isOwn = true): void {
+  #apply(command: Uint8Array): void {
     const applied = this.register.apply(++this.#index, command);
-    this.turns.applied(applied, isOwn ? this.#index : 0, this.register, this.now);
+    this.turns.applied(applied, this.#index, this.register, this.now);
   }
 
   #take(): void {
@@ -190,16 +190,30 @@ describe('turns', () => {
     return leader;
   }
 
-  it.each([
-    ['proves that it asks the leader', true, [1, 1]],
-    ['of another term or leader proves nothing', false, [1]],
-  ])('what was appended after it came and is committed %s', (_, isOwn, told) => {
+  it('what was appended after it came and is committed proves that it asks the leader', () => {
     const leader = withExpected();
     leader.ask(overwrite(B, 2, revisionOf(leader)));
     expect(leader.logged).toEqual([B]);
-    leader.applyAll(isOwn);
-    expect(leader.told).toEqual(told);
+    leader.applyAll();
+    expect(leader.told).toEqual([1, 1]);
   });
+
+  it.each([0, 1, 5])(
+    'what was appended before it came proves nothing, though it is committed later (behind it %i others)',
+    (others) => {
+      const leader = new Leader([A, B]);
+      const open = (client: number) => encodeCommand({ kind: 'openClient', client });
+      leader.ask(overwrite(A, 1, revisionOf(leader)));
+      for (let at = 0; at < others; at++) leader.ask(open(10 + at));
+      leader.ask(overwrite(B, 2, revisionOf(leader)));
+      leader.applyAll();
+      expect(leader.told).toEqual([]);
+      leader.ask(open(9));
+      leader.applyAll();
+      leader.pass(1);
+      expect(leader.told).toEqual([2]);
+    },
+  );
 
   it('who came again is asked no proof for, and told only when its turn is next', () => {
     const leader = withExpected();
@@ -229,17 +243,18 @@ describe('turns', () => {
   });
 
   it('who is next and came while another’s is under way is proved meanwhile, and told when its turn is next', () => {
-    const leader = withExpected();
+    const leader = new Leader([A, B, C]);
+    for (const client of [A, B, C]) leader.ask(overwrite(client, 1, revisionOf(leader)));
     leader.prove();
-    leader.ask(overwrite(B, 2, revisionOf(leader)));
     leader.applyAll();
+    leader.ask(overwrite(B, 2, revisionOf(leader)));
+    expect(leader.logged).toEqual([B]);
     leader.ask(overwrite(C, 2, revisionOf(leader)));
-    leader.ask(overwrite(B, 3, revisionOf(leader)));
     expect(leader.proofs).toHaveLength(1);
     leader.prove();
     expect(leader.told).toEqual([1, 1]);
     leader.applyAll();
-    expect(leader.told).toEqual([1, 1, 3]);
+    expect(leader.told).toEqual([1, 1, 2]);
   });
 
   it('where one that is expected does not come, all others are told: perhaps none comes again', () => {
