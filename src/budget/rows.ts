@@ -14,6 +14,8 @@ import { type Amount, ZERO } from './amount.ts';
 import type { AccountId, PurseKey } from './names.ts';
 import { type Row, standingOf } from './row.ts';
 
+type Others = ReadonlyMap<AccountId, OtherAccount>;
+
 export interface Heard {
   readonly row: Row;
   /** Sequence of the signed record that carried it. */
@@ -38,6 +40,8 @@ interface OtherAccount {
   heard: Heard | undefined;
   /** Rows that contradict it: whoever was told one of these took its money in good faith. */
   readonly branches: Row[];
+  /** The newest that it wrote after what it was written off on, where an earlier one was heard too. */
+  late: Row | undefined;
   /** By the register. */
   granted: Amount;
   /** Written off: rows with a higher sequence come from an account that should not be alive. */
@@ -86,12 +90,12 @@ export class Rows {
     if (this.#isQuarantined(account)) return 'quarantined';
     const other = this.#other(purse, account);
     if (other === undefined) return 'full';
-    if (heard.row.sequence > other.lastSequence) return 'quarantined';
     const known = other.heard;
     if (known === undefined) {
       other.heard = heard;
       return 'newer';
     }
+    if (isLate(heard, other) && !isLate(known, other)) return hearLate(other, known.row, heard.row);
     const standing = standingOf(heard.row, known.row);
     // Signed later, and yet older: its writer went back in time, even if it takes nothing back.
     const wentBack = standing === 'older' && heard.version > known.version;
@@ -143,23 +147,25 @@ export class Rows {
   /** What accounts sent to `self` that can be believed, in all: at least what was believed before. */
   creditsFor(purse: PurseKey, self: AccountId, own: Row): ReadonlyMap<AccountId, Amount> {
     const credits = new Map<AccountId, Amount>();
-    for (const [account, { heard, lastSequence }] of this.#purses.get(purse) ?? []) {
+    let sound: ReadonlySet<Row> | undefined;
+    for (const [account, other] of this.#purses.get(purse) ?? []) {
+      const { heard } = other;
       const total = heard?.row.sent.get(self) ?? ZERO;
-      if (total <= (own.received.get(account) ?? ZERO) || this.#isQuarantined(account)) continue;
-      // The reserve has it already: it was written off on an earlier row.
-      if ((heard?.row.sequence ?? 0) > lastSequence) continue;
-      if (this.#isBacked(purse, account, self, own)) credits.set(account, total);
+      if (heard === undefined || total <= (own.received.get(account) ?? ZERO)) continue;
+      // Of what it sent after the row on which it was written off, the reserve has all.
+      if (this.#isQuarantined(account) || isLate(heard, other)) continue;
+      sound ??= this.#sound(purse, self, own);
+      if (sound.has(heard.row)) credits.set(account, total);
     }
     return credits;
   }
 
   /** Those whose transfers could be taken in: what others have counts for this node only then. */
   credible(purse: PurseKey, self: AccountId, own: Row): ReadonlySet<AccountId> {
+    const sound = this.#sound(purse, self, own);
     const credible = new Set<AccountId>();
-    const backed = new Set<Row>();
-    for (const account of this.#purses.get(purse)?.keys() ?? [])
-      if (!this.#isQuarantined(account) && this.#isBacked(purse, account, self, own, backed))
-        credible.add(account);
+    for (const [account, { heard }] of this.#purses.get(purse) ?? [])
+      if (heard !== undefined && sound.has(heard.row) && !this.#isQuarantined(account)) credible.add(account);
     return credible;
   }
 
@@ -168,54 +174,32 @@ export class Rows {
     this.#purses.delete(purse);
   }
 
-  /** `backed`: rows that are known to be, to which those are added that were found to be. */
-  #isBacked(
-    purse: PurseKey,
-    account: AccountId,
-    self: AccountId,
-    own: Row,
-    backed: Set<Row> = new Set(),
-  ): boolean {
-    const others = this.#purses.get(purse);
-    const first = others?.get(account)?.heard?.row;
-    const seen = new Set<Row>(first === undefined ? [] : [first]);
-    const open: (readonly [AccountId, Row])[] = first === undefined ? [] : [[account, first]];
-    for (let next = open.pop(); next !== undefined; next = open.pop()) {
-      const [writer, row] = next;
-      if (row.granted > (others?.get(writer)?.granted ?? ZERO)) return false;
-      for (const [from, total] of row.received) {
-        const said = from === self ? [own] : saidBy(others?.get(from));
-        const backing = said.find((each) => (each.sent.get(writer) ?? ZERO) >= total);
-        if (backing === undefined && this.#isCoveredByEnd(purse, from, self, own)) continue;
-        if (backing === undefined) return false;
-        if (from === self || seen.has(backing) || backed.has(backing)) continue;
-        seen.add(backing);
-        open.push([from, backing]);
-      }
+  /** Rows for which the money adds up: of all that were heard, those are taken out for which it does not, until it does for all that are left. */
+  #sound(purse: PurseKey, self: AccountId, own: Row): ReadonlySet<Row> {
+    const others: Others = this.#purses.get(purse) ?? new Map();
+    const sound = new Map<Row, AccountId>();
+    for (const [account, other] of others) for (const row of saidBy(other)) sound.set(row, account);
+    for (let before = -1; before !== sound.size; ) {
+      before = sound.size;
+      const covered = new Map<AccountId, boolean>();
+      const isCovered = (account: AccountId): boolean => {
+        const known = covered.get(account);
+        if (known !== undefined) return known;
+        const found = isCoveredByEnd(others, account, [self, own], sound);
+        covered.set(account, found);
+        return found;
+      };
+      const isBacked = (writer: AccountId, row: Row): boolean => {
+        if (row.granted > (others.get(writer)?.granted ?? ZERO)) return false;
+        for (const [from, total] of row.received) {
+          const said = from === self ? [own] : saidBy(others.get(from)).filter((each) => sound.has(each));
+          if (!said.some(({ sent }) => (sent.get(writer) ?? ZERO) >= total) && !isCovered(from)) return false;
+        }
+        return true;
+      };
+      for (const [row, writer] of sound) if (!isBacked(writer, row)) sound.delete(row);
     }
-    // Whatever backs it was found to be backed on the way.
-    for (const row of seen) backed.add(row);
-    return first !== undefined;
-  }
-
-  /**
-   * Who was written off cannot say any more what it sent, and what it said may be lost with its disk. So those who say that they got
-   * something of it are believed, as long as they and the reserve got no more than it had got.
-   */
-  #isCoveredByEnd(purse: PurseKey, account: AccountId, self: AccountId, own: Row): boolean {
-    const others = this.#purses.get(purse);
-    const ended = others?.get(account);
-    if (ended?.takenBack === undefined) return false;
-    const known = ended.heard?.row;
-    let inflow: number = ended.granted;
-    let outflow: number = ended.takenBack;
-    const count = (partner: AccountId, row: Row | undefined): void => {
-      inflow += Math.max(row?.sent.get(account) ?? 0, known?.received.get(partner) ?? 0);
-      outflow += Math.max(row?.received.get(account) ?? 0, known?.sent.get(partner) ?? 0);
-    };
-    count(self, own);
-    for (const [partner, { heard }] of others ?? []) if (partner !== account) count(partner, heard?.row);
-    return outflow <= inflow;
+    return new Set(sound.keys());
   }
 
   #other(purse: PurseKey, account: AccountId): OtherAccount | undefined {
@@ -231,6 +215,7 @@ export class Rows {
       other = {
         heard: undefined,
         branches: [],
+        late: undefined,
         granted: ZERO,
         lastSequence: Number.MAX_SAFE_INTEGER,
         takenBack: undefined,
@@ -242,7 +227,49 @@ export class Rows {
 }
 
 function saidBy(other: OtherAccount | undefined): readonly Row[] {
-  return other?.heard === undefined ? [] : [other.heard.row, ...other.branches];
+  if (other?.heard === undefined) return [];
+  const { heard, late, branches } = other;
+  return late === undefined ? [heard.row, ...branches] : [heard.row, late, ...branches];
+}
+
+/** Written after what its account was written off on. */
+function isLate({ row }: Heard, { lastSequence }: OtherAccount): boolean {
+  return row.sequence > lastSequence;
+}
+
+/** It moves nothing, and `known` is what counts. But who had not heard of the end took in what it sent in good faith, and cannot prove it otherwise. */
+function hearLate(other: OtherAccount, known: Row, row: Row): Hearing {
+  if (standingOf(row, other.late ?? known) !== 'newer') return 'known';
+  other.late = row;
+  return 'newer';
+}
+
+/**
+ * Who was written off cannot say any more what it sent, and what it said may be lost with its disk. So those who say that they got
+ * something of it are believed, as long as they and the reserve got no more than it had got: of the reserve, and of those whose
+ * own money adds up.
+ */
+function isCoveredByEnd(
+  others: Others,
+  account: AccountId,
+  [self, own]: readonly [AccountId, Row],
+  sound: ReadonlyMap<Row, AccountId>,
+): boolean {
+  const ended = others.get(account);
+  if (ended?.takenBack === undefined) return false;
+  const known = ended.heard === undefined || isLate(ended.heard, ended) ? undefined : ended.heard.row;
+  let inflow: number = ended.granted + (own.sent.get(account) ?? 0);
+  let outflow: number =
+    ended.takenBack + Math.max(own.received.get(account) ?? 0, known?.sent.get(self) ?? 0);
+  for (const [partner, other] of others) {
+    if (partner === account) continue;
+    const said = saidBy(other);
+    const sent = said.map((row) => (sound.has(row) ? (row.sent.get(account) ?? 0) : 0));
+    inflow += Math.max(0, ...sent);
+    const received = said.map((row) => row.received.get(account) ?? 0);
+    outflow += Math.max(known?.sent.get(partner) ?? 0, ...received);
+  }
+  return outflow <= inflow;
 }
 
 /** Whether an own row that came back from others tells nothing that `own` does not. */

@@ -125,21 +125,65 @@ describe('rows: what is said to have come from an account that was written off',
     },
   );
 
+  /** Of the third, which was granted 100 and written off on its row 2, when 80 were left. */
+  const gone = { granted: 100, spent: 20 };
+  const end = { lastSequence: 2, takenBack: amountOf(80) };
+  const steps = {
+    row: (rows: Rows) => rows.hear(PURSE, THIRD, { row: rowOf(THIRD, { ...gone, sequence: 2 }), version: 2 }),
+    lateRow: (rows: Rows) => {
+      const sent = [
+        [SELF, 7],
+        [WRITER, 60],
+      ];
+      return rows.hear(PURSE, THIRD, { row: rowOf(THIRD, { ...gone, sequence: 5, sent }), version: 5 });
+    },
+    end: (rows: Rows) => rows.registered(PURSE, THIRD, amountOf(100), end),
+    receiver: (rows: Rows) => {
+      const row = rowOf(WRITER, { received: [[THIRD, 60]], sent: [[SELF, 10]] });
+      return rows.hear(PURSE, WRITER, { row, version: 1 });
+    },
+  };
+
   it('what it sent after the row on which it was written off is not taken in: the reserve has it', () => {
-    for (const isHeardFirst of [true, false]) {
+    for (const order of [['lateRow', 'end'] as const, ['end', 'lateRow'] as const]) {
       const rows = new Rows(() => false);
-      const own = { ...EMPTY_ROW, sequence: 1 };
-      const body = {
-        ...{ sequence: 8, granted: 100, received: [], sent: [[SELF, 30]], returned: 0 },
-        ...{ spent: 20, held: 0, overrun: 0, covered: 0 },
-      };
-      const hear = () => rows.hear(PURSE, WRITER, { row: parseRow(body, WRITER)!, version: 1 });
-      if (isHeardFirst) hear();
-      rows.registered(PURSE, WRITER, amountOf(100), { lastSequence: 5, takenBack: amountOf(80) });
-      if (!isHeardFirst) expect(hear()).toBe('quarantined');
-      expect(rows.row(PURSE, WRITER)?.sequence).toBe(isHeardFirst ? 8 : undefined);
-      expect(rows.creditsFor(PURSE, SELF, own)).toEqual(new Map());
+      for (const step of order) steps[step](rows);
+      expect(rows.row(PURSE, THIRD)?.sequence).toBe(5);
+      expect(rows.creditsFor(PURSE, SELF, { ...EMPTY_ROW, sequence: 1 })).toEqual(new Map());
     }
+  });
+
+  it('who took in what it sent after that, before it heard of the end, is believed by all, whatever they heard first (I8, B13)', () => {
+    const orders = fc.shuffledSubarray(['row', 'lateRow', 'end', 'receiver'] as const, { minLength: 4 });
+    fc.assert(
+      fc.property(orders, (order) => {
+        const rows = new Rows(() => false);
+        for (const step of order) steps[step](rows);
+        const credits = rows.creditsFor(PURSE, SELF, EMPTY_ROW);
+        expect([...credits]).toEqual([[WRITER, 10]]);
+        expect(rows.proofs).toEqual([]);
+      }),
+      { examples: [[['row', 'end', 'lateRow', 'receiver']]] },
+    );
+  });
+
+  it('what others claim to have sent it counts only where they had it: who made that up could let others have it from there (B26, B27)', () => {
+    const FOURTH = accountOf(nodeIdOf(3), 7);
+    const believed = (fourth: Row | undefined, third: Row | undefined) => {
+      const rows = new Rows(() => false);
+      rows.registered(PURSE, THIRD, amountOf(100), { lastSequence: 2, takenBack: amountOf(100) });
+      rows.registered(PURSE, FOURTH, amountOf(50));
+      if (fourth !== undefined) rows.hear(PURSE, FOURTH, { row: fourth, version: 1 });
+      if (third !== undefined) rows.hear(PURSE, THIRD, { row: third, version: 1 });
+      const row = rowOf(WRITER, { received: [[THIRD, 50]], sent: [[SELF, 50]] });
+      rows.hear(PURSE, WRITER, { row, version: 1 });
+      return rows.creditsFor(PURSE, SELF, EMPTY_ROW).get(WRITER);
+    };
+    const sent = [[THIRD, 50]];
+    expect(believed(rowOf(FOURTH, { granted: 50, sent }), undefined)).toBe(50);
+    expect(believed(rowOf(FOURTH, { granted: 51, sent }), undefined)).toBeUndefined();
+    expect(believed(rowOf(FOURTH, { received: [[WRITER, 50]], sent }), undefined)).toBeUndefined();
+    expect(believed(undefined, rowOf(THIRD, { granted: 100, received: [[FOURTH, 50]] }))).toBeUndefined();
   });
 
   it('what several say to have of it counts together', () => {

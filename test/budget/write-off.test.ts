@@ -173,6 +173,35 @@ describe('budgets: lost accounts', () => {
     expect(one.status()).toMatchObject({ stranded: 0, onTheWay: 0 });
   });
 
+  it('what an account sent while others wrote it off reaches whoever is to have it from who took it in (I8, B13)', () => {
+    const world = worldWith(3);
+    const [one, two, three] = world.nodes as [WorldNode, WorldNode, WorldNode];
+    three.call({ op: 'request', budget: 'team', amount: 300 });
+    world.pass(2_000);
+    const lost = three.budgets.ledger.account;
+    // The first does not hear the third any more, and takes it for dead; the store's news come to nobody else.
+    world.deaf.add(`${three.self}>${one.self}`);
+    for (const node of [two, three]) world.behind.add(node);
+    one.tell({ kind: 'memberChanged', member: three.self, state: 'dead' });
+    expect(one.call({ op: 'writeOff', budget: 'team', account: lost })).toMatchObject({ ok: true });
+    expect(three.call({ op: 'transfer', budget: 'team', to: two.self, amount: 200 })).toMatchObject({
+      ok: true,
+    });
+    world.pass(500);
+    world.deaf.clear();
+    world.behind.clear();
+    for (const node of [two, three]) world.read(node);
+    for (const node of world.nodes) world.connect(node);
+    world.pass(2_000);
+    expect(two.budgets.ledger.purses.get(world.purse)?.rights).toBe(200);
+    expect(two.call({ op: 'transfer', budget: 'team', to: one.self, amount: 150 })).toMatchObject({
+      ok: true,
+    });
+    world.pass(2_000);
+    expect(one.status()).toMatchObject({ onTheWay: 0 });
+    expect(one.budgets.ledger.purses.get(world.purse)?.rights).toBe(150);
+  });
+
   it('an account that is fenced off is written off in its other budgets too, though its machine is alive again', () => {
     const world = worldWith(2);
     const { one, two } = world;
