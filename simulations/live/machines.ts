@@ -41,6 +41,7 @@ export class Machines {
   readonly lacking = new Map<Ability, string>();
   readonly #options: MachinesOptions;
   readonly #root = mkdtempSync(join(tmpdir(), `skein-chaos-${process.pid}-`));
+  readonly #runs: { readonly machine: string; readonly node: NodeProcess }[] = [];
   readonly #nodes = new Map<Machine, NodeProcess>();
   readonly #ports = new Map<Machine, { mesh: number; http: number }>();
   readonly #mounted: string[] = [];
@@ -132,6 +133,7 @@ export class Machines {
     this.#starting.add(starting);
     const node = await starting.finally(() => this.#starting.delete(starting));
     this.#nodes.set(machine, node);
+    this.#runs.push({ machine: machine.name, node });
     const mesh = Number(/\/tcp\/(\d+)/.exec(node.ready.meshAddresses[0] ?? '')?.[1]);
     this.#ports.set(machine, { mesh, http: Number(new URL(node.ready.httpUrl).port) });
     void node.ended().then((signal) => {
@@ -140,6 +142,11 @@ export class Machines {
         this.fallen.push(`${machine.name} (${signal ?? 'by itself'}): ${node.log}`);
       if (this.#nodes.get(machine) === node) this.#nodes.delete(machine);
     });
+  }
+
+  /** Of every run of a node, in the order of their starts. */
+  get logs(): readonly { readonly machine: string; readonly log: string }[] {
+    return this.#runs.map(({ machine, node }) => ({ machine, log: node.log }));
   }
 
   /** Network that the machine is in; `undefined`: this process's. */

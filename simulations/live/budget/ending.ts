@@ -9,6 +9,8 @@ import { nowMs, type Operation } from './operations.ts';
 const AGREE_MS = 90_000;
 const STILL_MS = 3_000;
 const POLL_MS = 500;
+/** All that remains can be had from one node within so long. */
+const WITHIN_MS = 10_000;
 const AGENT = 'the-end';
 
 export interface EndingOptions {
@@ -103,40 +105,42 @@ export class Ending {
       this.violations.push(`I1, ${when}: of ${all} not all is accounted for: ${sumsOf(status)}`);
   }
 
-  /** I8: pieces get smaller until nothing is left. */
+  /** I8: pieces get smaller until nothing is left. What passes between nodes at that moment may be had a little later. */
   async #takeAll(from: Machine, expected: number): Promise<number> {
-    const { budgets, serve, signal } = this.#of;
+    const { budgets, signal } = this.#of;
     let taken = 0;
     for (const budget of budgets) {
       let piece = Math.max(1, Math.floor(expected / 20));
       let failures = 0;
+      let emptySinceMs: number | undefined;
       for (;;) {
         signal.throwIfAborted();
         const result = await take(from, budget, piece, AGENT);
         if (result.kind === 'taken') {
           taken += piece;
-          this.#of.record({
-            ...{
-              kind: 'reserve',
-              agent: AGENT,
-              machine: from.name,
-              start: nowMs(),
-              end: nowMs(),
-              outcome: 'ok',
-            },
-            ...{ budget, tokens: piece, reservationId: result.reservationId },
-          });
-          await serve(budget, result.reservationId, piece);
+          emptySinceMs = undefined;
+          await this.#spend(from, budget, piece, result.reservationId);
         } else if (result.kind === 'failed' && ++failures > 5) {
           this.violations.push(`I8: ${from.name} cannot spend after the healing: ${result.why}`);
           break;
-        } else if (result.kind === 'exhausted') {
-          if (piece === 1) break;
-          piece = Math.floor(piece / 2);
+        } else if (result.kind === 'exhausted' && piece > 1) piece = Math.floor(piece / 2);
+        else if (result.kind === 'exhausted') {
+          emptySinceMs ??= performance.now();
+          const forMs = performance.now() - emptySinceMs;
+          const isSpent = forMs > STILL_MS && (await statusOf(from, budget))?.remaining === 0;
+          if (isSpent || forMs > WITHIN_MS) break;
+          await delay(POLL_MS, undefined, { signal });
         }
       }
     }
     return taken;
+  }
+
+  async #spend(from: Machine, budget: string, tokens: number, reservationId: string): Promise<void> {
+    const at = nowMs();
+    const who = { agent: AGENT, machine: from.name, budget, tokens, reservationId };
+    this.#of.record({ kind: 'reserve', start: at, end: at, outcome: 'ok', ...who });
+    await this.#of.serve(budget, reservationId, tokens);
   }
 
   #spentAll(what: string, expected: number, taken: number, after: Budget): void {

@@ -106,13 +106,14 @@ class Run {
     } finally {
       watching.abort();
       await watched;
-      this.#write();
+      if (signal.aborted) await this.#write(false);
     }
     const judged = judgeBudgets(this.#operations, this.#parents, this.#allowance());
     violations.push(...judged.violations);
     violations.push(...machines.fallen.map((each) => `a node ended by itself: ${each}`));
     for (const { machine, hasFallen } of this.#spenders)
       if (hasFallen) violations.push(`the agents of ${machine} ended by themselves`);
+    await this.#write(violations.length > 0);
     return this.#report(violations, judged);
   }
 
@@ -343,11 +344,20 @@ class Run {
     return sums;
   }
 
-  #write(): void {
+  /** Where a promise was broken, also what the nodes logged, and what they say now. */
+  async #write(isBroken: boolean): Promise<void> {
     const { history } = this.#options;
     if (history === undefined) return;
     writeFileSync(history, '');
     for (const operation of this.#operations) appendFileSync(history, `${JSON.stringify(operation)}\n`);
+    if (!isBroken) return;
+    const { all, logs } = this.#machines;
+    const said = all.map(async (machine) => ({
+      machine: machine.name,
+      status: await statusOf(machine, this.#whole),
+    }));
+    const lines = [...logs, ...(await Promise.all(said))].map((line) => `${JSON.stringify(line)}\n`);
+    writeFileSync(`${history}.nodes`, lines.join(''));
   }
 
   #report(violations: readonly string[], judged: Judged): BudgetChaosReport {
