@@ -73,6 +73,7 @@ export function drawPlan(rng: Rng, nodes?: number): QuorumPlan {
       ...RAFT_CONFIG,
       electionTimeoutMs,
       heartbeatMs: electionTimeoutMs / 4,
+      heartbeatEarlyMs: electionTimeoutMs / 16,
       leaseDriftMs: electionTimeoutMs / 6,
       // Small enough, at times, that messages are cut and windows fill.
       appendBytes: rng.pick([RAFT_CONFIG.appendBytes, RAFT_CONFIG.appendBytes, 300]),

@@ -4,11 +4,13 @@ import type { RaftConfig } from '../quorum/raft/types.ts';
 
 /**
  * A leader that is silent for 600 to 1,200 ms is replaced, which bounds how long a crash stops writes; two heartbeats
- * fit into that, so that one lost frame does not shake a leader. More would only wake a node that has nothing to do.
+ * fit into that, so that one lost frame does not shake a leader. More would only wake a node that has nothing to do, and those
+ * go along with whatever else wakes it.
  */
 export const RAFT_CONFIG: RaftConfig = {
   electionTimeoutMs: 600,
-  heartbeatMs: 250,
+  heartbeatMs: 280,
+  heartbeatEarlyMs: 50,
   inFlightBytes: 4 * 1024 * 1024,
   appendBytes: 256 * 1024,
   // Half of what may wait for the disk: a disk that stalls must not be full before a leader says `busy`.

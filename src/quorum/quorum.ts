@@ -15,7 +15,7 @@ import type { NodeId } from '../kernel/ids.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Cryptography } from '../kernel/ports.ts';
 import type { Rng } from '../kernel/rng.ts';
-import { type Deadline, earliest, type Instant, isDue } from '../kernel/time.ts';
+import { type Deadline, earliest, type Instant, isDue, mayBeDue } from '../kernel/time.ts';
 import { Calls } from './calls/calls.ts';
 import { Forwarded } from './calls/forwarded.ts';
 import { freshIds } from './calls/fresh-ids.ts';
@@ -163,7 +163,7 @@ export class Quorum implements Machine<QuorumEvent, QuorumEffect> {
       this.#take(this.#calls.propose(this.replica, this.#isDiskBroken, now), now);
     this.#take(this.replica?.expire(now), now);
     if (isDue(this.#leases.deadline, now)) this.#endLeases(now);
-    if (isDue(this.#upkeep.deadline, now)) this.#tick(now);
+    if (mayBeDue(this.#upkeep.deadline, now)) this.#tick(now);
     return this.#settle(now);
   }
 

@@ -6,11 +6,14 @@ import type { Deadline, Instant } from '../kernel/time.ts';
 
 const TICK_MS = 200;
 const RESTLESS_MS = 10_000;
-const LEADERS_TICK_MS = 1_000;
+/** With a heartbeat at a second on average, for which the leader is awake anyway. */
+const LEADERS_TICK_MS = 1_150;
+const LEADERS_EARLY_MS = 300;
 
 export class Upkeep {
   /** `undefined` while there is nothing to look after. */
   #tickMs: number | undefined;
+  #earlyMs = 0;
   #restlessUntilMs: number;
 
   constructor(now: Instant) {
@@ -19,7 +22,8 @@ export class Upkeep {
   }
 
   get deadline(): Deadline | undefined {
-    return this.#tickMs === undefined ? undefined : { atMs: this.#tickMs, reason: 'quorum upkeep' };
+    if (this.#tickMs === undefined) return undefined;
+    return { atMs: this.#tickMs, reason: 'quorum upkeep', earlyMs: this.#earlyMs };
   }
 
   /** Something changed that the rules on stores and voters go by. */
@@ -31,6 +35,7 @@ export class Upkeep {
   /** A leader that had nothing to do may have put upkeep off for longer. */
   hasten(now: Instant): void {
     this.#tickMs = Math.min(this.#tickMs ?? Number.POSITIVE_INFINITY, now.monoMs + TICK_MS);
+    this.#earlyMs = 0;
   }
 
   /** It is done; the next time is to be set. */
@@ -41,8 +46,10 @@ export class Upkeep {
   /** Sets the next time, where it is not; `isQuiet` is asked only then. */
   settle(isQuiet: () => boolean, isLeader: boolean, now: Instant): void {
     if (this.#tickMs !== undefined) return;
-    if (!isQuiet()) this.#tickMs = now.monoMs + TICK_MS;
-    else if (isLeader)
-      this.#tickMs = now.monoMs + (now.monoMs < this.#restlessUntilMs ? TICK_MS : LEADERS_TICK_MS);
+    const quiet = isQuiet();
+    if (quiet && !isLeader) return;
+    const isAtRest = quiet && now.monoMs >= this.#restlessUntilMs;
+    this.#tickMs = now.monoMs + (isAtRest ? LEADERS_TICK_MS : TICK_MS);
+    this.#earlyMs = isAtRest ? LEADERS_EARLY_MS : 0;
   }
 }

@@ -51,8 +51,8 @@ describe('an idle node with ten peers', () => {
   });
 
   it.each([
-    ['leader', 21.5, 13],
-    ['voter', 10, 8.2],
+    ['leader', 18.2, 10.3],
+    ['voter', 9.5, 8.1],
     ['learner', 6.5, 5],
   ] as const)(
     'has so many turns a second at most as %s of the quorum store, %d, and so many wakes: %d',

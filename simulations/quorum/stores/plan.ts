@@ -115,4 +115,10 @@ function endOf(story: StoresStory, loadFromMs: number): number {
   return story.kind === 'recover' ? story.backAtMs + 2_000 : loadFromMs + 3_000;
 }
 
-export const RAFT_OF_STORES = { ...RAFT_CONFIG, electionTimeoutMs: 300, heartbeatMs: 75, leaseDriftMs: 50 };
+export const RAFT_OF_STORES = {
+  ...RAFT_CONFIG,
+  electionTimeoutMs: 300,
+  heartbeatMs: 75,
+  heartbeatEarlyMs: 15,
+  leaseDriftMs: 50,
+};

@@ -228,7 +228,7 @@ export class Raft {
       return { atMs: nowMs, reason: 'raft: flush' };
     }
     const own = isLeader
-      ? { atMs: replication.heartbeatAtMs, reason: 'raft: heartbeat' }
+      ? { atMs: replication.heartbeatAtMs, reason: 'raft: heartbeat', earlyMs: replication.heartbeatEarlyMs }
       : this.#election.deadline();
     return earliest([own, this.#transfer.deadline(), this.#reads.deadline()]);
   }
@@ -281,7 +281,7 @@ export class Raft {
   #expireLeader(): void {
     const replication = this.#replication;
     const server = this.#server;
-    if (replication.heartbeatAtMs <= server.nowMs) {
+    if (replication.heartbeatAtMs - replication.heartbeatEarlyMs <= server.nowMs) {
       if (!replication.hasQuorum()) {
         server.mark('warn', 'raft.quorumLost', { term: server.term });
         this.#becomeFollower(server.term, undefined);

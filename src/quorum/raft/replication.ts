@@ -16,8 +16,8 @@ import { Progress } from './progress.ts';
 import type { Server } from './server.ts';
 import type { LogIndex, RaftMessage, ServerId } from './types.ts';
 
-/** Who has no vote hears of an idle leader with every twelfth heartbeat, twice in the time that it waits for one: there may be many. */
-const LEARNERS_BEATS = 12;
+/** Who has no vote hears of an idle leader with every eleventh heartbeat, twice in the time that it waits for one: there may be many. */
+const LEARNERS_BEATS = 11;
 
 type AppendAnswer = Extract<RaftMessage, { kind: 'appendAnswer' }>;
 
@@ -150,6 +150,10 @@ export class Replication {
       const isDue = isForAll || voters?.includes(progress.server) === true;
       this.#sendTo(progress, isDue || this.#lacksCommit(progress));
     }
+  }
+
+  get heartbeatEarlyMs(): number {
+    return this.#server.config.heartbeatEarlyMs ?? 0;
   }
 
   heartbeat(): void {

@@ -169,6 +169,8 @@ export interface RaftConfig {
   /** A follower that hears nothing for one to two times this long stands for election. */
   readonly electionTimeoutMs: number;
   readonly heartbeatMs: number;
+  /** So much earlier a heartbeat may leave where the leader is awake for another reason; by default it may not. */
+  readonly heartbeatEarlyMs?: number;
   /** Entries that are on their way to one follower, not yet acknowledged. */
   readonly inFlightBytes: number;
   /** Entries in one append. */

@@ -8,7 +8,7 @@
 import type { Mark } from '../../kernel/effects.ts';
 import type { NodeId } from '../../kernel/ids.ts';
 import type { Rng } from '../../kernel/rng.ts';
-import { type Deadline, earliest, type Instant, isDue } from '../../kernel/time.ts';
+import { type Deadline, earliest, type Instant, isDue, mayBeDue } from '../../kernel/time.ts';
 import { allVoters, isVoter } from '../arithmetic/joint.ts';
 import { encodeFrame, type StoreFrame } from '../frames.ts';
 import type { QuorumEffect } from '../messages.ts';
@@ -310,7 +310,7 @@ export class Replica {
     const out: (QuorumEffect | ReplicaFact)[] = [];
     if (isDue(this.#turns.deadline(), now)) this.#turns.expire(this.#register, now);
     this.#takeTurns(out, now);
-    if (isDue(this.raft.deadline(), now)) this.#carryOut(this.raft.expire(now), out, now);
+    if (mayBeDue(this.raft.deadline(), now)) this.#carryOut(this.raft.expire(now), out, now);
     this.#takeTurns(out, now);
     if ((this.#senders.deadlineMs ?? Number.POSITIVE_INFINITY) <= now.monoMs) this.#resendSnapshots(out, now);
     this.#tellPromises(out, now);

@@ -143,8 +143,17 @@ describe('raft: terms and elections', () => {
   it('3.4: a leader says so at once and on every heartbeat', () => {
     const solo = new Solo().lead();
     expect(sent(solo.effects, 'append').map(({ to }) => to)).toEqual(['b', 'c']);
-    expect(solo.raft.deadline()).toEqual({ atMs: solo.nowMs + 20, reason: 'raft: heartbeat' });
+    expect(solo.raft.deadline()).toEqual({ atMs: solo.nowMs + 20, reason: 'raft: heartbeat', earlyMs: 0 });
     expect(sent(solo.expire(20), 'append').map(({ to }) => to)).toEqual(['b', 'c']);
+  });
+
+  it('a heartbeat leaves 5 ms early where the leader is awake then, no earlier, and the next a period after it', () => {
+    const solo = new Solo({ config: { heartbeatEarlyMs: 5 } }).lead();
+    const deadline = { atMs: solo.nowMs + 20, reason: 'raft: heartbeat', earlyMs: 5 };
+    expect(solo.raft.deadline()).toEqual(deadline);
+    expect(sent(solo.expire(14), 'append')).toEqual([]);
+    expect(sent(solo.expire(1), 'append').map(({ to }) => to)).toEqual(['b', 'c']);
+    expect(solo.raft.deadline()).toEqual({ ...deadline, atMs: solo.nowMs + 20 });
   });
 
   it.each([
