@@ -4,8 +4,9 @@
  * An agent reserves, has the provider serve some of it, and settles with what was served; at times more than it
  * reserved, at times it vanishes, repeats itself, or reports what it never reserved.
  */
-import type { BudgetAnswers, BudgetCall, CreateBudget } from '../../src/budget/api.ts';
-import { type PurseKey, purseKey } from '../../src/budget/names.ts';
+import type { BudgetAnswers, BudgetCall, BudgetStatus, CreateBudget } from '../../src/budget/api.ts';
+import { chainOf, type Definition } from '../../src/budget/definition.ts';
+import { type BudgetName, type PurseKey, purseKey } from '../../src/budget/names.ts';
 import { periodAt } from '../../src/budget/period.ts';
 import type { Result } from '../../src/kernel/errors.ts';
 import type { AgentId } from '../../src/kernel/ids.ts';
@@ -310,10 +311,14 @@ export class BudgetWorkload {
     this.#world.scheduler.after(SAMPLE_MS * (0.5 + this.#rng.float()), () => this.#sample());
     const machine = this.#rng.pick(this.#world.machines);
     const { budget } = this.#rng.pick(this.#plan.budgets);
-    const definition = this.#books.definitions.get(budget as never);
     const status = machine.status(budget);
-    if (status === undefined || definition === undefined) return;
-    const { name, epoch, window } = definition;
+    const chain = chainOf(budget as BudgetName, this.#books.definitions);
+    if (status === undefined || !chain.ok) return;
+    for (const definition of chain.value) this.#compare(machine, status, definition);
+  }
+
+  /** With what remained of the budget, or of one that it is a part of. */
+  #compare(machine: BudgetMachine, status: BudgetStatus, { name, epoch, window }: Definition): void {
     const purse = purseKey({ budget: name, epoch, period: periodAt(window, machine.wallMs) });
     const asOfMs = this.#world.nowMs - (machine.wallMs - status.asOf);
     // Where the time of day flies, how old a row is cannot be told by it.
@@ -325,7 +330,7 @@ export class BudgetWorkload {
     if (status.remaining > most)
       this.#world.violate(
         'remaining',
-        `${machine.name} says that ${status.remaining} of ${purse} remain as of ${Math.round(sinceMs)} ms, and there were never more than ${most} since`,
+        `${machine.name} says that ${status.remaining} of ${status.budget} remain as of ${Math.round(sinceMs)} ms, and there were never more than ${most} of ${purse} since`,
       );
   }
 

@@ -153,7 +153,7 @@ export interface MachineShare {
   readonly accounts: readonly string[];
 }
 
-/** One budget in the period that runs. Sums are of rows heard so far: `remaining` is a lower bound of what can be had from here now: rights that this node could not take in do not count, nor what debts of machines that can be reached take first. */
+/** One budget in the period that runs. Sums are of rows heard so far: `remaining` is a lower bound of what can be had from here now: rights that this node could not take in do not count, nor what debts of machines that can be reached take first, nor what those that the budget is a part of do not have. All other sums are of the budget alone. */
 export interface BudgetStatus {
   readonly budget: string;
   readonly unit: Unit;
@@ -170,11 +170,13 @@ export interface BudgetStatus {
   readonly spent: number;
   readonly overrun: number;
   readonly remaining: number;
+  /** Of those that the budget is a part of, the one that has less left than the budget itself: `remaining` is what that one has. */
+  readonly limitedBy: string | undefined;
   readonly stranded: number;
   /** Granted or passed on, and not taken in yet: to accounts in use. */
   readonly onTheWay: number;
   readonly burnPerSecond: number;
-  /** Wall time in ms when it runs out at this pace, before the period ends. */
+  /** Wall time in ms when it, or one that it is a part of, runs out at this pace, before the period ends. */
   readonly projectedEnd: number | undefined;
   /** Wall time in ms when the period ends. */
   readonly periodEnd: number | undefined;

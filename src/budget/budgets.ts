@@ -38,7 +38,7 @@ import { DEFAULT_TTL_MS } from './requests.ts';
 import type { Entry } from './reserve-register.ts';
 import { Returns } from './returns.ts';
 import type { End } from './rows.ts';
-import { budgetOf, statusOf } from './status.ts';
+import { budgetOf, type Levels, statusOf } from './status.ts';
 import { Supply } from './supply.ts';
 import { WriteOffs } from './write-off.ts';
 
@@ -166,9 +166,10 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
   }
 
   list(now: Instant): readonly BudgetStatus[] {
+    const levels: Levels = new Map();
     return [...this.#mirror.definitions.values()]
       .sort((left, right) => (left.name < right.name ? -1 : 1))
-      .map((definition) => this.#statusOf(definition, now));
+      .map((definition) => this.#statusOf(definition, now, levels));
   }
 
   /** To look at. */
@@ -511,8 +512,8 @@ export class Budgets implements Machine<BudgetEvent, BudgetEffect> {
     return effects;
   }
 
-  #statusOf(definition: Definition, now: Instant): BudgetStatus {
-    return statusOf(this.#office, definition, (purse) => this.#auditor.problems(purse), now);
+  #statusOf(definition: Definition, now: Instant, levels?: Levels): BudgetStatus {
+    return statusOf(this.#office, definition, (purse) => this.#auditor.problems(purse), now, levels);
   }
 }
 

@@ -22,9 +22,10 @@ export function exhaustedError(
 ): ErrorBody {
   const { budget, reserve, rights, doubtful, owed, held, machines, periodEndsInMs } = remains;
   const has = reserve + (reachable === undefined ? rights : Math.max(0, reachable - doubtful));
-  const left = Math.max(0, has - owed);
+  const own = Math.max(0, has - owed);
+  const left = Math.min(own, remains.atMost);
   // What is held may be given back; nothing else comes before the next period, or a higher limit.
-  const later = left + held >= needed ? retryAfterMs : periodEndsInMs;
+  const later = own + held >= needed ? retryAfterMs : periodEndsInMs;
   const waitMs = needed > limit ? undefined : later;
   const named = machines.map(({ nodeId, ...machine }) => ({ machine_id: nodeId, ...machine }));
   return errorBody(
@@ -43,10 +44,10 @@ export function exhaustedError(
 
 /** The reserve has something, and no majority can be reached that would grant it. */
 export function unavailableError(
-  { budget, reserve, rights, owed }: Remains,
+  { budget, reserve, rights, owed, atMost }: Remains,
   retryAfterMs: number,
 ): ErrorBody {
-  const left = Math.max(0, rights - owed);
+  const left = Math.min(Math.max(0, rights - owed), atMost);
   return errorBody(
     'QUORUM_UNAVAILABLE',
     `Nodes that can be reached have ${left} of budget "${budget}", and its reserve of ${reserve} cannot be asked.`,

@@ -4,8 +4,15 @@ import { limits } from '../kernel/limits.ts';
 import type { Instant } from '../kernel/time.ts';
 import { ZERO } from './amount.ts';
 import type { BudgetStatus, Debt, MachineShare } from './api.ts';
-import { type Between, balanceOf, type Position, remainingAtLeast, withPartners } from './conservation.ts';
-import { type Definition, isClosedIn } from './definition.ts';
+import {
+  type Balance,
+  type Between,
+  balanceOf,
+  type Position,
+  remainingAtLeast,
+  withPartners,
+} from './conservation.ts';
+import { chainOf, type Definition, isClosedIn } from './definition.ts';
 import type { Mirror } from './mirror.ts';
 import {
   type AccountId,
@@ -77,6 +84,8 @@ export interface Remains {
   readonly held: number;
   readonly machines: readonly { readonly nodeId: NodeId; readonly name: string; readonly rights: number }[];
   readonly periodEndsInMs: number | undefined;
+  /** What those that the budget is a part of leave of it, worked out when it is asked for. */
+  readonly atMost: number;
 }
 
 export function remainsOf(office: Office, purse: PurseKey, now: Instant): Remains {
@@ -112,7 +121,105 @@ export function remainsOf(office: Office, purse: PurseKey, now: Instant): Remain
     held,
     machines: machines.slice(0, NAMED),
     periodEndsInMs: Number.isFinite(endMs) ? Math.max(0, Math.ceil(endMs - now.wallMs)) : undefined,
+    get atMost() {
+      return definition === undefined ? 0 : leftByAncestors(office, definition, new Map(), now);
+    },
   };
+}
+
+/** Worked out already, of this moment: budgets that share a parent need what it has but once. */
+export type Levels = Map<BudgetName, Level>;
+
+/** What one budget has by itself, whatever those that it is a part of have. */
+interface Level {
+  readonly purse: PurseKey;
+  readonly reserve: Reserve;
+  readonly balance: Balance;
+  readonly machines: readonly MachineShare[];
+  readonly remaining: number;
+  readonly onTheWay: number;
+  readonly burnPerSecond: number;
+  /** In all, whether or not the period ends before. */
+  readonly endsMs: number;
+  readonly asOf: number;
+}
+
+function levelOf(office: Office, definition: Definition, levels: Levels, now: Instant): Level {
+  const known = levels.get(definition.name);
+  if (known !== undefined) return known;
+  const purse = purseNow(definition, now.wallMs);
+  const reserve = reserveIn(office, definition, purse);
+  const positions = positionsOf(office, purse);
+  const { balance, between } = balanceOf(reserve, positions);
+  const machines = machinesOf(office, purse, positions, between, now);
+  const burnPerSecond = sumOf(machines, (machine) => machine.burnPerSecond);
+  const remaining = remainingIn(office, purse, reserve, positions);
+  const level: Level = {
+    purse,
+    reserve,
+    balance,
+    machines,
+    remaining,
+    onTheWay: onTheWay(office, positions, between),
+    burnPerSecond,
+    endsMs: burnPerSecond > 0 ? now.wallMs + (remaining / burnPerSecond) * 1_000 : Number.POSITIVE_INFINITY,
+    asOf: asOf(office, purse, positions, now),
+  };
+  levels.set(definition.name, level);
+  return level;
+}
+
+function remainingIn(
+  office: Office,
+  purse: PurseKey,
+  { reserve }: Reserve,
+  positions: readonly Position[],
+): number {
+  const rows = toBeHad(office, purse, positions);
+  const least = remainingAtLeast(reserve, rows.values());
+  return Math.max(0, least - seenTwice(positions, rows) - unpaid(office, positions));
+}
+
+function sumOf(machines: readonly MachineShare[], of: (machine: MachineShare) => number): number {
+  return machines.reduce((total, each) => total + of(each), 0);
+}
+
+/** The least that any of them has; nothing where one is not known. */
+function leftByAncestors(office: Office, definition: Definition, levels: Levels, now: Instant): number {
+  const chain = chainOf(definition.name, office.mirror.definitions);
+  if (!chain.ok) return 0;
+  const left = chain.value.slice(1).map((ancestor) => levelOf(office, ancestor, levels, now).remaining);
+  return Math.min(Number.POSITIVE_INFINITY, ...left);
+}
+
+/** What is spent of a budget is spent of all that it is a part of: what remains, and until when, is what the least of them says. */
+function withAncestors(
+  office: Office,
+  definition: Definition,
+  levels: Levels,
+  now: Instant,
+): Pick<BudgetStatus, 'remaining' | 'limitedBy' | 'projectedEnd' | 'asOf'> {
+  const own = levelOf(office, definition, levels, now);
+  let { remaining, endsMs, asOf } = own;
+  let limitedBy: BudgetName | undefined;
+  const chain = chainOf(definition.name, office.mirror.definitions);
+  if (!chain.ok) return { remaining: 0, limitedBy: definition.parent, projectedEnd: undefined, asOf };
+  for (const ancestor of chain.value.slice(1)) {
+    const level = levelOf(office, ancestor, levels, now);
+    if (level.remaining < remaining) {
+      remaining = level.remaining;
+      limitedBy = ancestor.name;
+    }
+    // An ancestor whose period ends before it is spent begins anew.
+    if (level.endsMs < periodEndsMs(ancestor, now)) endsMs = Math.min(endsMs, level.endsMs);
+    asOf = Math.min(asOf, level.asOf);
+  }
+  const isBefore = endsMs < periodEndsMs(definition, now) && Number.isFinite(endsMs);
+  return { remaining, limitedBy, projectedEnd: isBefore ? Math.round(endsMs) : undefined, asOf };
+}
+
+function periodEndsMs({ window }: Definition, now: Instant): number {
+  return periodEndMs(periodAt(window, now.wallMs));
 }
 
 export function statusOf(
@@ -120,21 +227,11 @@ export function statusOf(
   definition: Definition,
   problems: (purse: PurseKey) => readonly string[],
   now: Instant,
+  levels: Levels = new Map(),
 ): BudgetStatus {
-  const purse = purseNow(definition, now.wallMs);
-  const reserve = reserveIn(office, definition, purse);
-  const positions = positionsOf(office, purse);
-  const { balance, between } = balanceOf(reserve, positions);
-  const machines = machinesOf(office, purse, positions, between, now);
-  const sum = (of: (machine: MachineShare) => number) =>
-    machines.reduce((total, each) => total + of(each), 0);
-  const rows = toBeHad(office, purse, positions);
-  const remaining = Math.max(
-    0,
-    remainingAtLeast(reserve.reserve, rows.values()) - seenTwice(positions, rows) - unpaid(office, positions),
-  );
-  const burnPerSecond = sum((machine) => machine.burnPerSecond);
-  const endMs = periodEndMs(periodAt(definition.window, now.wallMs));
+  const level = levelOf(office, definition, levels, now);
+  const { purse, reserve, balance, machines } = level;
+  const endMs = periodEndsMs(definition, now);
   const { name, unit, window, parent, expiry, thresholds } = definition;
   return {
     budget: name,
@@ -146,17 +243,15 @@ export function statusOf(
     limit: reserve.limit,
     owed: reserve.owed,
     reserve: reserve.reserve,
-    allocated: sum((machine) => machine.allocated),
-    held: sum((machine) => machine.held),
-    spent: sum((machine) => machine.spent),
+    allocated: sumOf(machines, (machine) => machine.allocated),
+    held: sumOf(machines, (machine) => machine.held),
+    spent: sumOf(machines, (machine) => machine.spent),
     overrun: balance.overrun,
-    remaining,
-    stranded: sum((machine) => machine.stranded),
-    onTheWay: onTheWay(office, positions, between),
-    burnPerSecond,
-    projectedEnd: projectedEnd(remaining, burnPerSecond, endMs, now),
+    stranded: sumOf(machines, (machine) => machine.stranded),
+    onTheWay: level.onTheWay,
+    burnPerSecond: level.burnPerSecond,
     periodEnd: Number.isFinite(endMs) ? endMs : undefined,
-    asOf: asOf(office, purse, positions, now),
+    ...withAncestors(office, definition, levels, now),
     machines,
     debts: debtsOf(office, purse),
     problems: problems(purse),
@@ -298,17 +393,6 @@ function machinesOf(
   return [...machines.values()].sort((left, right) =>
     left.name === right.name ? (left.nodeId < right.nodeId ? -1 : 1) : left.name < right.name ? -1 : 1,
   );
-}
-
-function projectedEnd(
-  remaining: number,
-  burnPerSecond: number,
-  endMs: number,
-  now: Instant,
-): number | undefined {
-  if (burnPerSecond <= 0) return undefined;
-  const at = now.wallMs + (remaining / burnPerSecond) * 1_000;
-  return at < endMs && Number.isFinite(at) ? Math.round(at) : undefined;
 }
 
 /** A machine that cannot be reached is known as of when its row was written, by whomever and however late that was brought. */

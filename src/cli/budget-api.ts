@@ -30,6 +30,8 @@ export interface Budget {
   readonly spent: number;
   readonly overrun: number;
   readonly remaining: number;
+  /** Absent where the node is older. */
+  readonly limitedBy?: string | null;
   readonly stranded: number;
   readonly onTheWay: number;
   readonly burnPerSecond: number;

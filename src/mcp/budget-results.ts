@@ -28,6 +28,7 @@ export function budgetResult(status: BudgetStatus): Structured {
     spent: status.spent,
     overrun: status.overrun,
     remaining: status.remaining,
+    limitedBy: status.limitedBy ?? null,
     stranded: status.stranded,
     onTheWay: status.onTheWay,
     burnPerSecond: status.burnPerSecond,

@@ -51,3 +51,58 @@ describe('budget status: what remains is without what debts will take (I7)', () 
     });
   });
 });
+
+describe('budget status: a part promises no more than those that it is a part of can give (I7)', () => {
+  function tree() {
+    const world = worldWith(2, { limit: 1_000 });
+    const { one } = world;
+    one.call({ op: 'create', budget: 'task', limit: 900, parent: 'team' });
+    one.call({ op: 'create', budget: 'step', limit: 800, parent: 'task' });
+    return world;
+  }
+
+  it('and says which of them has the least', () => {
+    const { one } = tree();
+    expect(one.status('step')).toMatchObject({ remaining: 800, limitedBy: undefined });
+    expect(one.reserve(300, { budget: 'task' })).toMatchObject({ ok: true });
+    expect(one.status('step')).toMatchObject({ remaining: 600, limitedBy: 'task' });
+    expect(one.reserve(650)).toMatchObject({ ok: true });
+    expect(one.status('step')).toMatchObject({ remaining: 50, limitedBy: 'team' });
+    expect(one.status('task')).toMatchObject({ remaining: 50, limitedBy: 'team' });
+    expect(one.status('team')).toMatchObject({ remaining: 50, limitedBy: undefined });
+  });
+
+  it('which is what can be had, to the last', () => {
+    const world = tree();
+    const { one, two } = world;
+    expect(two.reserve(870)).toMatchObject({ ok: true });
+    world.pass(3_000);
+    const { remaining } = one.status('step');
+    expect(remaining).toBe(130);
+    expect(one.reserve(remaining + 1, { budget: 'step' })).toMatchObject({
+      error: { code: 'BUDGET_EXHAUSTED' },
+    });
+    expect(one.reserve(remaining, { budget: 'step' })).toMatchObject({ ok: true });
+  });
+
+  it('nor does a refusal for the part’s own lack', () => {
+    const { one } = tree();
+    expect(one.reserve(950)).toMatchObject({ ok: true });
+    expect(one.reserve(850, { budget: 'step' })).toMatchObject({
+      error: { code: 'BUDGET_EXHAUSTED', details: { budget: 'step', remaining: 50 } },
+    });
+  });
+
+  it('at the pace of the whole it ends with the whole', () => {
+    const world = tree();
+    const { one } = world;
+    one.call({ op: 'report', budget: 'step', agent: AGENT, amount: 10 });
+    for (let at = 0; at < 10; at++) {
+      one.call({ op: 'report', budget: 'team', agent: AGENT, amount: 60 });
+      world.pass(3_000);
+    }
+    const whole = one.status('team').projectedEnd;
+    expect(whole).toBeDefined();
+    expect(one.status('step').projectedEnd).toBe(whole);
+  });
+});

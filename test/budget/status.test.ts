@@ -78,6 +78,24 @@ describe('budget status: what remains is never told twice (I7)', () => {
   });
 });
 
+describe('budget status: a part of a budget that is not known here', () => {
+  it('has nothing to promise, and says what is lacking', () => {
+    const budgets = new Budgets({
+      self: SELF,
+      fresh: freshNumber,
+      place: 'here',
+      rng: seededRng(1),
+      now: NOW,
+    });
+    budgets.load([], NOW);
+    const part = entry(definitionKey(TEAM.name), { ...TEAM, parent: 'org' });
+    budgets.handle({ kind: 'storeRead', revision: 2, entries: [part] }, NOW);
+    expect(budgets.status(TEAM.name, NOW)).toMatchObject({
+      value: { reserve: 100, remaining: 0, limitedBy: 'org', projectedEnd: undefined },
+    });
+  });
+});
+
 describe('budget status: how old the news are', () => {
   it.each([
     {

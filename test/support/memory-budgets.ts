@@ -180,6 +180,7 @@ export class MemoryBudgets implements Budgets {
       spent,
       overrun: 0,
       remaining: share.rights,
+      limitedBy: undefined,
       stranded,
       onTheWay: 0,
       burnPerSecond: 0.5,

@@ -80,10 +80,16 @@ function budgetText(budget: Budget): string {
   ].join('\n');
 }
 
+function limitedText({ limitedBy }: Budget): string | undefined {
+  const isLimited = limitedBy !== undefined && limitedBy !== null;
+  return isLimited ? `by ${limitedBy}, which has no more left` : undefined;
+}
+
 function factLines(budget: Budget): string[] {
   const { window, periodEnd, burnPerSecond, projectedEnd, thresholdsPassed } = budget;
   const facts: readonly (readonly [string, string | undefined])[] = [
     ['parent', budget.parent ?? undefined],
+    ['limited', limitedText(budget)],
     ['window', window === 'none' ? undefined : `${window}, until ${periodEnd ?? 'its end'}`],
     ['reserve', `${grouped(budget.reserve)} not allocated${someText(budget.onTheWay, ', %s on the way')}`],
     [
