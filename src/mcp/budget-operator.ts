@@ -3,7 +3,7 @@
  * is on the machine of a node.
  */
 import { z } from 'zod';
-import type { Budgets } from '../budget/api.ts';
+import type { Budgets, MachineShare } from '../budget/api.ts';
 import { parseAccountId } from '../budget/names.ts';
 import { failWith, ok, type Result } from '../kernel/errors.ts';
 import { type NodeId, parseNodeId } from '../kernel/ids.ts';
@@ -81,12 +81,26 @@ function writeOff(faces: NodeFaces): Tool {
           faces,
           { op: 'writeOff', budget: task_id, account: known.value },
           signal,
-          (answer) => ({ ...answer, account: known.value }),
+          (answer, budgets) => ({
+            ...answer,
+            account: known.value,
+            alsoStranded: alsoStranded(budgets, task_id, known.value),
+          }),
         );
       },
     },
     faces,
   );
+}
+
+/** Budgets, but for this one, of which nobody can reach what the machine, or that of the account, had. */
+function alsoStranded(budgets: Budgets, budget: string, account: string): readonly string[] {
+  const isOf = ({ nodeId, accounts }: MachineShare) => nodeId === account || accounts.includes(account);
+  return budgets
+    .list()
+    .filter((status) => status.budget !== budget)
+    .filter(({ machines }) => machines.some((machine) => machine.stranded > 0 && isOf(machine)))
+    .map((status) => status.budget);
 }
 
 function rebalance(faces: NodeFaces): Tool {

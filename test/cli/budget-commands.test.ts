@@ -246,26 +246,50 @@ describe('for people', () => {
       expect(error).toMatch(/1,200 tokens that go back to the reserve, and 300 in reservations/);
       expect(error).toMatch(/counted as spent/);
       expect(error).toContain(`skein budget write-off plan ${account} --yes`);
+      const all = await skein(at('write-off', 'plan', account, '--all'));
+      expect(all.error).toContain(`skein budget write-off plan ${account} --all --yes`);
     },
   );
 
+  const STRANDED = { writtenOff: 5, lost: 0, account: 'node-b', alsoStranded: ['team', 'org'] };
+
   it('a write-off names the other budgets of which the machine has something that nobody can reach', async () => {
-    const other = (id: string, stranded: number) => ({
-      ...BUDGET,
-      task_id: id,
-      machines: [{ ...MACHINE, stranded }],
-    });
-    node.reply = ({ method }, response) =>
-      send(
-        response,
-        200,
-        method === 'GET'
-          ? { budgets: [other('plan', 5), other('team', 5), other('org', 7), other('idle', 0)] }
-          : { writtenOff: 5, lost: 0 },
-      );
+    node.answers(STRANDED);
     const { code, out, error } = await skein(at('write-off', 'plan', 'b', '--yes'));
     expect([code, out]).toEqual([0, '5 back in the reserve, 0 counted as spent\n']);
-    expect(error).toMatch(/until that is written off too: team, org\n/);
+    expect(error).toMatch(/until that is written off too \(--all\): team, org\n/);
+    expect(node.asked).toHaveLength(1);
+  });
+
+  it('with --all a write-off is one of all of them, by the id of the machine; what is refused is named, and the exit code tells', async () => {
+    const refused = {
+      error: { code: 'CONFLICT', message: 'It is alive.', hint: 'Stop it.', retryable: false },
+    };
+    node.reply = ({ url }, response) => {
+      const of = (id: string) => url === `/v1/budgets/${id}/write-offs`;
+      if (of('org')) send(response, 409, refused);
+      else send(response, 200, of('plan') ? STRANDED : { ...STRANDED, writtenOff: 7, lost: 1 });
+    };
+    const { code, out, error } = await skein(at('write-off', 'plan', 'b', '--all', '--yes'));
+    expect([code, out]).toEqual([
+      1,
+      '5 back in the reserve, 0 counted as spent\nteam: 7 back in the reserve, 1 counted as spent\n',
+    ]);
+    expect(error).toMatch(/written off too \(--all\): org\n/);
+    expect(error).toMatch(/It is alive/);
+    expect(node.asked.map(({ url, body }) => [url, body])).toEqual([
+      ['/v1/budgets/plan/write-offs', { account: 'b' }],
+      ['/v1/budgets/team/write-offs', { account: 'node-b' }],
+      ['/v1/budgets/org/write-offs', { account: 'node-b' }],
+    ]);
+  });
+
+  it('with --all and --json a write-off lists what was done, and what is left', async () => {
+    node.reply = (_asked, response) => send(response, 200, STRANDED);
+    const { code, json } = await skein(at('write-off', 'plan', 'b', '--all', '--yes', '--json'));
+    const others = ['team', 'org'].map((task_id) => ({ task_id, writtenOff: 5, lost: 0 }));
+    expect(code).toBe(0);
+    expect(json).toEqual({ ...STRANDED, budgets: others, alsoStranded: [] });
   });
 
   it('a write-off of what is not there names the status', async () => {

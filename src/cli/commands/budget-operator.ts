@@ -1,7 +1,6 @@
 /** Commands of budgets that only operators give. */
 import { Command } from 'commander';
 import { errorBody, SkeinError } from '../../kernel/errors.ts';
-import { limits } from '../../kernel/limits.ts';
 import {
   amountText,
   type Budget,
@@ -21,6 +20,7 @@ interface TransferFlags extends NodeFlags {
   readonly tokens?: number;
 }
 interface WriteOffFlags extends NodeFlags {
+  readonly all?: boolean;
   readonly yes?: boolean;
 }
 
@@ -100,51 +100,81 @@ export function writeOffCommand(io: Io): Command {
     .description('give back to the reserve what a machine that is gone for good had not spent')
     .argument('<name>')
     .argument('<account>', 'machine, node id or account, as skein budget status shows them')
+    .option('--all', 'the same of all other budgets of which it has something that nobody can reach')
     .option('--yes', 'do it; without it, only say what would happen')
     .action(
       onNode(io, async (session: NodeSession<WriteOffFlags>, name: string, account: string) => {
         const { client, flags, out } = session;
         if (flags.yes !== true) {
-          throw explained(await client.call('GET', budgetPath(name)), account);
+          throw explained(await client.call('GET', budgetPath(name)), account, flags.all === true);
         }
-        const answer = await client.call<{ writtenOff: number; lost: number }>(
-          'POST',
-          budgetPath(name, '/write-offs'),
-          { body: { account } },
-        );
-        await out.result(
-          answer,
-          () => `${grouped(answer.writtenOff)} back in the reserve, ${grouped(answer.lost)} counted as spent`,
+        const answer = await writeOff(client, name, account);
+        // It is done, whatever becomes of the others.
+        const rest = flags.all === true ? await writeOffOthers(client, answer) : NO_OTHERS;
+        const whole =
+          flags.all === true ? { ...answer, budgets: rest.done, alsoStranded: rest.left } : answer;
+        await out.result(whole, () =>
+          [
+            outcomeText(answer),
+            ...rest.done.map((each) => printable(`${each.task_id}: ${outcomeText(each)}`)),
+          ].join('\n'),
         );
         out.note('Never start that machine again with its old data.');
-        if (flags.json === true) return;
-        // It is done, whatever becomes of this.
-        const others = await alsoStranded(client, name, account).catch(() => []);
-        if (others.length > 0)
+        const { alsoStranded = [] } = whole;
+        if (alsoStranded.length > 0)
           out.note(
             printable(
-              `What it had of other budgets is stranded until that is written off too: ${others.join(', ')}`,
+              `What it had of other budgets is stranded until that is written off too (--all): ${alsoStranded.join(', ')}`,
             ),
           );
+        if (rest.error !== undefined) throw rest.error;
       }),
     );
 }
 
-/** Budgets, but for this one, of which nobody can reach what the machine, node or account had. */
-async function alsoStranded(
+interface WrittenOff {
+  readonly writtenOff: number;
+  readonly lost: number;
+  readonly account: string;
+  /** Absent where the node is older. */
+  readonly alsoStranded?: readonly string[];
+}
+
+interface Others {
+  readonly done: readonly (Pick<WrittenOff, 'writtenOff' | 'lost'> & { readonly task_id: string })[];
+  readonly left: readonly string[];
+  /** Why the first of those that are left is not done. */
+  readonly error?: unknown;
+}
+
+const NO_OTHERS: Others = { done: [], left: [] };
+
+function writeOff(client: ControlClient, budget: string, account: string): Promise<WrittenOff> {
+  return client.call<WrittenOff>('POST', budgetPath(budget, '/write-offs'), { body: { account } });
+}
+
+/** One after the other, by the id of what was written off: of another budget somebody else may have its name. */
+async function writeOffOthers(
   client: ControlClient,
-  name: string,
-  account: string,
-): Promise<readonly string[]> {
-  const { budgets } = await client.call<{ budgets: readonly Budget[] }>('GET', '/v1/budgets', {
-    query: { limit: limits.listPage },
-  });
-  return budgets
-    .filter(
-      ({ task_id: id, machines }) =>
-        id !== name && machines.some((each) => isOf(each, account) && each.stranded > 0),
-    )
-    .map(({ task_id: id }) => id);
+  { account, alsoStranded = [] }: WrittenOff,
+): Promise<Others> {
+  const done: Others['done'][number][] = [];
+  const left: string[] = [];
+  const errors: unknown[] = [];
+  for (const task_id of alsoStranded) {
+    try {
+      const { writtenOff, lost } = await writeOff(client, task_id, account);
+      done.push({ task_id, writtenOff, lost });
+    } catch (error) {
+      left.push(task_id);
+      errors.push(error);
+    }
+  }
+  return { done, left, error: errors[0] };
+}
+
+function outcomeText({ writtenOff, lost }: Pick<WrittenOff, 'writtenOff' | 'lost'>): string {
+  return `${grouped(writtenOff)} back in the reserve, ${grouped(lost)} counted as spent`;
 }
 
 function isOf(machine: MachineShare, account: string): boolean {
@@ -152,8 +182,9 @@ function isOf(machine: MachineShare, account: string): boolean {
 }
 
 /** Nothing was done, and this would be; or that it would be refused, as the node will. */
-function explained(budget: Budget, account: string): SkeinError {
+function explained(budget: Budget, account: string, isOfAll: boolean): SkeinError {
   const { task_id: id, unit } = budget;
+  const command = `skein budget write-off ${id} ${account}${isOfAll ? ' --all' : ''} --yes`;
   const [machine, ...others] = budget.machines.filter((each) => isOf(each, account));
   if (machine === undefined) {
     return new SkeinError(
@@ -187,13 +218,13 @@ function explained(budget: Budget, account: string): SkeinError {
   if (state === 'alive') {
     return new UsageError(
       `This ends the former accounts of ${name} for good; it goes on under another one. As far as was heard, they have ${grouped(stranded)} ${unit}: what is in reservations counts as spent, the rest goes back to the reserve. Nothing may run on the data of before, or it spends that once more.`,
-      `To do it: skein budget write-off ${id} ${account} --yes`,
+      `To do it: ${command}`,
     );
   }
   // Rights that cannot be reached are no rights to spend, and come under what is stranded.
   const rights = machine.rights + Math.max(0, stranded - held);
   return new UsageError(
     `This ends the account of ${name} (${state}) for good. As far as was heard, it has ${grouped(rights)} ${unit} that go back to the reserve, and ${grouped(held)} in reservations that nobody settled: they will be counted as spent. What it spent and nobody heard of would be spent twice, so it must never run again with its old data.`,
-    `To do it: skein budget write-off ${id} ${account} --yes`,
+    `To do it: ${command}`,
   );
 }

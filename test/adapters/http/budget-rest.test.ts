@@ -145,6 +145,7 @@ describe('REST of budgets', () => {
       account: MEMORY_NODE_ID,
       writtenOff: 3,
       lost: 4,
+      alsoStranded: [],
     });
     expect((await rawRequest(portOf(face), { method: 'POST', path: `${path}/rebalance` })).status).toBe(200);
     expect(asked.slice(-4)).toMatchObject([
