@@ -40,6 +40,7 @@ import { Removals } from './removals.ts';
 import type { StoreClient } from './store.ts';
 import { outflow, Truth } from './truth.ts';
 import { sentUnheard } from './unheard.ts';
+import { Voids } from './voids.ts';
 import type { BudgetWorld } from './world.ts';
 
 export type Forgiveness = 'writtenOff' | 'putBack' | 'copied' | 'recovered' | 'freed';
@@ -87,6 +88,7 @@ export class Books {
   #isRecovered = false;
   readonly removals: Removals;
   readonly needless: NeedlessEnds;
+  readonly #voids: Voids;
   /** Checks that found everything in order. */
   checks = 0;
   /** Older images that nobody could find out since a store that was founded anew had forgotten all later starts. */
@@ -98,6 +100,7 @@ export class Books {
     this.#world = world;
     this.removals = new Removals(world);
     this.needless = new NeedlessEnds(world);
+    this.#voids = new Voids(world);
     world.store.onChange = (changes, by) => this.#storeChanged(changes, by);
     world.onStart.push((machine) => this.#started(machine));
     world.onStep.push((machine, _event, effects) => this.#stepped(machine, effects));
@@ -369,6 +372,7 @@ export class Books {
     for (const [key, purse] of ledger.purses) {
       if (truth.rows.get(key)?.sequence === purse.sequence) continue;
       const { row, rights } = purse;
+      if (this.isExact(key)) this.#voids.rowIs(machine, [account, key, row], this.#accounts);
       this.#rowIs(truth, key, row);
       if (rightsOf(row) !== rights)
         this.#world.violate(

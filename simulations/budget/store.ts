@@ -80,6 +80,8 @@ export class StoreModel {
   calls = 0;
   /** After every call that changed keys; `by` is who asked, none where a lease ended. */
   onChange: (changes: readonly KeyChange[], by: StoreClient | undefined) => void = () => {};
+  /** After a client was told what has changed. */
+  onTold: (client: StoreClient, news: StoreNews) => void = () => {};
 
   constructor(options: StoreOptions) {
     this.#options = options;
@@ -227,9 +229,14 @@ export class StoreModel {
     this.#after(this.#delay(), () => {
       mirror.isUnderWay = false;
       if (this.#mirrors.get(mirror.client) !== mirror || this.#isCut('answers', mirror.client)) return;
-      for (const news of this.#newsFor(mirror)) mirror.client.enter(() => mirror.client.tell(news));
+      for (const news of this.#newsFor(mirror)) mirror.client.enter(() => this.#tell(mirror.client, news));
       this.#pump(mirror);
     });
+  }
+
+  #tell(client: StoreClient, news: StoreNews): void {
+    client.tell(news);
+    this.onTold(client, news);
   }
 
   #newsFor(mirror: Mirror): readonly StoreNews[] {

@@ -27,6 +27,11 @@ export class Truth {
     this.#sent.set(key, before);
   }
 
+  /** What it had sent when its row had this number. */
+  sentBy(key: PurseKey, end: number): Totals {
+    return this.#sent.get(key)?.findLast(({ sequence }) => sequence <= end)?.sent ?? NOTHING;
+  }
+
   /** Of one that was written off: what it had sent by then to others that were written off, who were given that back. */
   sentToEnded(
     key: PurseKey,
@@ -35,8 +40,7 @@ export class Truth {
   ): Totals {
     const end = entry?.lastSequence;
     if (end === undefined) return NOTHING;
-    const { sent } = this.#sent.get(key)?.findLast(({ sequence }) => sequence <= end) ?? { sent: NOTHING };
-    return new Map([...sent].filter(([to]) => entries?.get(to)?.lastSequence !== undefined));
+    return new Map([...this.sentBy(key, end)].filter(([to]) => entries?.get(to)?.lastSequence !== undefined));
   }
 }
 

@@ -127,7 +127,7 @@ const bugs: readonly PlantedBug[] = [
     edits: [
       {
         file: 'rows.ts',
-        find: '      if (row.granted > (others?.get(writer)?.granted ?? ZERO)) return false;\n',
+        find: '        if (row.granted > (others.get(writer)?.granted ?? ZERO)) return false;\n',
         replace: '',
       },
     ],
@@ -162,6 +162,23 @@ const bugs: readonly PlantedBug[] = [
         file: 'ledger.ts',
         find: 'else if (state.place !== this.#place)',
         replace: "else if (state.place === 'nowhere')",
+      },
+    ],
+  },
+  {
+    name: 'sent-after-the-end',
+    about:
+      'what an account sent after the row on which it was written off is taken in: the reserve has it (I1, B13)',
+    edits: [
+      {
+        file: 'rows.ts',
+        find: 'if (this.#isQuarantined(account) || isLate(heard, other)) continue;',
+        replace: 'if (this.#isQuarantined(account)) continue;',
+      },
+      {
+        file: 'rows.ts',
+        find: '    if (isLate(heard, other) && !isLate(known, other)) return hearLate(other, known.row, heard.row);\n',
+        replace: '',
       },
     ],
   },
