@@ -20,6 +20,8 @@ export interface Process {
 }
 
 const LOOK_MS = 2_000;
+/** At rest with nothing to give back: to look wakes a node that has nothing to do. */
+const SELDOM_MS = 15_000;
 /** At rest: this busy at most, at so many looks in a row. */
 const REST_SHARE = 0.05;
 const REST_LOOKS = 2;
@@ -28,20 +30,25 @@ const WORTH_BYTES = 8 * 1024 * 1024;
 /** Above this the pause would be felt. */
 const HEAP_BYTES = 96 * 1024 * 1024;
 
-/** Looks every other second until the returned function is called; keeps no process alive. */
+/** Looks every other second, and less often at rest, until the returned function is called; keeps no process alive. */
 export function spareMemory(process: Process = thisProcess()): () => void {
   let looks = 0;
   let leastBytes = 0;
+  const isWorth = () =>
+    process.heapBytes() <= HEAP_BYTES && process.residentBytes() >= leastBytes + WORTH_BYTES;
   const look = () => {
     looks = process.busy() <= REST_SHARE ? looks + 1 : 0;
-    if (looks < REST_LOOKS || process.heapBytes() > HEAP_BYTES) return;
-    if (process.residentBytes() < leastBytes + WORTH_BYTES) return;
-    looks = 0;
-    process.collect();
-    leastBytes = process.residentBytes();
+    const isAtRest = looks >= REST_LOOKS;
+    const collects = isAtRest && isWorth();
+    if (collects) {
+      looks = 0;
+      process.collect();
+      leastBytes = process.residentBytes();
+    }
+    timer = setTimeout(look, isAtRest && !collects ? SELDOM_MS : LOOK_MS).unref();
   };
-  const timer = setInterval(look, LOOK_MS).unref();
-  return () => clearInterval(timer);
+  let timer = setTimeout(look, LOOK_MS).unref();
+  return () => clearTimeout(timer);
 }
 
 export function thisProcess(): Process {

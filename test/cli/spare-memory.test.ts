@@ -5,14 +5,19 @@ const MB = 1024 * 1024;
 
 describe('memory at rest', () => {
   let collections: number;
+  let looked: number;
   let state: { busy: number; resident: number; heap: number; after: number };
   let end: () => void;
   beforeEach(() => {
     vi.useFakeTimers();
     collections = 0;
+    looked = 0;
     state = { busy: 0.01, resident: 160, heap: 60, after: 110 };
     const process: Process = {
-      busy: () => state.busy,
+      busy: () => {
+        looked++;
+        return state.busy;
+      },
       residentBytes: () => state.resident * MB,
       heapBytes: () => state.heap * MB,
       collect: () => {
@@ -43,6 +48,21 @@ describe('memory at rest', () => {
     state.busy = 0.01;
     pass(5);
     expect(collections).toBe(2);
+  });
+
+  it('is given back within 20 s of a burst so short that no look saw it', () => {
+    pass(60);
+    state.resident = 150;
+    pass(20);
+    expect(collections).toBe(2);
+  });
+
+  it('is looked at 5 times a minute at most while there is nothing to give back', () => {
+    pass(60);
+    looked = 0;
+    pass(600);
+    expect(looked).toBeGreaterThan(0);
+    expect(looked).toBeLessThanOrEqual(50);
   });
 
   it.each([
