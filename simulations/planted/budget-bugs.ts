@@ -127,7 +127,7 @@ const bugs: readonly PlantedBug[] = [
     edits: [
       {
         file: 'rows.ts',
-        find: '        if (row.granted > (others.get(writer)?.granted ?? ZERO)) return false;\n',
+        find: '      if (row.granted > (others.get(writer)?.granted ?? ZERO)) return false;\n',
         replace: '',
       },
     ],

@@ -147,7 +147,7 @@ export class Rows {
   /** What accounts sent to `self` that can be believed, in all: at least what was believed before. */
   creditsFor(purse: PurseKey, self: AccountId, own: Row): ReadonlyMap<AccountId, Amount> {
     const credits = new Map<AccountId, Amount>();
-    let sound: ReadonlySet<Row> | undefined;
+    let sound: ReadonlyMap<Row, AccountId> | undefined;
     for (const [account, other] of this.#purses.get(purse) ?? []) {
       const { heard } = other;
       const total = heard?.row.sent.get(self) ?? ZERO;
@@ -175,31 +175,49 @@ export class Rows {
   }
 
   /** Rows for which the money adds up: of all that were heard, those are taken out for which it does not, until it does for all that are left. */
-  #sound(purse: PurseKey, self: AccountId, own: Row): ReadonlySet<Row> {
+  #sound(purse: PurseKey, self: AccountId, own: Row): ReadonlyMap<Row, AccountId> {
     const others: Others = this.#purses.get(purse) ?? new Map();
     const sound = new Map<Row, AccountId>();
-    for (const [account, other] of others) for (const row of saidBy(other)) sound.set(row, account);
-    for (let before = -1; before !== sound.size; ) {
-      before = sound.size;
-      const covered = new Map<AccountId, boolean>();
-      const isCovered = (account: AccountId): boolean => {
-        const known = covered.get(account);
-        if (known !== undefined) return known;
-        const found = isCoveredByEnd(others, account, [self, own], sound);
-        covered.set(account, found);
-        return found;
-      };
-      const isBacked = (writer: AccountId, row: Row): boolean => {
-        if (row.granted > (others.get(writer)?.granted ?? ZERO)) return false;
-        for (const [from, total] of row.received) {
-          const said = from === self ? [own] : saidBy(others.get(from)).filter((each) => sound.has(each));
-          if (!said.some(({ sent }) => (sent.get(writer) ?? ZERO) >= total) && !isCovered(from)) return false;
+    const takers = new Map<AccountId, Row[]>();
+    for (const [account, other] of others) {
+      for (const row of saidBy(other)) {
+        sound.set(row, account);
+        for (const from of row.received.keys()) {
+          const of = takers.get(from) ?? [];
+          of.push(row);
+          takers.set(from, of);
         }
-        return true;
-      };
-      for (const [row, writer] of sound) if (!isBacked(writer, row)) sound.delete(row);
+      }
     }
-    return new Set(sound.keys());
+    const covered = new Map<AccountId, boolean>();
+    const isCovered = (account: AccountId): boolean => {
+      const found = covered.get(account) ?? isCoveredByEnd(others, account, [self, own], sound);
+      covered.set(account, found);
+      return found;
+    };
+    const isBacked = (writer: AccountId, row: Row): boolean => {
+      if (row.granted > (others.get(writer)?.granted ?? ZERO)) return false;
+      for (const [from, total] of row.received) {
+        const said = from === self ? [own] : saidBy(others.get(from)).filter((each) => sound.has(each));
+        if (!said.some(({ sent }) => (sent.get(writer) ?? ZERO) >= total) && !isCovered(from)) return false;
+      }
+      return true;
+    };
+    for (const open = [...sound.keys()]; open.length > 0; ) {
+      for (let row = open.pop(); row !== undefined; row = open.pop()) {
+        const writer = sound.get(row);
+        if (writer === undefined || isBacked(writer, row)) continue;
+        sound.delete(row);
+        for (const taker of takers.get(writer) ?? []) open.push(taker);
+      }
+      // What those had who were written off may have come out of rows that are out by now.
+      for (const [account, was] of covered) {
+        if (!was || isCoveredByEnd(others, account, [self, own], sound)) continue;
+        covered.set(account, false);
+        for (const taker of takers.get(account) ?? []) open.push(taker);
+      }
+    }
+    return sound;
   }
 
   #other(purse: PurseKey, account: AccountId): OtherAccount | undefined {
