@@ -130,20 +130,19 @@ export interface Ask {
 
 /**
  * Whom to ask for `need`, richest first: at most three, or with `gather` as many as it takes. Empty where all
- * together have too little: then asking would only scatter what there is. Of those that have as much, the ones behind `self`
- * in the order of accounts come first, so that nodes that ask at once do not all ask the same.
+ * together have too little: then asking would only scatter what there is. `prefer` says which of two comes first that have as much.
  */
 export function asksFor(
   need: Amount,
   holders: readonly Holder[],
   horizonMs: number,
   gather = false,
-  self?: AccountId,
+  prefer: (one: AccountId, other: AccountId) => number = byName,
 ): readonly Ask[] {
   const spares = holders
     .map((holder) => ({ from: holder.account, amount: gather ? holder.rights : spareOf(holder, horizonMs) }))
     .filter(({ amount }) => amount > 0)
-    .sort((left, right) => right.amount - left.amount || distance(left.from, right.from, self));
+    .sort((left, right) => right.amount - left.amount || prefer(left.from, right.from));
   const asks: Ask[] = [];
   let left = need as number;
   for (const { from, amount } of gather ? spares : spares.slice(0, TRANSFERS_PER_REQUEST)) {
@@ -155,10 +154,31 @@ export function asksFor(
   return left === 0 ? asks : [];
 }
 
-/** Below 0 where `one` comes first, on a circle of all accounts that begins behind `self`. */
-function distance(one: AccountId, other: AccountId, self: AccountId | undefined): number {
-  const isOver = (account: AccountId) => Number(self !== undefined && account < self);
-  return isOver(one) - isOver(other) || (one < other ? -1 : 1);
+function byName(one: AccountId, other: AccountId): number {
+  return one < other ? -1 : 1;
+}
+
+/**
+ * In which order `own` asks others that have as much, by what is known of what waits there: who goes last first, since whoever
+ * is served later would have to get back what is taken from it now; then those of whom nothing is known, on a circle of all accounts that
+ * begins behind the own one, so that nodes that ask at once do not all ask the same; last who goes before `own`, and gives nothing.
+ */
+export function askingOrder(
+  own: Request,
+  waiting: ReadonlyMap<AccountId, Request>,
+): (one: AccountId, other: AccountId) => number {
+  const groupOf = (account: AccountId): number => {
+    const request = waiting.get(account);
+    if (request === undefined) return 1;
+    return goesBefore(own, request) ? 0 : 2;
+  };
+  return (one, other) => {
+    const [left, right] = [waiting.get(one), waiting.get(other)];
+    const byGroup = groupOf(one) - groupOf(other);
+    if (byGroup !== 0) return byGroup;
+    if (left !== undefined && right !== undefined) return goesBefore(left, right) ? 1 : -1;
+    return Number(one < own.account) - Number(other < own.account) || byName(one, other);
+  };
 }
 
 /**

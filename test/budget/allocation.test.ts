@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  askingOrder,
   asksFor,
   Burn,
   chunkOf,
@@ -166,6 +167,19 @@ describe('allocation: who gives to whom', () => {
       expect(transfers - gathers).toBeLessThanOrEqual(TRANSFERS_PER_REQUEST * granted);
     },
   );
+
+  it('of those that have as much who goes last is asked first, then those of whom nothing is known from the own place on, at last who goes before (B24)', () => {
+    const own: Request = { account: accountAt(5), askedAt: 50, need: amountOf(10) };
+    const request = (index: number, askedAt: number) =>
+      [accountAt(index), { account: accountAt(index), askedAt, need: amountOf(10) }] as const;
+    const waiting = new Map([request(1, 60), request(2, 70), request(3, 40)]);
+    const holders = [1, 2, 3, 4, 6].map((index) => holderAt(index, 10));
+    const asks = asksFor(amountOf(50), holders, 0, true, askingOrder(own, waiting));
+    const unknown = [4, 6].sort((one, other) => (accountAt(one) < accountAt(other) ? -1 : 1));
+    const isOver = (index: number) => Number(accountAt(index) < own.account);
+    unknown.sort((one, other) => isOver(one) - isOver(other));
+    expect(asks.map(({ from }) => from)).toEqual([2, 1, ...unknown, 3].map(accountAt));
+  });
 
   it('a remainder scattered over any number is one request away from whoever asked first (B23)', () => {
     const holders = Array.from({ length: 10 }, (_, index) => holderAt(index + 1, 7, 5));

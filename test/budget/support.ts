@@ -143,6 +143,8 @@ export interface Published {
   readonly key: string;
   readonly version: number;
   readonly body: unknown;
+  /** Who is to have it at once. */
+  readonly to: readonly NodeId[] | 'all';
 }
 
 /** A node's ledger with its disk: effects come out once what was persisted before them is synced. */
@@ -349,7 +351,8 @@ export class Host {
     else if (effect.kind === 'publishRow') {
       // Over the wire and back: what is sent is what is read.
       const body = effect.body === undefined ? undefined : decode(encode(effect.body));
-      this.published.push({ owner: this.self, key: effect.key, version: ++this.#version, body });
+      const { key, to = [] } = effect;
+      this.published.push({ owner: this.self, key, version: ++this.#version, body, to });
     }
   }
 }

@@ -38,7 +38,7 @@ const FRAMES: Readonly<Record<string, CallFrame>> = {
     account: other,
     total: amount(0),
     row: undefined,
-    before: { account: other, askedAt: 1_767_225_599_000, need: amount(9) },
+    waiting: { account: other, askedAt: 1_767_225_599_000, need: amount(9) },
   },
   'call-settle': { kind: 'settle', id: 8, reservation: 'r1', amount: amount(40) },
   'call-settled': {

@@ -56,8 +56,8 @@ export interface AnswerFrame {
   readonly total: Amount;
   /** As it stands after that; `undefined` where there is none. */
   readonly row: Row | undefined;
-  /** A request that goes before the asker's, where that is why nothing was given. */
-  readonly before: Waiting | undefined;
+  /** What waits at the sender, or goes before the asker's there. */
+  readonly waiting: Waiting | undefined;
 }
 
 export interface SettleFrame {
@@ -183,9 +183,9 @@ function bodyOf(frame: CallFrame): readonly unknown[] {
         frame.gather,
       ];
     case 'answer': {
-      const { id, purse, account, total, row, before } = frame;
-      const waiting = before === undefined ? null : [before.account, before.askedAt, before.need];
-      return [id, purse, account, total, row === undefined ? null : rowBody(row), waiting];
+      const { id, purse, account, total, row, waiting } = frame;
+      const request = waiting === undefined ? null : [waiting.account, waiting.askedAt, waiting.need];
+      return [id, purse, account, total, row === undefined ? null : rowBody(row), request];
     }
     case 'settle':
       return [frame.id, frame.reservation, frame.amount];
@@ -235,17 +235,17 @@ function askOf(fields: readonly unknown[]): AskFrame | undefined {
 }
 
 function answerOf(fields: readonly unknown[]): AnswerFrame | undefined {
-  const [idField, purse, accountField, totalField, rowField, beforeField] = fields;
+  const [idField, purse, accountField, totalField, rowField, waitingField] = fields;
   const id = parseAmount(idField);
   const account = parseAccountId(accountField);
   const total = parseAmount(totalField);
   if (id === undefined || parsePurseKey(purse) === undefined) return undefined;
   if (account === undefined || total === undefined) return undefined;
   const row = rowField === null ? undefined : parseRow(rowField, account);
-  const before = beforeField === null ? undefined : waitingOf(beforeField);
+  const waiting = waitingField === null ? undefined : waitingOf(waitingField);
   if (rowField !== null && row === undefined) return undefined;
-  if (beforeField !== null && before === undefined) return undefined;
-  return { kind: 'answer', id, purse: purse as PurseKey, account, total, row, before };
+  if (waitingField !== null && waiting === undefined) return undefined;
+  return { kind: 'answer', id, purse: purse as PurseKey, account, total, row, waiting };
 }
 
 function waitingOf(value: unknown): Waiting | undefined {

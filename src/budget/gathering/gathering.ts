@@ -147,7 +147,7 @@ export class Gathering implements Machine<GatheringEvent, GatheringEffect> {
   #dispatch(from: NodeId, frame: CallFrame, now: Instant): void {
     switch (frame.kind) {
       case 'ask':
-        if (frame.most > 0) this.#wants.get(frame.purse)?.askedHere(frame);
+        if (frame.most > 0) this.#wants.get(frame.purse)?.askedHere(frame, now);
         this.#giving.asked(from, frame, now);
         return;
       case 'answer':

@@ -16,6 +16,10 @@ import { HORIZON_MS } from './want.ts';
 const ASKS: Rate = { burst: 400, perSecond: 200 };
 /** Behind what the ledger persists: an answer tells of rights that are gone from here for good. */
 const STREAM = 'budget';
+/** For how long what is here is kept for who asked first and could not be given anything yet: longer than it takes it to come again. */
+const KEPT_MS = 250;
+/** Purses of which that is known, beyond which those are forgotten where it is over. */
+const FIRSTS = 64;
 
 type Move =
   | { readonly kind: 'gift'; readonly from: NodeId; readonly frame: AskFrame }
@@ -29,6 +33,8 @@ export class Giving {
   readonly #out: (effect: GatheringEffect) => void;
   readonly #asks = new Allowances(ASKS);
   readonly #moves = new Map<number, Move>();
+  /** By purse, of those who asked lately for what others want too, the one that goes first. */
+  readonly #first = new Map<PurseKey, { readonly request: Waiting; readonly untilMs: number }>();
 
   constructor(
     options: GatheringOptions,
@@ -49,14 +55,16 @@ export class Giving {
     const sent = ledger.purses.get(purse)?.row.sent.get(frame.account) ?? ZERO;
     const isOther = frame.of !== undefined && frame.of !== ledger.account;
     if (frame.most === 0 || isOther || !ledger.isConfirmed || frame.above !== sent) {
-      this.#answer(from, frame, undefined);
+      this.#answer(from, frame);
       return;
     }
-    const amount = this.#gift(frame, now);
+    const first = this.#firstOf(frame, now);
+    const amount = first === undefined ? this.#gift(frame, now) : ZERO;
     if (amount === 0) {
-      this.#answer(from, frame, this.#before(frame));
+      this.#answer(from, frame, first);
       return;
     }
+    this.#first.delete(purse);
     const id = this.#freshId();
     this.#moves.set(id, { kind: 'gift', from, frame });
     const { account: to, above } = frame;
@@ -99,15 +107,22 @@ export class Giving {
     const { from, frame } = move;
     if (move.kind === 'gift') {
       // What was given, the row says, which goes there at once; should it be lost, the ask comes again.
-      if (!result.ok || result.value.moved === 0) this.#answer(from, move.frame, undefined);
+      if (!result.ok || result.value.moved === 0) this.#answer(from, move.frame);
     } else this.#send(from, { kind: 'ordered', id: frame.id, moved: result.ok ? result.value.moved : ZERO });
   }
 
-  /** What waits here, where it goes before what is asked for. */
-  #before(frame: AskFrame): Waiting | undefined {
-    const own = this.#ownWaiting(frame.purse);
-    const asked: Waiting = { account: frame.account, askedAt: frame.askedAt, need: frame.need };
-    return own !== undefined && goesBefore(own, asked) ? own : undefined;
+  /** Where something waits here too: who asked before, goes first, and is about to come again. What it would get is not scattered meanwhile. */
+  #firstOf({ purse, account, askedAt, need }: AskFrame, now: Instant): Waiting | undefined {
+    const rights = this.#options.ledger.purses.get(purse)?.rights ?? ZERO;
+    if (rights === 0 || this.#ownWaiting(purse) === undefined) return undefined;
+    const request: Waiting = { account, askedAt, need };
+    const known = this.#first.get(purse);
+    const isKept = known !== undefined && known.untilMs > now.monoMs && known.request.account !== account;
+    if (isKept && goesBefore(known.request, request)) return known.request;
+    if (this.#first.size >= FIRSTS)
+      for (const [other, { untilMs }] of this.#first) if (untilMs <= now.monoMs) this.#first.delete(other);
+    this.#first.set(purse, { request, untilMs: now.monoMs + KEPT_MS });
+    return undefined;
   }
 
   #gift(frame: AskFrame, now: Instant): Amount {
@@ -143,7 +158,8 @@ export class Giving {
     return Math.max(0, (total ?? ZERO) - above) as Amount;
   }
 
-  #answer(to: NodeId, frame: AskFrame, before: Waiting | undefined): void {
+  /** `first`: why nothing is given, where that is not what waits here. */
+  #answer(to: NodeId, frame: AskFrame, first?: Waiting): void {
     const { ledger } = this.#options;
     const row = ledger.purses.get(frame.purse)?.row;
     this.#send(to, {
@@ -153,7 +169,7 @@ export class Giving {
       account: ledger.account,
       total: row?.sent.get(frame.account) ?? ZERO,
       row,
-      before,
+      waiting: first ?? this.#ownWaiting(frame.purse),
     });
   }
 

@@ -3,6 +3,7 @@ import type { NodeId } from '../../kernel/ids.ts';
 import type { Instant } from '../../kernel/time.ts';
 import {
   type Ask,
+  askingOrder,
   asksFor,
   expected,
   goesBefore,
@@ -34,6 +35,10 @@ const EXHAUSTED_MS = 250;
 const STUCK_MS = 2_000;
 /** Times that nodes which count as silent are tried anew, where what they had would do. */
 const SILENT_ROUNDS = 2;
+/** How long what others said that waits there is taken to wait. */
+const HEARD_MS = 1_000;
+/** How many of them are remembered. */
+const HEARD = 256;
 
 interface OpenAsk {
   readonly node: NodeId;
@@ -61,6 +66,8 @@ export class Want {
   /** Answers of before do not prove that there is nothing. */
   #sinceMs: number;
   #before: Waiting | undefined;
+  /** What waits elsewhere, by who waits. */
+  readonly #heard = new Map<AccountId, { readonly request: Waiting; readonly atMs: number }>();
   /** What others have, once they told that it is too little. */
   #exhausted: (Pick<Exhausted, 'shares'> & { readonly others: number }) | undefined;
   #onTheWay = { amount: 0, sinceMs: 0 };
@@ -144,16 +151,19 @@ export class Want {
   answered(frame: AnswerFrame, now: Instant): void {
     const ask = this.#open.get(frame.id);
     this.#open.delete(frame.id);
-    const own = this.request;
-    if (frame.before !== undefined && own !== undefined && goesBefore(frame.before, own))
-      this.#before = frame.before;
+    if (frame.waiting !== undefined) this.#waits(frame.waiting, now);
     if (frame.total > (ask?.frame.above ?? frame.total)) this.#pauses = 0;
     this.step(now);
   }
 
   /** Who asks here for the same and goes first would take away again what is gathered now. */
-  askedHere({ account, askedAt, need }: Waiting): void {
-    const request: Waiting = { account, askedAt, need };
+  askedHere({ account, askedAt, need }: Waiting, now: Instant): void {
+    this.#waits({ account, askedAt, need }, now);
+  }
+
+  #waits(request: Waiting, now: Instant): void {
+    if (this.#heard.size < HEARD || this.#heard.has(request.account))
+      this.#heard.set(request.account, { request, atMs: now.monoMs });
     const own = this.request;
     if (own !== undefined && goesBefore(request, own)) this.#before = request;
   }
@@ -183,6 +193,8 @@ export class Want {
       this.#pause(now);
       return;
     }
+    for (const [account, { atMs }] of this.#heard)
+      if (now.monoMs - atMs >= HEARD_MS) this.#heard.delete(account);
     const known = this.#known(now);
     const total = known.reduce((sum, { rights }) => sum + rights, 0);
     const isFirst = this.#before === undefined;
@@ -217,8 +229,7 @@ export class Want {
     if (richest < lack) return false;
     // More than one is asked only for what lacks.
     const wish = Math.max(lack, Math.min(this.#wish(lack, now), spares[0] ?? 0)) as Amount;
-    const { account } = this.#options.ledger;
-    this.#askAll(known, asksFor(wish, holders, HORIZON_MS, false, account), lack, false, now);
+    this.#askAll(known, asksFor(wish, holders, HORIZON_MS, false, this.#order()), lack, false, now);
     return true;
   }
 
@@ -226,10 +237,23 @@ export class Want {
     const holders = this.#holders(known, now);
     const richest = holders.reduce((most, { rights }) => Math.max(most, rights), 0);
     const wish = Math.max(lack, Math.min(this.#wish(lack, now), richest)) as Amount;
-    const { account } = this.#options.ledger;
-    this.#askAll(known, asksFor(wish, holders, HORIZON_MS, true, account), lack, true, now);
+    const asks = asksFor(wish, holders, HORIZON_MS, true, this.#order());
+    // Where others gather as well, old news would bring a part of it only, for which somebody else may wait.
+    const unasked = this.#heard.size === 0 ? [] : asks.filter(({ from }) => this.#isOldNews(known, from));
+    if (unasked.length > 0) this.#askAll(known, unasked, lack, false, now);
+    else this.#askAll(known, asks, lack, true, now);
     // Where that brings nothing, not all of it at once again.
     this.#pause(now);
+  }
+
+  #isOldNews(known: readonly Holding[], of: AccountId): boolean {
+    return known.some(({ account, toldMs }) => account === of && toldMs < this.#sinceMs);
+  }
+
+  #order(): ReturnType<typeof askingOrder> {
+    const waiting = new Map([...this.#heard].map(([account, { request }]) => [account, request]));
+    const { account } = this.#options.ledger;
+    return askingOrder({ account, askedAt: this.#askedAt, need: this.#need }, waiting);
   }
 
   #askAll(

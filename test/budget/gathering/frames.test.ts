@@ -43,9 +43,9 @@ const FRAMES: readonly CallFrame[] = [
       overrun: five,
       covered: zero,
     },
-    before: { account: one, askedAt: 5, need: five },
+    waiting: { account: one, askedAt: 5, need: five },
   },
-  { kind: 'answer', id: 1, purse, account: other, total: zero, row: undefined, before: undefined },
+  { kind: 'answer', id: 1, purse, account: other, total: zero, row: undefined, waiting: undefined },
   { kind: 'settle', id: 2, reservation: 'r-1', amount: five },
   {
     kind: 'settled',

@@ -144,6 +144,36 @@ describe('gathering: giving', () => {
     expect(giver.host.rights(PURSE)).toBe(100);
   });
 
+  it('where something waits, what somebody was refused is kept for it for 250 ms from those who go behind it, and they are told of it (B24)', () => {
+    const { giver } = giverWith(100);
+    const registered = { purse: PURSE, account: accountOf(LEADER, 3), granted: amountOf(500) };
+    giver.host.deliver({ kind: 'registered', ...registered });
+    giver.want(200);
+    const later = { account: accountOf(ASKER, 8), gather: true, askedAt: 6, need: amountOf(90) };
+    const first = { askedAt: 5, least: amountOf(101), most: amountOf(101), need: amountOf(101) };
+    giver.ask(first);
+    giver.ask(later);
+    const waiting = { account: ASKING, askedAt: 5, need: 101 };
+    expect(giver.frames).toMatchObject([{ total: 0 }, { total: 0, waiting }]);
+    giver.ask({ ...later, askedAt: 4 });
+    expect(giver.host.rights(PURSE)).toBe(90);
+    giver.ask(first);
+    giver.host.pass(251);
+    giver.ask({ ...later, above: amountOf(10) });
+    expect(giver.host.rights(PURSE)).toBe(80);
+  });
+
+  it('an answer says what waits here, also where it goes behind the asker (B24)', () => {
+    const { giver } = giverWith(100);
+    const registered = { purse: PURSE, account: accountOf(LEADER, 3), granted: amountOf(500) };
+    giver.host.deliver({ kind: 'registered', ...registered });
+    giver.want(200);
+    const askedAt = giver.host.now.wallMs;
+    giver.ask();
+    const waiting = { account: giver.host.ledger.account, askedAt, need: 200 };
+    expect(giver.frames).toMatchObject([{ kind: 'answer', total: 0, waiting }]);
+  });
+
   it('who sent rights to an account that this node had before is asked for what it has left (B12, B23)', () => {
     const { giver, store } = giverWith(0);
     const { host } = giver;
@@ -174,9 +204,9 @@ describe('gathering: giving', () => {
     // Told of by an answer, of which the row never comes, in this life of the node.
     other.call({ op: 'report', id: 'x', budget: 'team', agent: 'ann', amount: 1 });
     giver.want(5);
-    giver.receive(ASKER, { ...answer, id: 1, row, before: undefined });
+    giver.receive(ASKER, { ...answer, id: 1, row, waiting: undefined });
     host.deliver({ kind: 'fenced', account: former, reason: 'another start' });
-    giver.receive(ASKER, { ...answer, id: 2, row, before: undefined });
+    giver.receive(ASKER, { ...answer, id: 2, row, waiting: undefined });
     host.open(store);
     tell();
     host.pass(3_000);

@@ -36,6 +36,8 @@ export interface ToyOptions {
   readonly quorum?: boolean;
   /** Of rows that only tell what was spent. Default 1,000. */
   readonly publishDelayMs?: number;
+  /** As in a node: at once only those who got something hear of it, with all that they have not heard; others within so long. */
+  readonly ridingMs?: number;
   /** How many of the nodes may be orchestrator. Default 0. */
   readonly orchestrators?: number;
 }
@@ -77,6 +79,8 @@ export class ToyNode {
   exhausted = 0;
   transfers = 0;
   readonly settled = new Map<number, Result<Settlement>>();
+  /** The newest rows, its own too, by owner. */
+  readonly known = new Map<NodeId, Published>();
   #grantUnderWay = false;
   #told = 0;
   #lastId = '';
@@ -176,10 +180,13 @@ export class ToyNode {
   }
 
   hear(row: Published): void {
-    if (this.isDown) return;
+    const { to: _, ...heard } = row;
+    const isKnown = (this.known.get(row.owner)?.version ?? 0) >= row.version;
+    if (this.isDown || (this.world.isRiding && isKnown)) return;
+    this.known.set(row.owner, row);
     this.#sync();
     const before = this.rights;
-    this.host.deliver({ kind: 'rowHeard', ...row });
+    this.host.deliver({ kind: 'rowHeard', ...heard });
     this.host.sync();
     this.tell({ kind: 'rowTaken', purse: this.world.purse });
     this.afterLedger(this.rights !== before);
@@ -503,15 +510,25 @@ export class Toy {
 
   /** A row to everybody: eagerly, and where that is lost by repair. */
   push(from: ToyNode, row: Published): void {
+    from.known.set(from.id, row);
     for (const node of this.nodes) {
       if (node === from) continue;
       this.rows++;
       const isCut = this.#cut.has(`${from.id} ${node.id}`);
       if (isCut) continue;
+      const isAtOnce = row.to === 'all' || row.to.includes(node.id);
+      const ridesMs = isAtOnce ? 0 : this.rng.float() * (this.#options.ridingMs ?? 0);
       const lateMs = this.#isLost() ? REPAIR_MS * (1 + this.rng.float()) : 0;
-      this.at(this.#arrival() + lateMs, () => node.hear(row));
+      const rows = this.isRiding && isAtOnce ? [...from.known.values()] : [row];
+      this.at(this.#arrival() + ridesMs + lateMs, () => {
+        for (const each of rows) if (each.owner !== node.id) node.hear(each);
+      });
       if (this.#duplicates()) this.at(this.#arrival() + 50, () => node.hear(row));
     }
+  }
+
+  get isRiding(): boolean {
+    return this.#options.ridingMs !== undefined;
   }
 
   reserveSeen(node: ToyNode): number {
