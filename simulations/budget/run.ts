@@ -39,6 +39,8 @@ export interface BudgetRunReport {
   /** Cuts on which everything added up, and statuses held against the truth. */
   readonly checks: number;
   readonly samples: number;
+  /** By how much the time that a status gives for all that it says was too young at most, where a machine could be reached. */
+  readonly tooYoungMs: number;
   /** Accounts that ended. */
   readonly replaced: number;
   /** What the product does not promise, by reason, and how much of it was really lost. */
@@ -273,6 +275,7 @@ class BudgetRun {
       served: purses.reduce((sum, purse) => sum + this.#books.served(purse), 0),
       checks: this.#books.checks,
       samples: this.#workload.samples,
+      tooYoungMs: this.#workload.tooYoungMs,
       replaced: this.#books.replaced,
       forgiven: this.#books.forgiven,
       lost: purses.reduce((sum, purse) => sum + this.#books.lossOf(purse), 0),

@@ -13,6 +13,7 @@ import type { AgentId } from '../../src/kernel/ids.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
 import type { Books } from './books.ts';
 import type { BudgetMachine } from './machine.ts';
+import { News } from './news.ts';
 import type { BudgetWorld } from './world.ts';
 
 export interface BudgetWorkloadPlan {
@@ -68,6 +69,7 @@ export class BudgetWorkload {
   readonly #books: Books;
   readonly #plan: BudgetWorkloadPlan;
   readonly #rng: Rng;
+  readonly #news: News;
   readonly #free: ReadonlySet<string>;
   readonly #wasDisturbed: (sinceMs: number) => boolean;
   #isStopped = false;
@@ -89,7 +91,13 @@ export class BudgetWorkload {
     this.#books = books;
     this.#plan = plan;
     this.#rng = world.rng.fork();
+    this.#news = new News(world);
     this.#free = new Set(plan.budgets.filter(({ expiry }) => expiry === 'free').map(({ budget }) => budget));
+  }
+
+  /** See `News`. */
+  get tooYoungMs(): number {
+    return this.#news.tooYoungMs;
   }
 
   /** Makes the budgets, parents first; `done` once all are there. */
@@ -315,11 +323,14 @@ export class BudgetWorkload {
     const chain = chainOf(budget as BudgetName, this.#books.definitions);
     if (status === undefined || !chain.ok) return;
     for (const definition of chain.value) this.#compare(machine, status, definition);
+    const [own] = chain.value;
+    const purse = own === undefined ? undefined : purseOf(own, machine);
+    if (purse !== undefined && this.#books.isExact(purse)) this.#news.compare(machine, purse, status);
   }
 
   /** With what remained of the budget, or of one that it is a part of. */
-  #compare(machine: BudgetMachine, status: BudgetStatus, { name, epoch, window }: Definition): void {
-    const purse = purseKey({ budget: name, epoch, period: periodAt(window, machine.wallMs) });
+  #compare(machine: BudgetMachine, status: BudgetStatus, definition: Definition): void {
+    const purse = purseOf(definition, machine);
     const asOfMs = this.#world.nowMs - (machine.wallMs - status.asOf);
     // Where the time of day flies, how old a row is cannot be told by it.
     const isOff = machine.wasSet || machine.time.wallRate !== 1;
@@ -375,4 +386,9 @@ export class BudgetWorkload {
   #count(what: string): void {
     this.outcomes[what] = (this.outcomes[what] ?? 0) + 1;
   }
+}
+
+/** As the machine's clock has it. */
+function purseOf({ name, epoch, window }: Definition, { wallMs }: BudgetMachine): PurseKey {
+  return purseKey({ budget: name, epoch, period: periodAt(window, wallMs) });
 }

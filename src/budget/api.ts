@@ -151,6 +151,11 @@ export interface MachineShare {
    */
   readonly stranded: number;
   readonly accounts: readonly string[];
+  /**
+   * Wall time in ms by that machine's clock: what it acknowledged before is in these sums, whatever was lost on the way. Of one that spends
+   * nothing, when it told last that it did; `undefined` where nothing was heard of it.
+   */
+  readonly asOf: number | undefined;
 }
 
 /** One budget in the period that runs. Sums are of rows heard so far: `remaining` is a lower bound of what can be had from here now: rights that this node could not take in do not count, nor what debts of machines that can be reached take first, nor what those that the budget is a part of do not have. All other sums are of the budget alone. */
@@ -180,7 +185,7 @@ export interface BudgetStatus {
   readonly projectedEnd: number | undefined;
   /** Wall time in ms when the period ends. */
   readonly periodEnd: number | undefined;
-  /** Wall time in ms: how old the oldest of the rows that this is made of may be. */
+  /** Wall time in ms: how old the oldest of the rows that this is made of may be. Of machines that can be reached it counts on nothing being lost on the way: see `MachineShare.asOf`. */
   readonly asOf: number;
   readonly machines: readonly MachineShare[];
   /** Agents that spent beyond the rights of this machine, which therefore lets them spend no more; the largest, at most `limits.budgetDebtsShown`. */

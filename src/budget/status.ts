@@ -30,6 +30,8 @@ import { TOLD_WITHIN_MS } from './telling.ts';
 
 /** Machines that a refusal names. */
 const NAMED = 16;
+/** Records that are signed within one millisecond have the numbers of those that follow: so far may a row's be ahead of its writer's clock. */
+const SIGNED_AHEAD_MS = 1_000;
 const NOTHING: Between = { onTheWay: 0, passedOn: 0, lost: 0 };
 
 export function purseNow({ name, epoch, window }: Definition, wallMs: number): PurseKey {
@@ -151,7 +153,8 @@ function levelOf(office: Office, definition: Definition, levels: Levels, now: In
   const reserve = reserveIn(office, definition, purse);
   const positions = positionsOf(office, purse);
   const { balance, between } = balanceOf(reserve, positions);
-  const machines = machinesOf(office, purse, positions, between, now);
+  const toldAt = toldAtOf(office, purse, now);
+  const machines = machinesOf(office, purse, positions, { between, toldAt }, now);
   const burnPerSecond = sumOf(machines, (machine) => machine.burnPerSecond);
   const remaining = remainingIn(office, purse, reserve, positions);
   const level: Level = {
@@ -163,7 +166,7 @@ function levelOf(office: Office, definition: Definition, levels: Levels, now: In
     onTheWay: onTheWay(office, positions, between),
     burnPerSecond,
     endsMs: burnPerSecond > 0 ? now.wallMs + (remaining / burnPerSecond) * 1_000 : Number.POSITIVE_INFINITY,
-    asOf: asOf(office, purse, positions, now),
+    asOf: asOf(office, positions, toldAt, now),
   };
   levels.set(definition.name, level);
   return level;
@@ -359,7 +362,13 @@ function machinesOf(
   office: Office,
   purse: PurseKey,
   positions: readonly Position[],
-  between: ReadonlyMap<AccountId, Between>,
+  {
+    between,
+    toldAt,
+  }: {
+    readonly between: ReadonlyMap<AccountId, Between>;
+    readonly toldAt: ReadonlyMap<AccountId, number>;
+  },
   now: Instant,
 ): readonly MachineShare[] {
   const { self, paces, nameOf, stateOf } = office;
@@ -388,6 +397,7 @@ function machinesOf(
       burnPerSecond: (before?.burnPerSecond ?? 0) + burn,
       stranded: (before?.stranded ?? 0) + stranded,
       accounts: [...(before?.accounts ?? []), account],
+      asOf: earlier(before, toldAt.get(account)),
     });
   }
   return [...machines.values()].sort((left, right) =>
@@ -395,21 +405,40 @@ function machinesOf(
   );
 }
 
-/** A machine that cannot be reached is known as of when its row was written, by whomever and however late that was brought. */
-function asOf(
-  { ledger, stateOf, heardAt }: Office,
+/** Of a machine with several accounts the oldest counts; `undefined` where nothing was heard of one. */
+function earlier(before: MachineShare | undefined, toldAt: number | undefined): number | undefined {
+  if (before === undefined || toldAt === undefined) return toldAt;
+  return before.asOf === undefined ? undefined : Math.min(before.asOf, toldAt);
+}
+
+/**
+ * When the newest row known of each account was signed, by its writer's clock: what it had acknowledged by then is in it. A clock that is
+ * fast counts no further than to when the row was heard.
+ */
+function toldAtOf(
+  { ledger, heardAt }: Office,
   purse: PurseKey,
+  now: Instant,
+): ReadonlyMap<AccountId, number> {
+  const toldAt = new Map<AccountId, number>();
+  for (const { account, version } of ledger.rows.of(purse))
+    if (version !== undefined)
+      toldAt.set(account, Math.min(heardAt.get(account) ?? 0, version - SIGNED_AHEAD_MS));
+  return toldAt.set(ledger.account, now.wallMs);
+}
+
+/** A machine that can be reached tells what is new within a time; any other is known as of its row. */
+function asOf(
+  office: Office,
   positions: readonly Position[],
+  toldAt: ReadonlyMap<AccountId, number>,
   now: Instant,
 ): number {
-  const versions = new Map<AccountId, number | undefined>();
-  for (const { account, version } of ledger.rows.of(purse)) versions.set(account, version);
   let oldest = now.wallMs;
   for (const { account, row } of positions) {
-    if (account === ledger.account || row === undefined) continue;
-    const isHere = stateOf(nodeOfAccount(account)) === 'alive';
-    const heard = Math.min(heardAt.get(account) ?? 0, versions.get(account) ?? 0);
-    oldest = Math.min(oldest, isHere ? now.wallMs - TOLD_WITHIN_MS : heard);
+    if (account === office.ledger.account || row === undefined) continue;
+    const isHere = office.stateOf(nodeOfAccount(account)) === 'alive';
+    oldest = Math.min(oldest, isHere ? now.wallMs - TOLD_WITHIN_MS : (toldAt.get(account) ?? 0));
   }
   return oldest;
 }

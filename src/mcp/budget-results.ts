@@ -43,8 +43,8 @@ export function budgetResult(status: BudgetStatus): Structured {
   };
 }
 
-function machineResult({ nodeId, ...share }: MachineShare): Structured {
-  return { machine_id: nodeId, ...share };
+function machineResult({ nodeId, asOf, ...share }: MachineShare): Structured {
+  return { machine_id: nodeId, ...share, asOf: isoTime(asOf) };
 }
 
 /** Percentages of the limit that spending has reached in the period that runs, within rights or not. */

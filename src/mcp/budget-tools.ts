@@ -238,7 +238,7 @@ function budgetStatus(faces: NodeFaces): Tool {
       name: 'budget_status',
       title: 'Show budgets',
       description:
-        'Show a budget: what is allocated, held and spent by machine, what remains (of a part: no more than its parents have), how fast it burns and when it will end. Without task_id all budgets.',
+        'Show a budget: what is allocated, held and spent by machine, what remains (of a part: no more than its parents have), how fast it burns and when it will end. asOf is how old the news of others may be, if no frames are lost; each machine has its own, which is certain. Without task_id all budgets.',
       effect: 'read',
       idempotent: true,
       input: {
