@@ -2,7 +2,7 @@
 import { type AccountId, accountOf, type PurseKey, rowKey } from '../../src/budget/names.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
 import { flap } from '../lib/fault-schedule.ts';
-import { DISK_HEALTHY } from '../lib/machine.ts';
+import { DISK_HEALTHY } from '../lib/host.ts';
 import type { Books } from './books.ts';
 import type { BudgetFault, BudgetFaultKind, Target } from './faults.ts';
 import type { BudgetMachine } from './machine.ts';

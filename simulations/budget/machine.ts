@@ -7,27 +7,22 @@ import { Budgets } from '../../src/budget/budgets.ts';
 import type { AskStore } from '../../src/budget/messages.ts';
 import type { ClosingTimes } from '../../src/budget/over-periods.ts';
 import { JOURNAL_TAGS } from '../../src/kernel/effects.ts';
-import { failWith, type Result } from '../../src/kernel/errors.ts';
+import type { Result } from '../../src/kernel/errors.ts';
 import type { NodeId } from '../../src/kernel/ids.ts';
 import type { Cryptography, Signer, WireEvent } from '../../src/kernel/ports.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
 import { Membership } from '../../src/mesh/membership/membership.ts';
 import { Executor } from '../../src/node/executor.ts';
 import { Records } from '../../src/replication/records.ts';
-import { MachineTime, SimulatedClock } from '../../src/sim/clock.ts';
-import { type DiskConditions, SimulatedDisk } from '../../src/sim/disk.ts';
-import type { SimulatedNetwork } from '../../src/sim/network.ts';
-import { SimulatedProcess } from '../../src/sim/process.ts';
-import type { Scheduler } from '../../src/sim/scheduler.ts';
-import type { SimulatedWire } from '../../src/sim/wire.ts';
-import { DISK_HEALTHY } from '../lib/machine.ts';
+import { MachineTime, type SimulatedClock } from '../../src/sim/clock.ts';
+import type { SimulatedDisk } from '../../src/sim/disk.ts';
+import type { SimulatedProcess } from '../../src/sim/process.ts';
+import { type HostRun, type HostWorld, SimulatedHost } from '../lib/host.ts';
 import { AccountImage } from './account-image.ts';
 import { BudgetCore, type CoreEffect, type CoreEvent } from './core.ts';
 import type { StoreClient, StoreModel } from './store.ts';
 
-export interface MachineWorld {
-  readonly scheduler: Scheduler;
-  readonly network: SimulatedNetwork;
+export interface MachineWorld extends HostWorld {
   readonly cryptography: Cryptography;
   readonly store: StoreModel;
   readonly isOrchestrator: (machine: BudgetMachine) => boolean;
@@ -45,32 +40,20 @@ export interface MachineWorld {
   onBroken(machine: BudgetMachine, error: unknown): void;
 }
 
-interface Run {
-  readonly process: SimulatedProcess;
-  readonly wire: SimulatedWire;
-  readonly disk: SimulatedDisk;
-  readonly clock: SimulatedClock;
+interface Run extends HostRun {
   readonly core: BudgetCore;
   readonly executor: Executor<CoreEvent, CoreEffect>;
   readonly client: StoreClient;
-  readonly waiting: Map<number, (result: Result<unknown>) => void>;
   /** When the process at the other end started: as of its hello, in a node. */
   readonly up: Map<NodeId, number | undefined>;
   readonly gone: Map<NodeId, () => void>;
 }
 
-const REDIAL_MS = 300;
 /** From a broken connection to being thought dead. */
 const DEATH_MS = 3_000;
 
-export class BudgetMachine {
+export class BudgetMachine extends SimulatedHost<Run, AccountImage> {
   readonly index: number;
-  readonly name: string;
-  readonly nodeId: NodeId;
-  readonly host: string;
-  readonly image = new AccountImage();
-  readonly diskConditions: DiskConditions = { ...DISK_HEALTHY };
-  readonly time: MachineTime;
   /** Its wall clock was set at some time, or runs wrongly: what it says of times cannot be compared. */
   wasSet = false;
   /** Of the process that runs or ran last. */
@@ -79,11 +62,7 @@ export class BudgetMachine {
   place: string;
   readonly #world: MachineWorld;
   readonly #signer: Signer;
-  readonly #rng: Rng;
   #peers: readonly string[] = [];
-  #run: Run | undefined;
-  #requests = 0;
-  #starts = 0;
 
   constructor(
     world: MachineWorld,
@@ -92,19 +71,17 @@ export class BudgetMachine {
     rng: Rng,
     copy = '',
   ) {
+    super(world, new AccountImage(), {
+      name: `node-${index}${copy}`,
+      nodeId: signer.nodeId,
+      host: `/ip4/10.${copy === '' ? 0 : 1}.${index >> 8}.${(index & 255) + 1}/tcp/4001`,
+      time: new MachineTime(world.scheduler, world.wallRate),
+      rng,
+    });
     this.index = index;
-    this.name = `node-${index}${copy}`;
-    this.nodeId = signer.nodeId;
-    this.host = `/ip4/10.${copy === '' ? 0 : 1}.${index >> 8}.${(index & 255) + 1}/tcp/4001`;
     this.place = `place of ${this.name}`;
-    this.time = new MachineTime(world.scheduler, world.wallRate);
     this.#world = world;
     this.#signer = signer;
-    this.#rng = rng;
-  }
-
-  get address(): string {
-    return `${this.host}/p2p/${this.nodeId}`;
   }
 
   get signer(): Signer & { readonly nodeId: NodeId } {
@@ -117,19 +94,11 @@ export class BudgetMachine {
 
   /** Undefined while no process runs. */
   get budgets(): Budgets | undefined {
-    return this.#run?.core.budgets;
+    return this.run?.core.budgets;
   }
 
   get records(): Pick<Records, 'sequenceOf'> | undefined {
-    return this.#run?.core.records;
-  }
-
-  get state(): 'running' | 'paused' | 'dead' {
-    return this.#run?.process.state ?? 'dead';
-  }
-
-  get starts(): number {
-    return this.#starts;
+    return this.run?.core.records;
   }
 
   /** Addresses that it dials. */
@@ -138,24 +107,14 @@ export class BudgetMachine {
   }
 
   start(): void {
-    if (this.#run !== undefined) return;
-    const { scheduler, network, cryptography } = this.#world;
+    if (this.run !== undefined) return;
+    const { scheduler, cryptography } = this.#world;
     // It fell over in its sleep: timers on a clock that stands would never ring.
     if (this.time.rate === 0) this.time.setRate(1);
-    const process = new SimulatedProcess();
-    const disk = new SimulatedDisk({
-      scheduler,
-      process,
-      rng: this.#rng.fork(),
-      image: this.image,
-      conditions: this.diskConditions,
-    });
-    const { records: journal, quarantined } = disk.loadNow();
+    const { process, disk, clock, wire, journal } = this.begin();
+    const { records, quarantined } = journal;
     this.image.reread();
-    this.#starts += 1;
     this.startedAtMs = scheduler.nowMs;
-    const clock = new SimulatedClock(scheduler, process, this.time);
-    const wire = network.wire(this.nodeId, this.host, process);
     const core = this.#core(clock, cryptography);
     const executor = this.#executor(core, { process, disk, clock });
     const client = this.#client(process, executor);
@@ -165,9 +124,9 @@ export class BudgetMachine {
       up: new Map(),
       gone: new Map(),
     };
-    this.#run = run;
+    this.run = run;
     const of = (tag: number) =>
-      journal.filter(([first]) => first === tag).map((record) => record.subarray(1));
+      records.filter(([first]) => first === tag).map((record) => record.subarray(1));
     const now = clock.now();
     const isSuspect = quarantined.length > 0;
     const orders = core.load(of(JOURNAL_TAGS.record), of(JOURNAL_TAGS.budget), isSuspect, now);
@@ -175,38 +134,22 @@ export class BudgetMachine {
     executor.execute(orders);
     wire.listenNow((event) => this.#onWire(run, event));
     this.#world.store.attach(client);
-    this.#dial(run);
+    this.dial(
+      run,
+      () => this.#peers,
+      () => run.up.keys(),
+    );
   }
 
-  /** `kill` is noticed by peers at once, `power` is not. What was not synced may be lost, and no caller is answered. */
-  crash(how: 'kill' | 'power'): void {
-    const run = this.#run;
-    if (run === undefined) return;
-    this.#run = undefined;
-    run.disk.crash();
-    run.process.kill();
-    run.executor.stop();
-    this.#world.store.detach(run.client);
-    if (how === 'kill') run.wire.closeNow();
-    else run.wire.vanish();
-    for (const answer of run.waiting.values()) answer(GONE);
-    run.waiting.clear();
-  }
-
-  pause(): void {
-    this.#run?.process.pause();
-  }
-
-  resume(): void {
-    this.#run?.process.resume();
+  protected override onCrash({ client }: Run): void {
+    this.#world.store.detach(client);
   }
 
   /** Asks as a local caller does; false where nobody is there to ask. `answer` is called once at most. */
   call(call: BudgetCall, answer: (result: Result<unknown>) => void): boolean {
-    const run = this.#run;
+    const run = this.run;
     if (run === undefined) return false;
-    const id = ++this.#requests;
-    run.waiting.set(id, answer);
+    const id = this.asks(run, answer);
     run.process.enter(() => {
       run.executor.deliver({ kind: 'budgetRequested', id, call });
     });
@@ -215,44 +158,44 @@ export class BudgetMachine {
 
   /** Signs and spreads whatever it is given, as the key of a member in wrong hands would. */
   publish(key: string, body: unknown): boolean {
-    const run = this.#run;
+    const run = this.run;
     run?.process.enter(() => run.executor.deliver({ kind: 'publish', key, body }));
     return run !== undefined;
   }
 
   /** Its membership says so from now on. */
   believe(member: NodeId, state: 'alive' | 'dead'): void {
-    const run = this.#run;
+    const run = this.run;
     run?.process.enter(() => run.executor.deliver({ kind: 'memberChanged', member, state }));
   }
 
   /** As callers on this machine are told it now. */
   status(budget: string): BudgetStatus | undefined {
-    const run = this.#run;
+    const run = this.run;
     if (run === undefined || run.process.state !== 'running') return undefined;
     const status = run.core.budgets.status(budget, run.clock.now());
     return status.ok ? status.value : undefined;
   }
 
   #core(clock: SimulatedClock, cryptography: Cryptography): BudgetCore {
-    const rng = this.#rng.fork();
+    const rng = this.rng.fork();
     const now = clock.now();
     const records = new Records({
       self: this.nodeId,
       signer: this.#signer,
       cryptography,
       rides: ['budget'],
-      rng: this.#rng.fork(),
+      rng: this.rng.fork(),
       now,
     });
-    const membership = new Membership({ self: this.nodeId, rng: this.#rng.fork(), now });
+    const membership = new Membership({ self: this.nodeId, rng: this.rng.fork(), now });
     const budgets = new Budgets({
       self: this.nodeId,
       place: this.place,
       isOrchestrator: this.#world.isOrchestrator(this),
       times: this.#world.times,
       fresh: () => 1 + rng.below(2 ** 32) + rng.below(2 ** 20) * 2 ** 32,
-      rng: this.#rng.fork(),
+      rng: this.rng.fork(),
       now,
     });
     return new BudgetCore(budgets, records, membership);
@@ -270,14 +213,12 @@ export class BudgetMachine {
     core: BudgetCore,
     parts: { process: SimulatedProcess; disk: SimulatedDisk; clock: SimulatedClock },
   ): Executor<CoreEvent, CoreEffect> {
-    const { scheduler, onStep, onBroken, checkpointFloorBytes } = this.#world;
+    const { onStep, onBroken, checkpointFloorBytes } = this.#world;
     return new Executor<CoreEvent, CoreEffect>({
       machine: core,
       clock: parts.clock,
       disk: parts.disk,
-      defer: (callback) => {
-        scheduler.after(0, () => parts.process.enter(callback));
-      },
+      defer: this.deferOn(parts.process),
       perform: (effect) => this.#perform(effect),
       onBroken: (error) => onBroken(this, error),
       checkpointFloorBytes,
@@ -286,16 +227,13 @@ export class BudgetMachine {
   }
 
   #perform(effect: CoreEffect): void {
-    const run = this.#run;
+    const run = this.run;
     if (run === undefined) return;
     this.#world.onEffect(this, effect);
     if (effect.kind === 'send') {
       for (const peer of effect.to) run.wire.send(peer, effect.channel, effect.bytes);
-    } else if (effect.kind === 'answer') {
-      const answer = run.waiting.get(effect.id);
-      run.waiting.delete(effect.id);
-      answer?.(effect.result);
-    } else if (effect.kind === 'publishRow') run.executor.deliver({ ...effect, kind: 'publish' });
+    } else if (effect.kind === 'answer') this.answer(run, effect);
+    else if (effect.kind === 'publishRow') run.executor.deliver({ ...effect, kind: 'publish' });
     else if (effect.kind === 'askStore') this.#ask(run, effect);
   }
 
@@ -339,18 +277,4 @@ export class BudgetMachine {
     );
     run.gone.set(member, cancel);
   }
-
-  /** Whoever is not connected is dialled again and again. */
-  #dial(run: Run): void {
-    if (this.#run !== run) return;
-    for (const peer of this.#peers)
-      if (![...run.up.keys()].some((up) => peer.endsWith(up))) run.wire.dial(peer);
-    this.#world.scheduler.after(REDIAL_MS * (0.5 + this.#rng.float()), () =>
-      run.process.enter(() => this.#dial(run)),
-    );
-  }
 }
-
-const GONE: Result<never> = failWith('UNREACHABLE', 'The node is gone.', 'Ask another one.', {
-  details: { outcome: 'unknown' },
-});

@@ -8,7 +8,7 @@ import { calmNetwork, type NetworkConditions, SimulatedNetwork } from '../../src
 import { Scheduler } from '../../src/sim/scheduler.ts';
 import { Trace } from '../../src/sim/trace.ts';
 import type { Violation } from '../lib/cluster.ts';
-import { DISK_HEALTHY } from '../lib/machine.ts';
+import { DISK_HEALTHY } from '../lib/host.ts';
 import type { CoreEffect } from './core.ts';
 import { BudgetMachine, type MachineWorld } from './machine.ts';
 import { rightWallMs } from './removals.ts';

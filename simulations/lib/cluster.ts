@@ -12,7 +12,8 @@ import { SimulatedCryptography } from '../../src/sim/cryptography.ts';
 import { calmNetwork, type NetworkConditions, SimulatedNetwork } from '../../src/sim/network.ts';
 import { Scheduler } from '../../src/sim/scheduler.ts';
 import { Trace } from '../../src/sim/trace.ts';
-import { DISK_HEALTHY, SimulatedMachine, type Turn } from './machine.ts';
+import { DISK_HEALTHY } from './host.ts';
+import { SimulatedMachine, type Turn } from './machine.ts';
 
 export interface ClusterOptions {
   readonly seed: number;

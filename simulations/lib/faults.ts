@@ -6,7 +6,7 @@ import type { Channel } from '../../src/kernel/effects.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
 import { calmNetwork } from '../../src/sim/network.ts';
 import type { Cluster } from './cluster.ts';
-import { DISK_HEALTHY } from './machine.ts';
+import { DISK_HEALTHY } from './host.ts';
 
 export type Fault = { readonly atMs: number; readonly forMs: number } & (
   | {

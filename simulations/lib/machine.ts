@@ -2,7 +2,7 @@
 import type { BoardCall } from '../../src/blackboard/api.ts';
 import type { BoardsConfig } from '../../src/blackboard/boards.ts';
 import { toHex } from '../../src/kernel/codec.ts';
-import { failWith, type Result } from '../../src/kernel/errors.ts';
+import type { Result } from '../../src/kernel/errors.ts';
 import type { AgentId, NodeId } from '../../src/kernel/ids.ts';
 import type { Cryptography, JournalContents, Signer } from '../../src/kernel/ports.ts';
 import type { Rng } from '../../src/kernel/rng.ts';
@@ -12,23 +12,19 @@ import { Executor } from '../../src/node/executor.ts';
 import type { QuorumConfig } from '../../src/quorum/config.ts';
 import type { QuorumCall } from '../../src/quorum/messages.ts';
 import type { Quorum } from '../../src/quorum/quorum.ts';
-import { MachineTime, SimulatedClock } from '../../src/sim/clock.ts';
+import { MachineTime, type SimulatedClock } from '../../src/sim/clock.ts';
 import { randomBytes } from '../../src/sim/cryptography.ts';
-import { type DiskConditions, DiskImage, SimulatedDisk } from '../../src/sim/disk.ts';
-import type { SimulatedNetwork } from '../../src/sim/network.ts';
-import { SimulatedProcess } from '../../src/sim/process.ts';
-import type { Scheduler } from '../../src/sim/scheduler.ts';
+import { DiskImage, type SimulatedDisk } from '../../src/sim/disk.ts';
+import type { SimulatedProcess } from '../../src/sim/process.ts';
 import type { Trace } from '../../src/sim/trace.ts';
-import type { SimulatedWire } from '../../src/sim/wire.ts';
+import { gone, type HostRun, type HostWorld, SimulatedHost } from './host.ts';
 import { BOARD } from './names.ts';
 
 /** What a node was handed. */
 export type Turn = NodeEvent | 'expire';
 
 /** What all machines of a cluster share. */
-export interface World {
-  readonly scheduler: Scheduler;
-  readonly network: SimulatedNetwork;
+export interface World extends HostWorld {
   readonly cryptography: Cryptography;
   readonly swarm: Swarm;
   readonly trace: Trace;
@@ -43,65 +39,37 @@ export interface World {
   readonly onTurn: (machine: SimulatedMachine, event: Turn) => void;
 }
 
-export const DISK_HEALTHY: Readonly<DiskConditions> = { minSyncMs: 0.05, maxSyncMs: 2, failing: undefined };
-
 const NONCE_BYTES = 8;
 
-interface Run {
-  readonly process: SimulatedProcess;
-  readonly wire: SimulatedWire;
-  readonly disk: SimulatedDisk;
-  readonly clock: SimulatedClock;
+interface Run extends HostRun {
   readonly core: NodeCore;
   readonly executor: Executor<NodeEvent, NodeEffect>;
-  readonly waiting: Map<number, (result: Result<unknown>) => void>;
 }
 
-export class SimulatedMachine {
+export class SimulatedMachine extends SimulatedHost<Run, DiskImage> {
   readonly index: number;
-  readonly name: string;
-  readonly nodeId: NodeId;
-  readonly host: string;
-  readonly image = new DiskImage();
-  readonly diskConditions: DiskConditions = { ...DISK_HEALTHY };
-  readonly time: MachineTime;
   readonly #world: World;
   readonly #signer: Signer;
-  readonly #rng: Rng;
   /** Addresses that this machine's configuration names. */
   #bootstrap: readonly string[] = [];
-  #run: Run | undefined;
-  #requests = 0;
-  #starts = 0;
   #quarantined = 0;
 
   constructor(world: World, index: number, signer: Signer & { readonly nodeId: NodeId }, rng: Rng) {
+    super(world, new DiskImage(), {
+      name: `node-${index}`,
+      nodeId: signer.nodeId,
+      host: `/ip4/10.0.${index >> 8}.${index & 255}/tcp/4001`,
+      time: new MachineTime(world.scheduler),
+      rng,
+    });
     this.index = index;
-    this.name = `node-${index}`;
-    this.nodeId = signer.nodeId;
-    this.host = `/ip4/10.0.${index >> 8}.${index & 255}/tcp/4001`;
-    this.time = new MachineTime(world.scheduler);
     this.#world = world;
     this.#signer = signer;
-    this.#rng = rng;
-  }
-
-  get address(): string {
-    return `${this.host}/p2p/${this.nodeId}`;
   }
 
   /** The node's core, for checkers to look into; `undefined` while no process runs. */
   get core(): NodeCore | undefined {
-    return this.#run?.core;
-  }
-
-  get state(): 'running' | 'paused' | 'dead' {
-    return this.#run?.process.state ?? 'dead';
-  }
-
-  /** How often a node was started here. */
-  get starts(): number {
-    return this.#starts;
+    return this.run?.core;
   }
 
   /** Files that loads found corrupt. */
@@ -114,73 +82,40 @@ export class SimulatedMachine {
   }
 
   start(): void {
-    if (this.#run !== undefined) return;
-    const { scheduler, network } = this.#world;
-    const process = new SimulatedProcess();
-    const disk = new SimulatedDisk({
-      scheduler,
-      process,
-      rng: this.#rng.fork(),
-      image: this.image,
-      conditions: this.diskConditions,
-    });
-    const journal = disk.loadNow();
+    if (this.run !== undefined) return;
+    const { process, disk, clock, wire, journal } = this.begin();
     this.#quarantined += journal.quarantined.length;
-    this.#starts += 1;
-    const clock = new SimulatedClock(scheduler, process, this.time);
-    const wire = network.wire(this.nodeId, this.host, process);
     const core = this.#core(journal, clock);
     const executor = this.#executor(core, { process, disk, clock });
-    this.#run = { process, wire, disk, clock, core, executor, waiting: new Map() };
+    this.run = { process, wire, disk, clock, core, executor, waiting: new Map() };
     wire.listenNow((event) => executor.deliver(event));
     executor.deliver({ kind: 'listening', addresses: wire.addresses() });
     const claims = this.#bootstrap.map((address) => ({ addresses: [address] }));
     executor.deliver({ kind: 'claimed', source: 'static', claims });
   }
 
-  /** `kill` is noticed by peers at once, `power` is not. What was not synced may be lost; callers are never answered. */
-  crash(how: 'kill' | 'power'): void {
-    const run = this.#run;
-    if (run === undefined) return;
-    this.#run = undefined;
-    run.disk.crash();
-    run.process.kill();
-    run.executor.stop();
-    if (how === 'kill') run.wire.closeNow();
-    else run.wire.vanish();
-    this.#answerAll(run);
-  }
-
   /** The first step of an orderly stop: another is to lead. */
   handOver(): void {
-    const run = this.#run;
+    const run = this.run;
     run?.process.enter(() => run.executor.execute(run.core.handOver(run.clock.now())));
   }
 
   /** An orderly stop: the others are told. */
   stop(): void {
-    const run = this.#run;
+    const run = this.run;
     if (run === undefined) return;
     run.executor.execute(run.core.leave(run.clock.now()));
     run.executor.stop();
     run.wire.closeNow();
     void run.disk.close();
     run.process.kill();
-    this.#run = undefined;
-    this.#answerAll(run);
-  }
-
-  pause(): void {
-    this.#run?.process.pause();
-  }
-
-  resume(): void {
-    this.#run?.process.resume();
+    this.run = undefined;
+    this.answerAll(run);
   }
 
   /** Asks as a local caller does; `answer` is called once, within the call where the node can. */
   call(call: BoardCall, agent: AgentId, answer: (result: Result<unknown>) => void): void {
-    const run = this.#run;
+    const run = this.run;
     if (run === undefined) {
       answer(gone('not-done'));
       return;
@@ -194,47 +129,40 @@ export class SimulatedMachine {
           return;
         }
       }
-      const id = ++this.#requests;
-      run.waiting.set(id, answer);
+      const id = this.asks(run, answer);
       run.executor.deliver({ kind: 'requested', id, call, writer: { agent } });
     });
   }
 
   /** Asks the quorum store through this node, as a local caller does. */
   askQuorum(call: QuorumCall, answer: (result: Result<unknown>) => void): void {
-    const run = this.#run;
+    const run = this.run;
     if (run === undefined) {
       answer(gone('not-done'));
       return;
     }
     run.process.enter(() => {
-      const id = ++this.#requests;
-      run.waiting.set(id, answer);
+      const id = this.asks(run, answer);
       run.executor.deliver({ kind: 'quorumRequested', id, call });
     });
   }
 
   /** The quorum store as this node carries it; checkers look, callers ask. */
   get quorum(): Quorum | undefined {
-    return this.#run?.core.quorum;
+    return this.run?.core.quorum;
   }
 
   /** What readers of this node see now; checkers look, callers call. */
   look(call: Extract<BoardCall, { op: 'read' | 'list' }>): Result<unknown> {
-    const run = this.#run;
+    const run = this.run;
     return run === undefined ? gone('not-done') : run.core.boards.read(call, run.clock.now());
   }
 
   /** Hashes over the records and the board of this node; `undefined` while it does not run. */
   contentHash(): string | undefined {
-    const run = this.#run;
+    const run = this.run;
     if (run === undefined) return undefined;
     return `${toHex(run.core.records.root)}/${run.core.boards.hash(BOARD, run.clock.now())}`;
-  }
-
-  #answerAll(run: Run): void {
-    for (const answer of run.waiting.values()) answer(gone('unknown'));
-    run.waiting.clear();
   }
 
   #core(journal: JournalContents, clock: SimulatedClock): NodeCore {
@@ -246,14 +174,14 @@ export class SimulatedMachine {
       signer: this.#signer,
       cryptography,
       swarm,
-      certificate: certifyMember(swarm, { ...member, serial: this.#starts }, now),
-      nonce: randomBytes(this.#rng, NONCE_BYTES),
+      certificate: certifyMember(swarm, { ...member, serial: this.starts }, now),
+      nonce: randomBytes(this.rng, NONCE_BYTES),
       descriptor: { name: this.name, roles: member.roles, zone: member.zone, version: '0.0.0-simulated' },
       boards,
       quorum: this.#world.quorum?.(this.index),
       isJournalSuspect: journal.quarantined.length > 0,
       journal: journal.records,
-      rng: this.#rng.fork(),
+      rng: this.rng.fork(),
       now,
     });
   }
@@ -267,9 +195,7 @@ export class SimulatedMachine {
       machine: core,
       clock: parts.clock,
       disk: parts.disk,
-      defer: (callback) => {
-        scheduler.after(0, () => parts.process.enter(callback));
-      },
+      defer: this.deferOn(parts.process),
       perform: (effect) => this.#perform(effect),
       onBroken: (error) => onBroken(this, error),
       // Checkpoints must fall into short runs too.
@@ -282,7 +208,7 @@ export class SimulatedMachine {
   }
 
   #perform(effect: NodeEffect): void {
-    const run = this.#run;
+    const run = this.run;
     if (run === undefined) return;
     this.#world.onEffect(this, effect);
     switch (effect.kind) {
@@ -298,17 +224,10 @@ export class SimulatedMachine {
       case 'disconnect':
         run.wire.disconnect(effect.peer, effect.reason);
         return;
-      case 'answer': {
-        const answer = run.waiting.get(effect.id);
-        run.waiting.delete(effect.id);
-        answer?.(effect.result);
+      case 'answer':
+        this.answer(run, effect);
         return;
-      }
       default:
     }
   }
-}
-
-function gone(outcome: 'not-done' | 'unknown'): Result<never> {
-  return failWith('UNREACHABLE', 'The node is gone.', 'Ask another one.', { details: { outcome } });
 }

@@ -8,7 +8,7 @@ import { decodeFrame } from '../../src/quorum/frames.ts';
 import { nodeOf, serverIdOf } from '../../src/quorum/server.ts';
 import { wishKey, wishValue } from '../../src/quorum/voters/voter-wishes.ts';
 import { drawSchedule, flap, type SchedulePlan, type When } from '../lib/fault-schedule.ts';
-import { DISK_HEALTHY } from '../lib/machine.ts';
+import { DISK_HEALTHY } from '../lib/host.ts';
 import type { QuorumMachine } from './machine.ts';
 import type { QuorumWorld } from './world.ts';
 

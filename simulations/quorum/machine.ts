@@ -2,7 +2,7 @@
  * One simulated machine that runs nothing but the quorum store: the machine of a real node on its real executor, with
  * a simulated disk, clock, wire and process. Whoever is connected counts as admitted.
  */
-import { failWith, type Result } from '../../src/kernel/errors.ts';
+import type { Result } from '../../src/kernel/errors.ts';
 import type { NodeId } from '../../src/kernel/ids.ts';
 import type { Machine } from '../../src/kernel/machine.ts';
 import type { Cryptography, WireEvent } from '../../src/kernel/ports.ts';
@@ -14,20 +14,15 @@ import type { QuorumCall, QuorumEffect, QuorumEvent } from '../../src/quorum/mes
 import { Quorum } from '../../src/quorum/quorum.ts';
 import type { ServerId } from '../../src/quorum/raft/types.ts';
 import { NEWEST_FORMAT } from '../../src/quorum/register/format.ts';
-import { MachineTime, SimulatedClock } from '../../src/sim/clock.ts';
+import { MachineTime, type SimulatedClock } from '../../src/sim/clock.ts';
 import { randomBytes } from '../../src/sim/cryptography.ts';
-import { type DiskConditions, SimulatedDisk } from '../../src/sim/disk.ts';
-import type { SimulatedNetwork } from '../../src/sim/network.ts';
-import { SimulatedProcess } from '../../src/sim/process.ts';
-import type { Scheduler } from '../../src/sim/scheduler.ts';
-import type { SimulatedWire } from '../../src/sim/wire.ts';
-import { DISK_HEALTHY } from '../lib/machine.ts';
+import type { SimulatedDisk } from '../../src/sim/disk.ts';
+import type { SimulatedProcess } from '../../src/sim/process.ts';
+import { type HostRun, type HostWorld, SimulatedHost } from '../lib/host.ts';
 import { DurableImage } from './durable-image.ts';
 import type { Held } from './exceptions.ts';
 
-export interface MachineWorld {
-  readonly scheduler: Scheduler;
-  readonly network: SimulatedNetwork;
+export interface MachineWorld extends HostWorld {
   readonly cryptography: Cryptography;
   configOf(machine: QuorumMachine): QuorumConfig;
   /** After every event that the machine handled. */
@@ -37,28 +32,16 @@ export interface MachineWorld {
   onBroken(machine: QuorumMachine, error: unknown): void;
 }
 
-interface Run {
-  readonly process: SimulatedProcess;
-  readonly wire: SimulatedWire;
-  readonly disk: SimulatedDisk;
-  readonly clock: SimulatedClock;
+interface Run extends HostRun {
   readonly quorum: Quorum;
   readonly executor: Executor<QuorumEvent, QuorumEffect>;
-  readonly waiting: Map<number, (result: Result<unknown>) => void>;
   readonly up: Set<NodeId>;
 }
 
 const NONCE_BYTES = 8;
-const REDIAL_MS = 300;
 
-export class QuorumMachine {
+export class QuorumMachine extends SimulatedHost<Run, DurableImage> {
   readonly index: number;
-  readonly name: string;
-  readonly nodeId: NodeId;
-  readonly host: string;
-  readonly image = new DurableImage();
-  readonly diskConditions: DiskConditions = { ...DISK_HEALTHY };
-  readonly time: MachineTime;
   /** Its disk was replaced or put back. */
   hasNewDisk = false;
   /** What its version of the program understands. */
@@ -68,41 +51,27 @@ export class QuorumMachine {
   /** What the disk held that was put back to an old image. */
   lostDisk: { readonly server: ServerId; readonly held: Held } | undefined;
   readonly #world: MachineWorld;
-  readonly #rng: Rng;
   #peers: readonly string[] = [];
-  #run: Run | undefined;
-  #requests = 0;
-  #starts = 0;
 
   constructor(world: MachineWorld, index: number, nodeId: NodeId, rng: Rng) {
+    super(world, new DurableImage(), {
+      name: `node-${index}`,
+      nodeId,
+      host: `/ip4/10.0.0.${index + 1}/tcp/4001`,
+      time: new MachineTime(world.scheduler),
+      rng,
+    });
     this.index = index;
-    this.name = `node-${index}`;
-    this.nodeId = nodeId;
-    this.host = `/ip4/10.0.0.${index + 1}/tcp/4001`;
-    this.time = new MachineTime(world.scheduler);
     this.#world = world;
-    this.#rng = rng;
-  }
-
-  get address(): string {
-    return `${this.host}/p2p/${this.nodeId}`;
   }
 
   /** Undefined while no process runs. */
   get quorum(): Quorum | undefined {
-    return this.#run?.quorum;
-  }
-
-  get state(): 'running' | 'paused' | 'dead' {
-    return this.#run?.process.state ?? 'dead';
-  }
-
-  get starts(): number {
-    return this.#starts;
+    return this.run?.quorum;
   }
 
   isConnected(peer: NodeId): boolean {
-    return this.#run?.up.has(peer) === true;
+    return this.run?.up.has(peer) === true;
   }
 
   get isLeader(): boolean {
@@ -115,27 +84,16 @@ export class QuorumMachine {
   }
 
   start(): void {
-    if (this.#run !== undefined || this.isGone) return;
-    const { scheduler, network, cryptography } = this.#world;
-    const process = new SimulatedProcess();
-    const disk = new SimulatedDisk({
-      scheduler,
-      process,
-      rng: this.#rng.fork(),
-      image: this.image,
-      conditions: this.diskConditions,
-    });
-    const journal = disk.loadNow();
+    if (this.run !== undefined || this.isGone) return;
+    const { cryptography } = this.#world;
+    const { process, disk, clock, wire, journal } = this.begin();
     this.image.reread();
-    this.#starts += 1;
-    const clock = new SimulatedClock(scheduler, process, this.time);
-    const wire = network.wire(this.nodeId, this.host, process);
     const quorum = new Quorum({
       self: this.nodeId,
       config: { ...this.#world.configOf(this), newestFormat: this.newestFormat },
       cryptography,
-      nonce: randomBytes(this.#rng, NONCE_BYTES),
-      rng: this.#rng.fork(),
+      nonce: randomBytes(this.rng, NONCE_BYTES),
+      rng: this.rng.fork(),
       now: clock.now(),
     });
     quorum.load(
@@ -144,43 +102,24 @@ export class QuorumMachine {
       clock.now(),
     );
     const executor = this.#executor(quorum, { process, disk, clock });
-    const run = { process, wire, disk, clock, quorum, executor, waiting: new Map(), up: new Set<NodeId>() };
-    this.#run = run;
+    const run: Run = { process, wire, disk, clock, quorum, executor, waiting: new Map(), up: new Set() };
+    this.run = run;
     wire.listenNow((event) => this.#onWire(run, event));
     // What loading called for leaves with the first event.
     executor.deliver({ kind: 'quorumCancelled', id: 0 });
-    this.#dial(run);
-  }
-
-  /** `kill` is noticed by peers at once, `power` is not. What was not synced may be lost, and no caller is answered. */
-  crash(how: 'kill' | 'power'): void {
-    const run = this.#run;
-    if (run === undefined) return;
-    this.#run = undefined;
-    run.disk.crash();
-    run.process.kill();
-    run.executor.stop();
-    if (how === 'kill') run.wire.closeNow();
-    else run.wire.vanish();
-    for (const answer of run.waiting.values()) answer(GONE);
-    run.waiting.clear();
-  }
-
-  pause(): void {
-    this.#run?.process.pause();
-  }
-
-  resume(): void {
-    this.#run?.process.resume();
+    this.dial(
+      run,
+      () => this.#peers,
+      () => run.up,
+    );
   }
 
   /** Asks as a local caller does; false where nobody is there to ask. `answer` is called once at most. */
   call(call: QuorumCall, answer: (result: Result<unknown>) => void): boolean {
-    const run = this.#run;
+    const run = this.run;
     if (run === undefined) return false;
     run.process.enter(() => {
-      const id = ++this.#requests;
-      run.waiting.set(id, answer);
+      const id = this.asks(run, answer);
       run.executor.deliver({ kind: 'quorumRequested', id, call });
     });
     return true;
@@ -188,7 +127,7 @@ export class QuorumMachine {
 
   /** As leader, hands over to another server; false where there is nobody to do so. */
   handOver(to: ServerId): boolean {
-    const run = this.#run;
+    const run = this.run;
     const replica = run?.quorum.replica;
     if (run === undefined || replica?.isLeader !== true || replica.server === to) return false;
     run.process.enter(() => {
@@ -202,14 +141,12 @@ export class QuorumMachine {
     quorum: Quorum,
     parts: { process: SimulatedProcess; disk: SimulatedDisk; clock: SimulatedClock },
   ): Executor<QuorumEvent, QuorumEffect> {
-    const { scheduler, onStep, onBroken } = this.#world;
+    const { onStep, onBroken } = this.#world;
     return new Executor<QuorumEvent, QuorumEffect>({
       machine: new Unlagged(quorum),
       clock: parts.clock,
       disk: parts.disk,
-      defer: (callback) => {
-        scheduler.after(0, () => parts.process.enter(callback));
-      },
+      defer: this.deferOn(parts.process),
       perform: (effect) => this.#perform(effect),
       onBroken: (error) => onBroken(this, error),
       observe: (event, effects) => onStep(this, event === 'expire' ? event : event.kind, effects),
@@ -217,16 +154,12 @@ export class QuorumMachine {
   }
 
   #perform(effect: QuorumEffect): void {
-    const run = this.#run;
+    const run = this.run;
     if (run === undefined) return;
     this.#world.onEffect(this, effect);
     if (effect.kind === 'send') {
       for (const peer of effect.to) run.wire.send(peer, effect.channel, effect.bytes);
-    } else if (effect.kind === 'answer') {
-      const answer = run.waiting.get(effect.id);
-      run.waiting.delete(effect.id);
-      answer?.(effect.result);
-    }
+    } else if (effect.kind === 'answer') this.answer(run, effect);
   }
 
   #onWire(run: Run, event: WireEvent): void {
@@ -242,20 +175,7 @@ export class QuorumMachine {
       run.executor.deliver({ kind: 'received', from: event.from, bytes: event.bytes });
     }
   }
-
-  /** Whoever is not connected is dialled again and again. */
-  #dial(run: Run): void {
-    if (this.#run !== run) return;
-    for (const peer of this.#peers) if (![...run.up].some((up) => peer.endsWith(up))) run.wire.dial(peer);
-    this.#world.scheduler.after(REDIAL_MS * (0.5 + this.#rng.float()), () =>
-      run.process.enter(() => this.#dial(run)),
-    );
-  }
 }
-
-const GONE: Result<never> = failWith('UNREACHABLE', 'The node is gone.', 'Ask another one.', {
-  details: { outcome: 'unknown' },
-});
 
 /** The quorum store does not care that the host was late. */
 class Unlagged implements Machine<QuorumEvent | Lagged, QuorumEffect> {

@@ -7,7 +7,7 @@ import type { QuorumConfig } from '../../src/quorum/config.ts';
 import { entryBytes } from '../../src/quorum/raft/log.ts';
 import { checkLinearizability, describeVerdict } from '../lib/checkers/linearizability.ts';
 import type { Violation } from '../lib/cluster.ts';
-import { DISK_HEALTHY } from '../lib/machine.ts';
+import { DISK_HEALTHY } from '../lib/host.ts';
 import type { HistoryOperation } from '../lib/quorum-history.ts';
 import { Exceptions } from './exceptions.ts';
 import {

@@ -10,7 +10,7 @@ import { calmNetwork, type NetworkConditions, SimulatedNetwork } from '../../src
 import { Scheduler } from '../../src/sim/scheduler.ts';
 import { Trace } from '../../src/sim/trace.ts';
 import type { Violation } from '../lib/cluster.ts';
-import { DISK_HEALTHY } from '../lib/machine.ts';
+import { DISK_HEALTHY } from '../lib/host.ts';
 import { QuorumMachine } from './machine.ts';
 
 export interface WorldOptions {
