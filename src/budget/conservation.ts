@@ -48,6 +48,8 @@ export interface Between {
   readonly lost: number;
 }
 
+const TOO_EARLY = ' more was written off than ';
+
 /** Empty `problems` on a consistent cut, or money was made or lost. */
 export function balanceOf(
   { limit, owed, reserve }: Reserve,
@@ -90,7 +92,7 @@ export function balanceOf(
       const had = (rights ?? 0) + (row?.held ?? 0) + voided(position, rows);
       const lost = had + onTheWay - passedOn - entry.writtenOff;
       between.set(account, { onTheWay, passedOn, lost });
-      if (lost < 0) problems.push(`${-lost} more was written off than ${account} had`);
+      if (lost < 0) problems.push(`${-lost}${TOO_EARLY}${account} had`);
       sums.lost += lost;
       continue;
     }
@@ -107,6 +109,11 @@ export function balanceOf(
   if (found !== limit + owed) problems.push(`${found} found, of ${limit + owed}`);
   if (reserve > 0 && owed > 0) problems.push('there is a reserve, and yet something is owed');
   return { balance: { limit, owed, reserve, ...within, overrun }, between, problems };
+}
+
+/** Of a finding: no error, but an account that went on after it was written off. */
+export function wasWrittenOffEarly(problem: string): boolean {
+  return problem.includes(TOO_EARLY);
 }
 
 /** With those of whom nothing is known but that something was sent to them, or that others say they got something of them. */

@@ -1,5 +1,6 @@
 /** What a person should know of the budgets: books that do not add up, what nobody can reach, and which limits come near. */
 import type { BudgetStatus, Budgets } from '../budget/api.ts';
+import { wasWrittenOffEarly } from '../budget/conservation.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Problem } from '../mesh/view.ts';
 import { thresholdsPassed } from './budget-results.ts';
@@ -37,14 +38,16 @@ function overdueProblems({ overdue, orchestrator }: Budgets): readonly Problem[]
   ];
 }
 
-function booksProblem({ budget, problems }: BudgetStatus): Problem | undefined {
+function booksProblem({ budget, unit, problems }: BudgetStatus): Problem | undefined {
   const [first] = problems;
   if (first === undefined) return undefined;
   const more = problems.length === 1 ? '' : ` (and ${problems.length - 1} more)`;
   return {
     code: 'BUDGET_BOOKS',
     message: `The books of the budget "${budget}" do not add up: ${first}${more}`,
-    hint: 'Money was made or lost, by an error of Skein or by a member that does not play by the rules. Keep the logs and the data directories of all nodes, and report it.',
+    hint: problems.every(wasWrittenOffEarly)
+      ? `It was running when it was written off, and what it spent or passed on until it heard of that is in the reserve as well. Lower the limit by as many ${unit}: skein budget limit ${budget} N (docs/BUDGETS.md).`
+      : 'Money was made or lost, by an error of Skein or by a member that does not play by the rules. Keep the logs and the data directories of all nodes, and report it.',
   };
 }
 
