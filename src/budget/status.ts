@@ -336,8 +336,12 @@ export function isStranded({ self, ledger, mirror, stateOf, heardAt }: Office, a
   const node = nodeOfAccount(account);
   if (node === self) return account !== ledger.account;
   if (stateOf(node) === undefined || stateOf(node) === 'dead') return true;
-  if (!mirror.accountsOf(node).includes(account)) return false;
-  return mirror.account(account)?.fenced === true || currentAccount(mirror, heardAt, node) !== account;
+  if (mirror.accountsOf(node).includes(account))
+    return mirror.account(account)?.fenced === true || currentAccount(mirror, heardAt, node) !== account;
+  // The store was never told of it, and the machine was heard of under another account since: a copy of its data began it.
+  const heard = heardAt.get(account);
+  const current = currentAccount(mirror, heardAt, node);
+  return heard !== undefined && current !== undefined && (heardAt.get(current) ?? heard) > heard;
 }
 
 /**

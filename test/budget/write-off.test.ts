@@ -72,6 +72,34 @@ describe('budgets: lost accounts', () => {
     expect(two.reserve(290)).toMatchObject({ ok: true });
   });
 
+  it('what a copy got under an account that the store was never told of is stranded once the machine is heard of again, and can be written off anywhere (B11)', () => {
+    const world = worldWith(2);
+    const { one, two } = world;
+    for (const node of [one, two]) node.call({ op: 'request', budget: 'team', amount: 300 });
+    world.pass(5_000);
+    const copy = new WorldNode(world, two.self, { place: 'elsewhere' });
+    copy.journal = [...two.journal];
+    world.isStoreUp = false;
+    copy.boot();
+    world.nodes.splice(1, 0, copy);
+    world.connect(copy);
+    expect(copy.call({ op: 'request', budget: 'team', amount: 20 })).toMatchObject({ ok: true });
+    world.pass(3_000);
+    const { account } = copy.budgets.ledger;
+    expect(one.status()).toMatchObject({ stranded: 0, remaining: 1_000 });
+    copy.isUp = false;
+    world.nodes.splice(1, 1);
+    world.isStoreUp = true;
+    two.reserve(10);
+    world.pass(10_000);
+    for (const node of [one, two]) expect(node.status()).toMatchObject({ stranded: 20, remaining: 970 });
+    expect(one.call({ op: 'writeOff', budget: 'team', account })).toMatchObject({
+      value: { writtenOff: 20 },
+    });
+    world.pass(1_000);
+    for (const node of [one, two]) expect(node.status()).toMatchObject({ stranded: 0, remaining: 990 });
+  });
+
   it('whoever names a machine that goes on without its data writes off what it had before, and not what it has (B12)', () => {
     const world = worldWith(2);
     const { one, two } = world;
