@@ -214,7 +214,7 @@ export interface Budgets {
    * may have taken effect.
    */
   call<C extends BudgetCall>(call: C, signal?: AbortSignal): Promise<Result<BudgetAnswers[C['op']]>>;
-  /** Errors: NOT_FOUND, QUORUM_UNAVAILABLE (the store was not read yet). */
+  /** Errors: NOT_FOUND, QUORUM_UNAVAILABLE (the store was not read yet), UNSUPPORTED (a later version wrote the budget). */
   status(budget: string): Result<BudgetStatus>;
   /** In the order of names. */
   list(): readonly BudgetStatus[];

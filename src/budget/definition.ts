@@ -42,6 +42,12 @@ export interface Over {
   readonly by: NodeId;
 }
 
+/** All that this version knows of one. */
+export const DEFINITION_FIELDS: readonly (keyof Definition)[] = [
+  ...(['name', 'epoch', 'limit', 'unit', 'parent', 'window'] as const),
+  ...(['expiry', 'thresholds', 'closed', 'over'] as const),
+];
+
 /** Of what a caller or the store gave; everything but name, epoch and limit has a default. Errors: INVALID_ARGUMENT. */
 export function parseDefinition(value: unknown): Result<Definition> {
   if (typeof value !== 'object' || value === null) return invalid('A budget is an object.');
@@ -156,6 +162,6 @@ export function noBudget(name: string): ErrorBody {
     'NOT_FOUND',
     `There is no budget "${name}" here.`,
     'Create it (skein budget create), or see which there are (skein budget status).',
-    { details: { outcome: 'not-done' } },
+    { details: { outcome: 'not-done', budget: name } },
   );
 }

@@ -7,7 +7,7 @@ import { decode } from '../kernel/codec.ts';
 import type { NodeId } from '../kernel/ids.ts';
 import { limits } from '../kernel/limits.ts';
 import type { KeyChange, KeyValue, QuorumKey } from '../quorum/port.ts';
-import { type Definition, parseDefinition } from './definition.ts';
+import type { Definition } from './definition.ts';
 import type { Applied } from './errands.ts';
 import { type AccountId, type BudgetName, nodeOfAccount, type PurseKey } from './names.ts';
 import {
@@ -20,6 +20,7 @@ import {
   parseBudgetKey,
   parseEntry,
   parseReserve,
+  parseStoredDefinition,
   type Read,
   type Reserve,
   reserveKey,
@@ -46,6 +47,7 @@ interface Held {
 export class Mirror {
   readonly #held = new Map<QuorumKey, Held>();
   readonly #definitions = new Map<BudgetName, Definition>();
+  readonly #unreadable = new Set<BudgetName>();
   readonly #entries = new Map<PurseKey, Map<AccountId, Entry>>();
   readonly #accounts = new Map<NodeId, Set<AccountId>>();
   #isFilled = false;
@@ -67,6 +69,11 @@ export class Mirror {
 
   get definitions(): ReadonlyMap<BudgetName, Definition> {
     return this.#definitions;
+  }
+
+  /** Of which the store has what makes no sense to this version, and this node knew nothing before. A bounded number. */
+  get unreadable(): ReadonlySet<BudgetName> {
+    return this.#unreadable;
   }
 
   /** Those that have or had accounts. */
@@ -170,11 +177,16 @@ export class Mirror {
     };
     switch (place.kind) {
       case 'definition': {
-        const definition = parseDefinition(plain);
-        if (!definition.ok || definition.value.name !== place.budget) return [];
-        keep(definition.value);
-        this.#definitions.set(definition.value.name, definition.value);
-        return [{ kind: 'defined', budget: definition.value.name, definition: definition.value }];
+        const definition = parseStoredDefinition(plain);
+        const name = place.budget as BudgetName;
+        if (definition === undefined || definition.name !== name) {
+          if (!known && this.#unreadable.size < limits.budgets) this.#unreadable.add(name);
+          return [];
+        }
+        this.#unreadable.delete(name);
+        keep(definition);
+        this.#definitions.set(definition.name, definition);
+        return [{ kind: 'defined', budget: definition.name, definition }];
       }
       case 'reserve': {
         const reserve = parseReserve(plain);
@@ -208,6 +220,7 @@ export class Mirror {
     const place = parseBudgetKey(key);
     switch (place?.kind) {
       case 'definition':
+        this.#unreadable.delete(place.budget as BudgetName);
         this.#definitions.delete(place.budget as BudgetName);
         return [{ kind: 'defined', budget: place.budget as BudgetName, definition: undefined }];
       case 'reserve':

@@ -1,6 +1,7 @@
 /** What is said where money is lacking. */
 import { type ErrorBody, errorBody, fail, type Result } from '../kernel/errors.ts';
-import type { PurseKey } from './names.ts';
+import type { Mirror } from './mirror.ts';
+import type { BudgetName, PurseKey } from './names.ts';
 import type { Remains } from './status.ts';
 
 /** The purse that has too little, where that is why. */
@@ -67,9 +68,23 @@ export function notReadError(): ErrorBody {
 }
 
 /** Of a budget that was looked for in this mirror. */
-export function foundIn<T>({ isProved }: { readonly isProved: boolean }, result: Result<T>): Result<T> {
-  const isUnread = !isProved && !result.ok && result.error.code === 'NOT_FOUND';
-  return isUnread ? fail(notReadError()) : result;
+export function foundIn<T>(
+  { isProved, unreadable }: Pick<Mirror, 'isProved' | 'unreadable'>,
+  result: Result<T>,
+): Result<T> {
+  if (result.ok || result.error.code !== 'NOT_FOUND') return result;
+  const budget = result.error.details?.budget as BudgetName;
+  if (unreadable.has(budget)) return fail(unreadableError(budget));
+  return isProved ? result : fail(notReadError());
+}
+
+function unreadableError(budget: BudgetName): ErrorBody {
+  return errorBody(
+    'UNSUPPORTED',
+    `The budget "${budget}" was written by a later version of Skein than this node runs.`,
+    'Upgrade this node, or use one that was upgraded.',
+    { details: { outcome: 'not-done', budget } },
+  );
 }
 
 /** `outcome`: of what was asked for. */

@@ -27,7 +27,7 @@ import type {
   TransactionAnswer,
 } from '../quorum/port.ts';
 import { type Amount, least, minus, parseAmount, plus, ZERO } from './amount.ts';
-import { type Definition, isClosedIn, noBudget, parseDefinition } from './definition.ts';
+import { DEFINITION_FIELDS, type Definition, isClosedIn, noBudget, parseDefinition } from './definition.ts';
 import {
   type AccountId,
   type BudgetName,
@@ -155,10 +155,7 @@ export function viewOf(operations: readonly Operation[], answer: TransactionAnsw
     const operation = operations[at];
     return operation?.op === 'get' ? operation.key : '';
   };
-  const definition = readOf(key(0), found[0], (value) => {
-    const parsed = parseDefinition(value);
-    return parsed.ok ? parsed.value : undefined;
-  });
+  const definition = readOf(key(0), found[0], parseStoredDefinition);
   const reserve = readOf(key(1), found[1], parseReserve);
   const entry = readOf(key(2), found[2], parseEntry);
   const account = readOf(key(3), found[3], parseAccountEntry);
@@ -283,7 +280,7 @@ export function planLimit(view: View, limit: Amount): Result<Plan<Reserve>> {
   if (isOver(view)) return closedPeriod();
   const known = reserve.value ?? reserveOf(definition.value);
   const balance = known.reserve - known.owed + (limit - known.limit);
-  const after = balanced(limit, balance);
+  const after = balanced(known, limit, balance);
   if (after === undefined) return moreThanGranted();
   if (definition.value.limit === limit && known.limit === limit) return ok({ kind: 'done', value: known });
   const puts = [
@@ -362,7 +359,7 @@ export function planRecovery(view: View, granted: Amount): Result<Plan<Reserve>>
   const known = entry.value ?? NO_ENTRY;
   if (known.granted >= granted) return ok({ kind: 'done', value: before });
   const balance = before.reserve - before.owed - (granted - known.granted);
-  const after = balanced(before.limit, balance);
+  const after = balanced(before, before.limit, balance);
   if (after === undefined) return moreThanGranted();
   const puts = [write(reserve.key, after), write(entry.key, { ...known, granted })];
   return ok(transact(view, ['definition', 'reserve', 'entry'], puts, after));
@@ -378,11 +375,12 @@ export function planEndAgain(view: View, before: Entry): Result<Plan<Entry>> {
   if (isOver(view)) return closedPeriod();
   const known = entry.value ?? NO_ENTRY;
   if (known.lastSequence !== undefined) return ok({ kind: 'done', value: known });
-  const { limit, reserve: left, owed } = reserve.value ?? reserveOf(definition.value);
+  const now = reserve.value ?? reserveOf(definition.value);
+  const { limit, reserve: left, owed } = now;
   const granted = most(known.granted, before.granted);
   const returned = most(known.returned, before.returned);
   const back = returned - known.returned + before.writtenOff;
-  const after = balanced(limit, left - owed - (granted - known.granted) + back);
+  const after = balanced(now, limit, left - owed - (granted - known.granted) + back);
   if (after === undefined || after.reserve > limit) return moreThanGranted();
   const ended: Entry = { ...before, granted, returned };
   const puts = [write(reserve.key, after), write(entry.key, ended)];
@@ -404,13 +402,26 @@ function isOver(view: View): boolean {
   return purse !== undefined && definition !== undefined && isClosedIn(definition, purse);
 }
 
+/** What a later version of the program added to a value of the store: this one writes it back as it was. */
+function laterFields(value: object, known: readonly string[]): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(value).filter(([name]) => !known.includes(name)));
+}
+
+/** As the store has it, with what a later version added. */
+export function parseStoredDefinition(value: unknown): Definition | undefined {
+  const parsed = parseDefinition(value);
+  if (!parsed.ok || !isPlain(value)) return undefined;
+  return { ...laterFields(value, DEFINITION_FIELDS), ...parsed.value };
+}
+
 export function parseReserve(value: unknown): Reserve | undefined {
   if (!isPlain(value)) return undefined;
   const limit = parseAmount(value.limit, 1);
   const reserve = parseAmount(value.reserve);
   const owed = parseAmount(value.owed);
   if (limit === undefined || reserve === undefined || owed === undefined) return undefined;
-  return reserve > 0 && owed > 0 ? undefined : { limit, reserve, owed };
+  if (reserve > 0 && owed > 0) return undefined;
+  return { ...laterFields(value, ['limit', 'reserve', 'owed']), limit, reserve, owed };
 }
 
 export function parseEntry(value: unknown): Entry | undefined {
@@ -421,13 +432,15 @@ export function parseEntry(value: unknown): Entry | undefined {
   const lastSequence = value.lastSequence === undefined ? undefined : parseAmount(value.lastSequence);
   if (granted === undefined || returned === undefined || writtenOff === undefined) return undefined;
   if (value.lastSequence !== undefined && lastSequence === undefined) return undefined;
-  return { granted, returned, writtenOff, lastSequence };
+  const later = laterFields(value, ['granted', 'returned', 'writtenOff', 'lastSequence']);
+  return { ...later, granted, returned, writtenOff, lastSequence };
 }
 
 export function parseAccountEntry(value: unknown): AccountEntry | undefined {
   if (!isPlain(value) || typeof value.fenced !== 'boolean') return undefined;
   const nonce = parseFreshNumber(value.nonce);
-  return nonce === undefined ? undefined : { nonce, fenced: value.fenced };
+  if (nonce === undefined) return undefined;
+  return { ...laterFields(value, ['nonce', 'fenced']), nonce, fenced: value.fenced };
 }
 
 /** Of a period in which nothing was granted yet. */
@@ -442,10 +455,10 @@ function most(one: Amount, other: Amount): Amount {
 }
 
 /** `undefined` where the balance is out of bounds. */
-function balanced(limit: Amount, balance: number): Reserve | undefined {
+function balanced(known: Reserve, limit: Amount, balance: number): Reserve | undefined {
   const reserve = parseAmount(Math.max(0, balance));
   const owed = parseAmount(Math.max(0, -balance));
-  return reserve === undefined || owed === undefined ? undefined : { limit, reserve, owed };
+  return reserve === undefined || owed === undefined ? undefined : { ...known, limit, reserve, owed };
 }
 
 function credited(reserve: Reserve, amount: Amount): Reserve | undefined {
