@@ -167,6 +167,21 @@ describe('ledger: reservations', () => {
     host.pass(60_000);
     expect(host.row(PURSE)?.held).toBe(0);
   });
+
+  it('a machine that slept for days, its clock of durations too, frees nothing by the time of day, and spends nothing of what was reclaimed meanwhile once it is told (B14)', () => {
+    const { host } = setup(100, definitionOf({ expiry: 'free' }));
+    const { account } = host.ledger;
+    host.reserve('a', 30);
+    host.pass(0, 3 * 86_400_000);
+    expect(host.row(PURSE)).toMatchObject({ held: 30, spent: 0 });
+    expect(host.rights(PURSE)).toBe(70);
+    const lastSequence = host.row(PURSE)!.sequence;
+    const end = { lastSequence, takenBack: amountOf(70) };
+    host.deliver({ kind: 'registered', purse: PURSE, account, granted: amountOf(100), end });
+    expect(host.ledger.account).not.toBe(account);
+    expect(host.rights(PURSE)).toBe(0);
+    expect(code(host.reserve('b', 1))).not.toBe('ok');
+  });
 });
 
 describe('ledger: levels and periods', () => {
@@ -604,6 +619,35 @@ describe('ledger: transfers', () => {
     host.report('a', 1);
     other.hear(host);
     expect(other.rights(PURSE)).toBe(30);
+    expect(problemsOf(store, BUDGET, rowsOf([host, other], PURSE))).toEqual([]);
+  });
+
+  it('rows that come in the wrong order, and once more after their receiver wrote its journal anew and started again, count once (B02)', () => {
+    const { store, host } = setup();
+    const other = hostWith(store, 1);
+    const granted = () =>
+      other.deliver({
+        kind: 'registered',
+        purse: PURSE,
+        account: host.ledger.account,
+        granted: amountOf(100),
+      });
+    granted();
+    for (const above of [0, 10, 20]) {
+      host.transfer(PURSE, other.ledger.account, 10, above);
+      host.pass(3_000);
+      host.sync();
+    }
+    const rows = [...host.published].filter(({ body }) => body !== undefined).reverse();
+    expect(rows.length).toBeGreaterThanOrEqual(3);
+    for (const row of rows) other.deliver({ kind: 'rowHeard', ...row });
+    expect(other.rights(PURSE)).toBe(30);
+    other.checkpoint();
+    other.crash();
+    other.open(store);
+    granted();
+    for (const row of [...rows, ...rows.toReversed()]) other.deliver({ kind: 'rowHeard', ...row });
+    expect([host.rights(PURSE), other.rights(PURSE)]).toEqual([70, 30]);
     expect(problemsOf(store, BUDGET, rowsOf([host, other], PURSE))).toEqual([]);
   });
 

@@ -212,7 +212,7 @@ describe('data that are not what they were', { timeout: 120_000 }, () => {
 });
 
 describe('a spender that stands still', { timeout: 120_000 }, () => {
-  it('B14, B15 loses no right while it is stopped; what was reserved before and served after counts, though its time was up, and with what others took meanwhile is the limit', async () => {
+  it('B15 loses no right while it is stopped; what was reserved before and served after counts, though its time was up, and with what others took meanwhile is the limit', async () => {
     const [keeper, spender] = await pair();
     const held = await spendSome(spender);
     const ttlMs = 1_000;
