@@ -17,6 +17,11 @@ it('each of B01 to B31 and I1 to I9 is in the title of a test', () => {
   );
   const titles = files.flatMap((name) => readFileSync(join(root, name), 'utf8').match(TITLE) ?? []);
   // A range names none of those in between.
-  const cited = new Set(titles.filter((title) => !/ to B\d/.test(title)).join(' ').match(/\b(?:B\d\d|I\d)\b/g));
+  const cited = new Set(
+    titles
+      .filter((title) => !/ to B\d/.test(title))
+      .join(' ')
+      .match(/\b(?:B\d\d|I\d)\b/g),
+  );
   expect(IDS.filter((id) => !cited.has(id))).toEqual([]);
 });
