@@ -162,6 +162,8 @@ export class Want {
   }
 
   #waits(request: Waiting, now: Instant): void {
+    // Who goes first is news: somebody else is asked soon.
+    if (!this.#heard.has(request.account)) this.#pauses = 0;
     if (this.#heard.size < HEARD || this.#heard.has(request.account))
       this.#heard.set(request.account, { request, atMs: now.monoMs });
     const own = this.request;
