@@ -138,13 +138,22 @@ export class Board {
     return this.clockOf(incarnation) >= clock || this.#isGone(this, incarnation);
   }
 
-  /** Everything that the lane relies on has arrived. */
+  /**
+   * Everything that the lane relies on has arrived, and what that relies on in turn: a lane that is far enough may have
+   * trimmed what was relied on, for something that is not here yet.
+   */
   settled(lane: Lane): boolean {
     if (lane.open.size === 0) return true;
-    for (const [incarnation, clock] of lane.open) {
-      if (!this.reached(incarnation, clock)) return false;
-      lane.open.delete(incarnation);
+    const relied = new Set([lane]);
+    for (const each of relied) {
+      for (const [incarnation, clock] of each.open) {
+        if (!this.reached(incarnation, clock)) return false;
+        const other = this.lanes.get(incarnation);
+        if (other === undefined || other.open.size === 0) each.open.delete(incarnation);
+        else relied.add(other);
+      }
     }
+    for (const each of relied) each.open.clear();
     return true;
   }
 
@@ -160,7 +169,8 @@ export class Board {
     for (const [incarnation, clock] of deps) {
       if ((lane.deps.get(incarnation) ?? 0) >= clock || incarnation === lane.incarnation) continue;
       lane.deps.set(incarnation, clock);
-      if (!this.reached(incarnation, clock)) lane.open.set(incarnation, clock);
+      const isSettled = (this.lanes.get(incarnation)?.open.size ?? 0) === 0;
+      if (!isSettled || !this.reached(incarnation, clock)) lane.open.set(incarnation, clock);
     }
   }
 
@@ -326,7 +336,11 @@ export class Board {
     this.#pending.delete(lane);
     for (const other of this.lanes.values()) {
       other.deps.delete(lane.incarnation);
-      other.open.delete(lane.incarnation);
+      if (!other.open.delete(lane.incarnation)) continue;
+      for (const [incarnation, clock] of lane.open) {
+        if (incarnation === other.incarnation) continue;
+        other.open.set(incarnation, Math.max(other.open.get(incarnation) ?? 0, clock));
+      }
     }
     this.version++;
     this.settle();

@@ -129,3 +129,80 @@ describe('board: overwrites', () => {
     }
   });
 });
+
+describe('board: what lanes rely on', () => {
+  it('K01 a reader never loses a key or sees an older value, in whatever order lanes arrive that trimmed what others superseded (n=3000)', () => {
+    const incarnations = [1, 2, 3];
+    const step = fc.oneof(
+      fc.record({ kind: fc.constant('write' as const), by: fc.nat(2) }),
+      fc.record({ kind: fc.constant('hear' as const), by: fc.nat(2), of: fc.nat(2) }),
+      fc.record({ kind: fc.constant('read' as const), of: fc.nat(2), isRepair: fc.boolean() }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 4, maxLength: 40 }), (steps) => {
+        const authors = incarnations.map((incarnation) => writer(incarnation));
+        const reader = board();
+        const told: OwnChange[][] = [[], [], []];
+        const heard = new Map<Board, number[]>([...authors, reader].map((on) => [on, [0, 0, 0]]));
+        const hear = (on: Board, of: number): void => {
+          const next = told[of]![heard.get(on)![of]!];
+          if (next === undefined || on === authors[of]) return;
+          heard.get(on)![of]!++;
+          on.addDeps(on.lane(next.lane.incarnation), next.deps);
+          take(on, next.read, next.update);
+        };
+        /** All that is missing, as it stands by now: what was trimmed meanwhile never comes. */
+        const repair = (of: number): void => {
+          const lane = authors[of]!.lane(incarnations[of]!);
+          const { clock } = reader.lane(lane.incarnation);
+          const { read, bytes } = lane.encodeRead(clock, limits.repairBytes, lane.deletedRanges(0, clock));
+          heard.get(reader)![of] = told[of]!.length;
+          reader.addDeps(reader.lane(lane.incarnation), lane.deps);
+          take(reader, read, bytes.slice());
+        };
+        let revision = 1_000 * 4_096;
+        let newest = 0;
+        const look = (): void => {
+          const shown = reader.view.newest('a')?.revision ?? 0;
+          expect(shown).toBeGreaterThanOrEqual(newest);
+          newest = shown;
+        };
+        for (const each of steps) {
+          if (each.kind === 'read') each.isRepair ? repair(each.of) : hear(reader, each.of);
+          else {
+            const author = authors[each.by]!;
+            if (each.kind === 'hear') hear(author, each.of);
+            else {
+              const entry = { kind: KIND.set, key: 'a', author: 'alice', value: `${++revision}` } as const;
+              author.write(author.lane(incarnations[each.by]!), { ...entry, revision });
+            }
+            author.trim();
+            told[each.by]!.push(...author.takeOwnChanges(limits.repairBytes));
+          }
+          look();
+        }
+        for (const of of [0, 1, 2]) {
+          while (heard.get(reader)![of]! < told[of]!.length) {
+            hear(reader, of);
+            look();
+          }
+        }
+        expect([newest, reader.view.ghostBytes]).toEqual([newest === 0 ? 0 : revision, 0]);
+      }),
+      { numRuns: 3_000, seed: 7 },
+    );
+  });
+
+  it('K01 a lane that goes away leaves what it relied on to those that relied on it', () => {
+    const reader = board();
+    const [first, second, third] = [1, 2, 3].map((incarnation) => reader.lane(incarnation));
+    const write = { kind: KIND.set, revision: 4_096_000, key: 'a', author: 'alice', value: '1' } as const;
+    reader.write(second!, write);
+    reader.addDeps(second!, new Map([[3, 1]]));
+    reader.addDeps(first!, new Map([[2, 1]]));
+    reader.drop(second!);
+    expect(reader.settled(first!)).toBe(false);
+    reader.write(third!, { ...write, revision: 4_096_001 });
+    expect(reader.settled(first!)).toBe(true);
+  });
+});
