@@ -11,7 +11,7 @@ import { BUDGET_SCENARIOS } from './budget/faults.ts';
 import { type BudgetChaosReport, describeBudgetReport } from './budget/report.ts';
 import { runBudgetChaos } from './budget/run.ts';
 import { type Client, McpClient, RestClient } from './clients.ts';
-import { FAULTS, type Fault, SCENARIOS, shuffled, type World, wait } from './faults.ts';
+import { endsAfter, FAULTS, type Fault, SCENARIOS, shuffled, type World, wait } from './faults.ts';
 import { Holder, type Holding } from './holders.ts';
 import { isWhole, judge, settle, until, votersOf } from './judge.ts';
 import { type Machine, Machines } from './machines.ts';
@@ -126,7 +126,7 @@ class Run {
     const watching = new AbortController();
     const followed = this.#watchers.map((watcher) => watcher.follow(watching.signal));
     const worked = this.#agents().map((work) => work(load.signal));
-    const ends = AbortSignal.any([signal, AbortSignal.timeout(seconds * 1_000)]);
+    const ends = endsAfter(seconds * 1_000, signal);
     try {
       const leader = () => this.#leader();
       await this.#strike({ machines: this.#machines, dice: this.#dice, until: ends, leader, whole });

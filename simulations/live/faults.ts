@@ -328,7 +328,7 @@ async function replaceVoter(world: World): Promise<void> {
   const order = async (what: 'PUT' | 'DELETE', machine: Machine | undefined) => {
     const id = machine && idOf(machine);
     for (let tries = 0; id !== undefined && tries < 20 && !until.aborted; tries++) {
-      const signal = AbortSignal.any([until, AbortSignal.timeout(5_000)]);
+      const signal = endsAfter(5_000, until);
       const isDone = await asked.control.call(what, `/v1/voters/${id}`, { signal }).then(
         () => true,
         () => false,
@@ -368,6 +368,13 @@ export function shuffled<T>({ dice }: Pick<World, 'dice'>, all: readonly T[]): r
     .map((each) => [dice(), each] as const)
     .sort(([left], [right]) => left - right)
     .map(([, each]) => each);
+}
+
+/** Aborted with `signal`, or after so long. Its timer holds it: a time-out that a combined signal alone knows is only weakly held, and a run had no end. */
+export function endsAfter(ms: number, signal: AbortSignal): AbortSignal {
+  const over = new AbortController();
+  setTimeout(() => over.abort(), ms).unref();
+  return AbortSignal.any([signal, over.signal]);
 }
 
 export async function wait({ until }: Pick<World, 'until'>, ms: number): Promise<void> {

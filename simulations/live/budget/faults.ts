@@ -1,5 +1,5 @@
 /** Faults of a live run with budgets: those of the quorum store that money may suffer from, and some of its own. */
-import { FAULTS, type Fault, shuffled, type World, wait } from '../faults.ts';
+import { endsAfter, FAULTS, type Fault, shuffled, type World, wait } from '../faults.ts';
 import type { Ability, Machine } from '../machines.ts';
 import type { Spenders } from './spenders.ts';
 
@@ -100,7 +100,7 @@ const OWN: readonly BudgetFault[] = [
       await machines.kill(machine);
       const image = machines.keepImage(machine);
       const [copy] = await Promise.all([machines.startCopy(machine, image), machines.start(machine)]);
-      const ends = AbortSignal.any([world.until, AbortSignal.timeout(2 * WHILE_MS)]);
+      const ends = endsAfter(2 * WHILE_MS, world.until);
       await world.spendOn(copy, ends);
       world.forgot(copy);
       world.forgot(machine);

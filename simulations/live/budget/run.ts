@@ -10,7 +10,7 @@ import { ControlClient } from '../../../src/cli/client.ts';
 import { seededRng } from '../../../src/kernel/rng.ts';
 import type { ChaosOptions } from '../chaos.ts';
 import { RestClient } from '../clients.ts';
-import { shuffled, wait } from '../faults.ts';
+import { endsAfter, shuffled, wait } from '../faults.ts';
 import { isWhole, until, votersOf } from '../judge.ts';
 import { type Machine, Machines } from '../machines.ts';
 import { asked, statusOf } from './books.ts';
@@ -87,7 +87,7 @@ class Run {
     await whole();
     await this.#prepare(signal);
     await until('agents work on every machine', async () => this.#isBusy(), signal);
-    const ends = AbortSignal.any([signal, AbortSignal.timeout(seconds * 1_000)]);
+    const ends = endsAfter(seconds * 1_000, signal);
     const watching = new AbortController();
     const watched = this.#watch(watching.signal);
     try {
