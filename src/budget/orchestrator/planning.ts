@@ -19,8 +19,8 @@ const LOW_MS = 2_500;
 const SOON_MS = 5_000;
 /** What nobody needs for so long is recalled, where the reserve runs low. */
 const IDLE_MS = 60_000;
-/** Moves and recalls of less than this part of the limit are not worth their messages. */
-const LEAST_PARTS = 1_000;
+/** Moves and recalls of less than this part of the limit are not worth their messages: who lacks that little gets it in a round trip once it needs it. */
+const LEAST_PARTS = 200;
 
 export interface Grant {
   readonly to: AccountId;
