@@ -154,6 +154,7 @@ async function best(round: (round: number) => Promise<number>): Promise<void> {
 const BEGGED = [
   { amount: 120, most: 8 },
   { amount: 150, most: 6 },
+  { amount: 220, most: 4 },
   { amount: 290, most: 3 },
 ] as const;
 
