@@ -15,8 +15,8 @@ export class Notices {
   readonly #changed = new Set<BudgetName>();
   /** Sequence of each own purse when it was looked at last. */
   readonly #sequences = new Map<PurseKey, number>();
-  /** Highest threshold that was told, in percent. */
-  readonly #told = new Map<PurseKey, number>();
+  /** Highest threshold that was told, in percent, and of which limit. */
+  readonly #told = new Map<PurseKey, { readonly percent: number; readonly limit: number }>();
   /** What was spent when this run began: its thresholds were told before. */
   readonly #before = new Map<PurseKey, Map<AccountId, number>>();
   #due: Deadline | undefined;
@@ -65,17 +65,30 @@ export class Notices {
   #look(definition: Definition, now: Instant): void {
     const { mirror } = this.#office;
     const purse = purseNow(definition, now.wallMs);
-    const { limit } = mirror.reserve(purse) ?? reserveOf(definition);
-    const spent = spentOf(positionsOf(this.#office, purse));
+    const reserve = mirror.reserve(purse) ?? reserveOf(definition);
+    const { limit } = reserve;
+    const spent = spentOf(reserve, positionsOf(this.#office, purse));
     let before = 0;
     for (const part of this.#before.get(purse)?.values() ?? []) before += part;
-    const told = this.#told.get(purse) ?? highest(definition.thresholds, before, limit);
+    const told = this.#toldOf(purse, definition.thresholds, { before, spent, limit });
     for (const percent of definition.thresholds) {
       if (percent <= told || !hasPassed(spent, percent, limit)) continue;
       this.#office.order({ kind: 'thresholdPassed', budget: definition.name, percent, spent, limit });
     }
-    this.#told.set(purse, Math.max(told, highest(definition.thresholds, spent, limit)));
+    const percent = Math.max(told, highest(definition.thresholds, spent, limit));
+    this.#told.set(purse, { percent, limit });
     if (this.#told.size > REMEMBERED) this.#told.delete(this.#told.keys().next().value as PurseKey);
+  }
+
+  /** Of a raised limit what was told before may be passed again. */
+  #toldOf(
+    purse: PurseKey,
+    thresholds: readonly number[],
+    { before, spent, limit }: { readonly before: number; readonly spent: number; readonly limit: number },
+  ): number {
+    const told = this.#told.get(purse);
+    if (told === undefined) return highest(thresholds, before, limit);
+    return told.limit >= limit ? told.percent : Math.min(told.percent, highest(thresholds, spent, limit));
   }
 }
 

@@ -32,6 +32,7 @@ import {
   planCreation,
   planEndAgain,
   planRecovery,
+  reserveOf,
   type View,
 } from './reserve-register.ts';
 import { positionsOf, purseNow, spentOf } from './status.ts';
@@ -109,7 +110,8 @@ export class Recovery {
       const found = this.#office.mirror.definitions.get(budget);
       if (found === undefined || found.epoch === epoch || this.#replaced.get(budget) === epoch) continue;
       this.#replaced.set(budget, epoch);
-      const spent = spentOf(positionsOf(this.#office, purseNow(definition, now.wallMs)));
+      const positions = positionsOf(this.#office, purseNow(definition, now.wallMs));
+      const spent = spentOf(reserveOf(definition), positions);
       const fields = { budget, epoch, limit, spent };
       this.#office.order({ kind: 'mark', level: 'warn', name: 'budget.replaced', fields });
     }

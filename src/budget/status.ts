@@ -66,11 +66,10 @@ export function positionsOf({ ledger, mirror }: Office, purse: PurseKey): readon
   return withPartners([...positions.values()]);
 }
 
-/** Of all accounts, what was spent beyond rights and is not paid yet included. */
-export function spentOf(positions: readonly Position[]): number {
-  let spent = 0;
-  for (const { row } of positions) if (row !== undefined) spent += row.spent + row.overrun - row.covered;
-  return spent;
+/** Of all accounts: what was spent, also beyond rights and not paid yet, and what write-offs charged. */
+export function spentOf(reserve: Reserve, positions: readonly Position[]): number {
+  const { spent, overrun, lost } = balanceOf(reserve, positions).balance;
+  return spent + overrun + lost;
 }
 
 /** What is left of a purse, and where: for refusals, which should be cheap. */

@@ -237,6 +237,34 @@ describe('budgets: looking after them', () => {
     expect(one.thresholds).toEqual([50, 80]);
   });
 
+  it('tells a threshold again once a raised limit is spent as far', () => {
+    const world = worldWith(1, { thresholds: [50, 80] });
+    const { one } = world;
+    one.call({ op: 'report', budget: 'team', agent: AGENT, amount: 600 });
+    world.pass(1_000);
+    expect(one.thresholds).toEqual([50]);
+    one.call({ op: 'setLimit', budget: 'team', limit: 2_000 });
+    world.pass(1_000);
+    expect(one.thresholds).toEqual([50]);
+    one.call({ op: 'report', budget: 'team', agent: AGENT, amount: 500 });
+    world.pass(1_000);
+    expect(one.thresholds).toEqual([50, 50]);
+  });
+
+  it('tells a threshold that a write-off passes: what the lost machine held counts as spent', () => {
+    const world = worldWith(2, { thresholds: [50] });
+    const { one, two } = world;
+    two.reserve(600);
+    world.pass(3_000);
+    world.kill(two);
+    expect(one.call({ op: 'writeOff', budget: 'team', account: two.self })).toMatchObject({
+      ok: true,
+      value: { lost: 600 },
+    });
+    world.pass(1_000);
+    expect(one.thresholds).toEqual([50]);
+  });
+
   it('moves rights by hand, and gives those of a period that is over back', () => {
     const world = worldWith(2, { window: 'hour' });
     world.one.call({ op: 'request', budget: 'team', amount: 500 });
