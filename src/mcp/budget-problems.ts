@@ -1,5 +1,5 @@
 /** What a person should know of the budgets: books that do not add up, what nobody can reach, and which limits come near. */
-import type { BudgetStatus, Budgets } from '../budget/api.ts';
+import type { BudgetStatus, Budgets, MachineShare } from '../budget/api.ts';
 import { wasWrittenOffEarly } from '../budget/conservation.ts';
 import { limits } from '../kernel/limits.ts';
 import type { Problem } from '../mesh/view.ts';
@@ -53,13 +53,24 @@ function booksProblem({ budget, unit, problems }: BudgetStatus): Problem | undef
 
 function strandedProblem({ budget, unit, stranded, machines }: BudgetStatus): Problem | undefined {
   if (stranded === 0) return undefined;
-  const where = machines.filter((machine) => machine.stranded > 0).map(({ name }) => name);
-  const [one = 'MACHINE', ...others] = where;
+  const lost = machines.filter((machine) => machine.stranded > 0);
+  const where = lost.map(({ name }) => name);
   return {
     code: 'BUDGET_STRANDED',
     message: `${stranded} ${unit} of the budget "${budget}" belong to machines, or to former data of machines, that cannot be reached: ${where.slice(0, 5).join(', ')}${where.length > 5 ? ', …' : ''}.`,
-    hint: `They come back with the machine. If it, or its disk, is gone for good: skein budget write-off ${budget} ${others.length > 0 ? 'MACHINE' : one} (docs/OPERATIONS.md).`,
+    hint: strandedHint(budget, lost, machines),
   };
+}
+
+/** The name of a machine serves where no other has it. */
+function strandedHint(budget: string, lost: readonly MachineShare[], all: readonly MachineShare[]): string {
+  const [one, ...others] = lost;
+  const isAmbiguous = all.filter(({ name }) => name === one?.name).length > 1;
+  const named = (isAmbiguous ? one?.nodeId : one?.name) ?? 'MACHINE';
+  const when = lost.every(({ state }) => state === 'alive')
+    ? 'They come back only with the data that the machine had before. If that is gone for good'
+    : 'They come back with the machine. If it, or its disk, is gone for good';
+  return `${when}: skein budget write-off ${budget} ${others.length > 0 ? 'MACHINE' : named} (docs/OPERATIONS.md).`;
 }
 
 function thresholdProblem(status: BudgetStatus): Problem | undefined {

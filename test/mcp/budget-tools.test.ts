@@ -288,6 +288,31 @@ it('the state of the mesh tells of passed thresholds and of what nobody can reac
   ]);
 });
 
+it.each([
+  [['dead', 'alive'], 'come back with the machine.', 'a node-1'],
+  [['alive'], 'come back only with the data that the machine had before.', 'a vm'],
+  [['dead', 'dead'], 'come back with the machine.', 'a MACHINE'],
+])(
+  'what to do about what is stranded on machines that are %j names one by a name that no other has',
+  async (states, when, advice) => {
+    const { node, run } = open();
+    await run('budget_create', { task_id: 'a', limit: 10 });
+    const [status] = node.budgets.list();
+    const machines = states.map((state, index) => ({
+      ...{ nodeId: `node-${index + 1}`, name: 'vm', state, accounts: [] },
+      ...{ allocated: 5, rights: 0, held: 0, spent: 0, overrun: 0, burnPerSecond: 0 },
+      stranded: state === 'dead' || states.length === 1 ? 5 : 0,
+    }));
+    Object.assign(node.budgets, { list: () => [{ ...status, stranded: 5, machines }] });
+    const { problems } = await run('mesh_status', {});
+    const [found] = (problems as { code: string; hint: string }[]).filter(
+      ({ code }) => code === 'BUDGET_STRANDED',
+    );
+    expect(found?.hint).toContain(when);
+    expect(found?.hint).toContain(`skein budget write-off ${advice} `);
+  },
+);
+
 describe('budget resources', () => {
   const call = { principal: localPrincipal() };
 
