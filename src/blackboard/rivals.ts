@@ -101,6 +101,12 @@ export class Rivals {
     return !isTwin(this.base, item);
   }
 
+  /** Another of the same identity and content takes its place, if it goes. */
+  hasTwin(item: Item): boolean {
+    const items = item.kind === KIND.append ? this.#appends : this.#bases;
+    return isTwin(items?.before(item), item) || isTwin(items?.after(item), item);
+  }
+
   /** The item has become a ghost, or one of a lane of this node's own. */
   draws(item: Item): void {
     if (item.kind !== KIND.append) return;
@@ -112,6 +118,10 @@ export class Rivals {
   #addBase(item: Item): Added {
     const old = this.base;
     this.#bases.add(item);
+    if (old !== undefined && isTwin(old, item)) {
+      this.#items = undefined;
+      return { changed: false, hidden: [loserOf(item, old, this.base !== item)] };
+    }
     if (this.base !== item) return { changed: false, hidden: [item] };
     const hidden: Item[] = old === undefined ? [] : [old];
     for (const other of this.#near?.above(old) ?? NONE) {
@@ -119,9 +129,7 @@ export class Rivals {
       hidden.push(other);
     }
     this.#items = undefined;
-    if (old === undefined || compareItems(item, old) !== 0) return { changed: true, hidden };
-    const next = this.#appends?.after(old);
-    return { changed: next !== undefined && order(next, item) < 0, hidden };
+    return { changed: true, hidden };
   }
 
   #addAppend(item: Item): Added {
@@ -139,13 +147,19 @@ export class Rivals {
     const isLess = isTwin(after, item);
     const isMore = isTwin(before, item);
     if (isLess || isMore) this.#twins++;
-    if (!this.#isAboveBase(item) || isLess) return { changed: false, hidden: [item] };
-    if (after !== undefined || isMore) this.#items = undefined;
+    if (!this.#isAboveBase(item)) return { changed: false, hidden: [item] };
+    const twin = isLess ? after : isMore ? before : undefined;
+    if (twin !== undefined) {
+      const loser = loserOf(item, twin, isLess);
+      if (loser !== item) this.#items = undefined;
+      return { changed: false, hidden: [loser] };
+    }
+    if (after !== undefined) this.#items = undefined;
     else if (this.#items !== undefined) {
       this.#items.push(item);
       this.#itemBytes += item.length;
     }
-    return isMore ? { changed: false, hidden: [before as Item] } : { changed: true, hidden: NONE };
+    return { changed: true, hidden: NONE };
   }
 
   #removeAppend(item: Item): boolean {
@@ -169,6 +183,15 @@ export class Rivals {
 
 function isTwin(neighbour: Item | undefined, item: Item): boolean {
   return neighbour !== undefined && compareItems(neighbour, item) === 0;
+}
+
+/**
+ * Which of two that are the same readers need not see. What lives takes the place of a ghost: whoever owns it would else trim it for
+ * one that is no longer in any lane.
+ */
+function loserOf(item: Item, twin: Item, isLess: boolean): Item {
+  if (item.ghost !== twin.ghost) return item.ghost ? item : twin;
+  return isLess ? item : twin;
 }
 
 /**

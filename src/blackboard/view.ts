@@ -110,7 +110,7 @@ export class View {
   /** An item is about to leave its lane (call before the lane forgets its bytes). True where readers can tell. */
   remove(item: Item): boolean {
     // Tombstones too: without them an older write that comes now would show.
-    if (this.shows(item) && !this.#hooks.settled(item.lane)) {
+    if (this.shows(item) && !this.#hasTwin(item) && !this.#hooks.settled(item.lane)) {
       item.ghost = true;
       this.#haunts(item);
       return false;
@@ -175,6 +175,11 @@ export class View {
       if (!(state instanceof Rivals)) continue;
       for (const item of state.all()) if (item.lane.own) state.draws(item);
     }
+  }
+
+  #hasTwin(item: Item): boolean {
+    const state = this.#states.get(item.key);
+    return state instanceof Rivals && state.hasTwin(item);
   }
 
   /** Takes an item out; what it had hidden shows again. True where readers can tell. */

@@ -185,6 +185,41 @@ describe('view', () => {
     expect([scene.shown, scene.view.ghostBytes, [...scene.view.ghosts()]]).toEqual([[], 0, []]);
   });
 
+  it.each([
+    ['set', 'an item becomes a ghost'],
+    ['set', 'a copy comes'],
+    ['set', 'a ghost comes from the journal'],
+    ['append', 'an item becomes a ghost'],
+    ['append', 'a copy comes'],
+    ['append', 'a ghost comes from the journal'],
+  ] as const)(
+    'K07 where %s and copy are the same, and %s, what lives is shown and not trimmed for the ghost, whichever lane is greater',
+    (kind, what) => {
+      for (const [first, second] of [
+        [9, 3],
+        [3, 9],
+      ] as const) {
+        const scene = new Scene();
+        const [old, running] = [new Lane(first, true), new Lane(second, true)];
+        const wanted = { kind: KIND[kind], revision: 2, value: '1' };
+        scene.unsettled.add(old);
+        const item = what === 'a ghost comes from the journal' ? undefined : scene.put(old, wanted).item;
+        if (item !== undefined && what === 'a copy comes') scene.take(item);
+        const copy = scene.put(running, wanted).item;
+        if (item === undefined) scene.view.haunt(new Scene().put(old, wanted).item);
+        else if (what === 'an item becomes a ghost') scene.take(item);
+        expect([scene.view.shows(copy), [...scene.view.ghosts()], scene.view.ghostBytes]).toEqual([
+          true,
+          [],
+          0,
+        ]);
+        expect(scene.shown).toHaveLength(1);
+        scene.unsettled.clear();
+        expect([...scene.view.layGhosts(), ...scene.shown]).toHaveLength(1);
+      }
+    },
+  );
+
   it('a ghost gives way to what supersedes it, and to the same item when that comes back', () => {
     for (const kind of [KIND.set, KIND.append]) {
       const scene = new Scene();
