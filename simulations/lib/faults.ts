@@ -212,7 +212,7 @@ export class FaultInjector {
   #crash(fault: Extract<Fault, { kind: 'crash' }>): void {
     const machine = this.#cluster.machine(fault.node);
     if (machine.state === 'dead') return;
-    if (fault.disk === 'lose' || fault.disk === 'restore') this.#onDiskReplaced(fault.node);
+    if (fault.disk !== 'keep') this.#onDiskReplaced(fault.node);
     machine.crash(fault.how);
     if (fault.disk === 'lose') machine.image.lose();
     if (fault.disk === 'spoil') machine.image.spoil(this.#rng);
