@@ -195,7 +195,7 @@ export class MemoryBudgets implements Budgets {
           ...share,
           burnPerSecond: 0.5,
           asOf: 1_790_000_000_000,
-      accounts: [`${this.#nodeId}/1`],
+          accounts: [`${this.#nodeId}/1`],
         },
       ],
       debts: [],
