@@ -196,12 +196,14 @@ function loserOf(item: Item, twin: Item, isLess: boolean): Item {
 
 /**
  * The greater is shown. Of a copy and its original any would do, except that the author must not trim the one in its
- * running lane; and what lives comes before its ghost.
+ * running lane, nor a copy for its original: an older image of its disk may be put back, which says that the original's lane was given up
+ * for the copy's. And what lives comes before its ghost.
  */
 function order(left: Item, right: Item): number {
   return (
     compareItems(left, right) ||
     Number(left.lane.running) - Number(right.lane.running) ||
+    Number(left.folded !== undefined) - Number(right.folded !== undefined) ||
     left.lane.incarnation - right.lane.incarnation ||
     right.clock - left.clock ||
     Number(right.ghost) - Number(left.ghost)

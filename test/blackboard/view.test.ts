@@ -185,6 +185,24 @@ describe('view', () => {
     expect([scene.shown, scene.view.ghostBytes, [...scene.view.ghosts()]]).toEqual([[], 0, []]);
   });
 
+  it.each(['set', 'append'] as const)(
+    'B10 of a copy and its original (%s) the original is trimmed, whichever lane is greater and whichever comes first',
+    (kind) => {
+      for (const incarnation of [3, 9]) {
+        for (const isCopyFirst of [true, false]) {
+          const scene = new Scene();
+          const [old, newer] = [new Lane(5, true), new Lane(incarnation, true)];
+          const original = { kind: KIND[kind], revision: 2, origin: 0 };
+          const copy = { ...original, origin: 5 };
+          const first = isCopyFirst ? scene.put(newer, copy).item : scene.put(old, original).item;
+          const second = isCopyFirst ? scene.put(old, original).item : scene.put(newer, copy).item;
+          expect(scene.view.shows(isCopyFirst ? first : second)).toBe(true);
+          expect(scene.told).toEqual([isCopyFirst ? second : first]);
+        }
+      }
+    },
+  );
+
   it.each([
     ['set', 'an item becomes a ghost'],
     ['set', 'a copy comes'],
