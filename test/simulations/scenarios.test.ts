@@ -41,7 +41,7 @@ describe('simulations: what failed once', RUN, () => {
 
 describe('simulations', RUN, () => {
   for (const scenario of Object.keys(scenarios) as ScenarioName[]) {
-    const seeds = scenario === 'storm' ? [1, 2, 3] : [1];
+    const seeds = Array.from({ length: scenario === 'storm' ? 30 : 5 }, (_, index) => index + 1);
     for (const seed of seeds) {
       it(`${scenario}: ${scenarios[scenario].about} (seed=${seed}, nodes=${scenarios[scenario].nodes})`, () => {
         const report = runScenario({ scenario, seed });
