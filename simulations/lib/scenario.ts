@@ -64,6 +64,8 @@ class Run {
   readonly #sessions: SessionChecker;
   /** Operations that a lost or replaced disk may have undone. */
   readonly #excused = new Set<number>();
+  /** Operations that the disk of the node that was asked may lack, and others had. */
+  readonly #handedOn = new Set<number>();
   #convergedMs: number | undefined;
 
   constructor(options: RunOptions) {
@@ -133,14 +135,16 @@ class Run {
     const others = this.#cluster.running.filter(({ index }) => index !== node).map(entriesOn);
     for (const operation of this.#workload.history) {
       const { call, machine, answer, written, index } = operation;
-      if (machine !== node || !('key' in call) || call.key === undefined || call.op === 'read') continue;
+      if (machine !== node && !this.#handedOn.has(index)) continue;
+      if (!('key' in call) || call.key === undefined || call.op === 'read') continue;
       const { key } = call;
       const isElsewhere = others.some((entries) => {
         const entry = entries.get(key);
         if (call.op === 'append') return holdsAll(entry?.value, written);
         return (entry?.revision ?? 0) >= (answer?.revision ?? Number.POSITIVE_INFINITY);
       });
-      if (!isElsewhere) this.#excused.add(index);
+      if (isElsewhere) this.#handedOn.add(index);
+      else this.#excused.add(index);
     }
   }
 
