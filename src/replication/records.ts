@@ -289,7 +289,7 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
       root: () => this.#store.root(),
       digest: () => encodeDigest(this.#store, new Set([...this.#hints.values()].flat())),
       delta: (theirs, _peer, maxBytes) => deltaFor(this.#store, theirs, maxBytes),
-      shownRoot: (now) => (this.#riding.isCalm(now) ? this.#store.root() : this.#store.lastingRoot()),
+      shownRoot: (now) => (this.#riding.isComparing(now) ? this.#store.root() : this.#store.lastingRoot()),
       agrees: (root, now) =>
         equalBytes(root, this.#store.root()) ||
         equalBytes(root, this.#store.lastingRoot()) ||
@@ -322,12 +322,10 @@ export class Records implements Machine<RecordsEvent, RecordsEffect>, RecordView
     }
     if (refused !== undefined) return { kind: 'refused', reason: refused };
     const cost = delta.records.length + this.#checks * SIGNATURE_COST;
-    return {
-      kind: 'merged',
-      changed: !equalBytes(before, this.#store.root()),
-      isQuiet: equalBytes(lastingBefore, this.#store.lastingRoot()),
-      cost,
-    };
+    const changed = !equalBytes(before, this.#store.root());
+    const wasLost = changed && !isPushed && this.#riding.found(now);
+    const isQuiet = !wasLost && equalBytes(lastingBefore, this.#store.lastingRoot());
+    return { kind: 'merged', changed, isQuiet, cost };
   }
 
   /** The reason where a record breaks the rules; one that is merely old, known or not admitted is passed over. */

@@ -9,7 +9,9 @@
  * neighbour takes it along; who hears it passes it on in the same way (an epidemic, so it takes about as many steps as
  * a number of nodes has bits), a few times: the owner goes on until all have it. Since owned and heard versions differ between
  * nodes for seconds, they are left out of the roots that neighbours compare while there is news; once nothing
- * changed for a while, and now and then in between, all that is held is compared, which finds what was lost.
+ * changed for a while, and now and then in between, all that is held is compared, which finds what was lost. What one has lost
+ * others lack too, and what it says once it has it is news again: so whoever finds something goes on comparing for a moment,
+ * and starts a rumour.
  *
  * Who comes up is told at once what is held of its own: it may have got an older state of itself, and the first thing that it
  * says from there would take the place of what it has forgotten.
@@ -30,6 +32,8 @@ const FORWARDS = 3;
 const OWED_MS = 60_000;
 /** Without news for so long, all that is held is compared again. */
 const CALM_MS = 10_000;
+/** How long after something that was lost was found all that is held is compared although there is news: a rumour's time. */
+const FOUND_MS = 5_000;
 /** Roots of before the last changes that are remembered: whoever has one of them lacks what is on its way. */
 const PAST_ROOTS = 256;
 
@@ -51,6 +55,7 @@ export class Riding {
   readonly #owed = new Map<string, Owed>();
   #pastRoots: { readonly root: Uint8Array; readonly atMs: number }[] = [];
   #newsMs = Number.NEGATIVE_INFINITY;
+  #foundMs = Number.NEGATIVE_INFINITY;
   /** Something of this node's own waits, and this was the last frame to ride on. */
   #waitingMs: number | undefined;
 
@@ -147,8 +152,20 @@ export class Riding {
     return { atMs: this.#waitingMs + ALONE_MS, reason: 'records.alone' };
   }
 
-  /** Nothing has changed for a while: everybody should have the same. */
-  isCalm(now: Instant): boolean {
+  /** Something came in by comparing. True where it was lost: amid news it may as well have been on its way. */
+  found(now: Instant): boolean {
+    if (!this.#isCalm(now)) return false;
+    this.#foundMs = now.monoMs;
+    return true;
+  }
+
+  /** Everybody should have the same, or is to be told that it has not. */
+  isComparing(now: Instant): boolean {
+    return this.#isCalm(now) || now.monoMs - this.#foundMs < FOUND_MS;
+  }
+
+  /** Nothing has changed for a while. */
+  #isCalm(now: Instant): boolean {
     return now.monoMs - this.#newsMs >= CALM_MS;
   }
 

@@ -16,7 +16,7 @@ const regressions = join(import.meta.dirname, '../../simulations/regressions/bud
 
 describe('budget world: what failed once', () => {
   for (const file of existsSync(regressions) ? readdirSync(regressions) : []) {
-    it(`${file} holds`, ({ skip }) => {
+    it(`${file} holds`, { timeout: 60_000 }, ({ skip }) => {
       const kept = JSON.parse(readFileSync(join(regressions, file), 'utf8')) as BudgetRunOptions & {
         about: string;
         /** Why it does not hold yet. */
