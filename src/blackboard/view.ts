@@ -110,7 +110,7 @@ export class View {
   /** An item is about to leave its lane (call before the lane forgets its bytes). True where readers can tell. */
   remove(item: Item): boolean {
     // Tombstones too: without them an older write that comes now would show.
-    if (this.shows(item) && !this.#hasTwin(item) && !this.#hooks.settled(item.lane)) {
+    if (this.shows(item) && !this.#hooks.settled(item.lane) && !this.#hasTwin(item)) {
       item.ghost = true;
       this.#haunts(item);
       return false;
