@@ -44,8 +44,16 @@ export interface Over {
 
 /** All that this version knows of one. */
 export const DEFINITION_FIELDS: readonly (keyof Definition)[] = [
-  ...(['name', 'epoch', 'limit', 'unit', 'parent', 'window'] as const),
-  ...(['expiry', 'thresholds', 'closed', 'over'] as const),
+  'name',
+  'epoch',
+  'limit',
+  'unit',
+  'parent',
+  'window',
+  'expiry',
+  'thresholds',
+  'closed',
+  'over',
 ];
 
 /** Of what a caller or the store gave; everything but name, epoch and limit has a default. Errors: INVALID_ARGUMENT. */
@@ -154,7 +162,7 @@ function oneOf<T extends string>(words: readonly T[], value: unknown): T | undef
 }
 
 function invalid(message: string): { readonly ok: false; readonly error: ReturnType<typeof errorBody> } {
-  return fail(errorBody('INVALID_ARGUMENT', message, 'See skein budget create --help.'));
+  return failWith('INVALID_ARGUMENT', message, 'See skein budget create --help.');
 }
 
 export function noBudget(name: string): ErrorBody {
