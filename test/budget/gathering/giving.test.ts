@@ -46,6 +46,13 @@ class Giver {
     );
   }
 
+  /** Lacks something that somebody else has, who is asked. */
+  wantOfOthers(): void {
+    const registered = { purse: PURSE, account: accountOf(LEADER, 3), granted: amountOf(500) };
+    this.host.deliver({ kind: 'registered', ...registered });
+    this.want(200);
+  }
+
   want(need: number): void {
     const amount = amountOf(need);
     this.handle({ kind: 'wanted', purse: PURSE, need: amount, waiting: amount });
@@ -131,10 +138,7 @@ describe('gathering: giving', () => {
 
   it('what somebody waits for here is neither ordered away nor given to who only asks for what can be spared', () => {
     const { giver } = giverWith(100);
-    // Somebody has what lacks, and is asked.
-    const registered = { purse: PURSE, account: accountOf(LEADER, 3), granted: amountOf(500) };
-    giver.host.deliver({ kind: 'registered', ...registered });
-    giver.want(200);
+    giver.wantOfOthers();
     giver.order(LEADER, 7);
     giver.ask();
     expect(giver.frames).toMatchObject([
@@ -146,9 +150,7 @@ describe('gathering: giving', () => {
 
   it('where something waits, what somebody was refused is kept for it for 250 ms from those who go behind it, and they are told of it (B24)', () => {
     const { giver } = giverWith(100);
-    const registered = { purse: PURSE, account: accountOf(LEADER, 3), granted: amountOf(500) };
-    giver.host.deliver({ kind: 'registered', ...registered });
-    giver.want(200);
+    giver.wantOfOthers();
     const later = { account: accountOf(ASKER, 8), gather: true, askedAt: 6, need: amountOf(90) };
     const first = { askedAt: 5, least: amountOf(101), most: amountOf(101), need: amountOf(101) };
     giver.ask(first);
@@ -165,9 +167,7 @@ describe('gathering: giving', () => {
 
   it('an answer says what waits here, also where it goes behind the asker (B24)', () => {
     const { giver } = giverWith(100);
-    const registered = { purse: PURSE, account: accountOf(LEADER, 3), granted: amountOf(500) };
-    giver.host.deliver({ kind: 'registered', ...registered });
-    giver.want(200);
+    giver.wantOfOthers();
     const askedAt = giver.host.now.wallMs;
     giver.ask();
     const waiting = { account: giver.host.ledger.account, askedAt, need: 200 };
